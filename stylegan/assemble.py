@@ -1,0 +1,241 @@
+"""From a configuration to a job that can run: networks, optimisers, phases, data, logger, and where the run stands."""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import stylegan
+from stylegan import distributed
+from stylegan import run_dir as layout
+from stylegan.config import TrainConfig, save_config
+from stylegan.data.archive import ImageDataset
+from stylegan.data.loader import open_dataset
+from stylegan.errors import UserError
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.build import build_discriminator, build_generator, model_metadata
+from stylegan.training.allocator import keep_freed_memory
+from stylegan.training.batch import BatchMaker, split_positions
+from stylegan.training.checkpoint import (
+    Checkpoint,
+    differences,
+    environment,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+)
+from stylegan.training.logging import RunLogger, SilentLogger
+from stylegan.training.loop import Job
+from stylegan.training.phases import (
+    build_optimizers,
+    build_phases,
+    default_ema_kimg,
+    default_lr,
+    default_r1_gamma,
+)
+from stylegan.training.state import TrainState
+from stylegan.training.step import StepConfig
+
+
+@contextmanager
+def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
+    """Everything that `training.loop.train` needs. All that can be wrong with the input is found before a file is written.
+
+    Args:
+        config: As `config.train_config` gives it, with `run_dir`.
+        resuming: Whether the run's folder holds it already.
+
+    Raises:
+        UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit.
+    """
+    device = distributed.pick_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with distributed.process_group(device):
+        run_dir = Path(config.run_dir or "")
+        dataset = _dataset(config)
+        batch_size, ranks = config.training.batch_size, distributed.world_size()
+        micro_batch = config.training.micro_batch or max(batch_size // ranks, 1)
+        rounds = split_positions(batch_size, ranks, micro_batch, _minibatch_group(config))[distributed.rank()]
+        state = _new_state(config, dataset, device)
+        architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
+        here = environment(device, ranks, "reference")
+        notes = _find_start(config, state, dataset, architecture, here, resuming)
+        loss = config.loss
+        gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
+        ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
+        labels = torch.stack([dataset.label(i) for i in range(len(dataset))]) if dataset.label_dim else None
+        if distributed.is_main():
+            save_config(config, run_dir / layout.CONFIG)
+        distributed.barrier()
+        with _logger(config, run_dir, state) as logger:
+            for note in [*notes, _summary(config, dataset, state, gamma)]:
+                logger.message(note)
+            yield Job(
+                state=state,
+                phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
+                dataset=dataset,
+                maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labels),
+                rounds=rounds,
+                config=config.training,
+                step=StepConfig(batch_size, ema_kimg, config.optim.ema_rampup, config.training.on_nonfinite),
+                workers=config.data.workers,
+                device=device,
+                run_dir=run_dir,
+                logger=logger,
+                architecture=architecture,
+                environment=here,
+                provenance=_provenance(config, dataset),
+            )
+
+
+def _dataset(config: TrainConfig) -> ImageDataset:
+    """Open the data set; the first rank makes it where it must be made."""
+    if distributed.is_main():
+        open_dataset(config.data)
+    distributed.barrier()
+    return open_dataset(config.data)
+
+
+def _minibatch_group(config: TrainConfig) -> int | None:
+    D = config.model.D
+    return 0 if D.minibatch_std_channels == 0 else D.minibatch_std_group
+
+
+def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> TrainState:
+    """Networks as the seed initialises them, the same on all ranks, and their optimisers."""
+    shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        G = build_generator(config.model.G, **shape).to(device)
+        D = build_discriminator(config.model.D, **shape).to(device)
+    G_ema = copy.deepcopy(G).eval().requires_grad_(False)
+    G_opt, D_opt = build_optimizers(G, D, config.loss, config.optim, dataset.resolution)
+    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed)
+
+
+def _find_start(
+    config: TrainConfig,
+    state: TrainState,
+    dataset: ImageDataset,
+    architecture: dict[str, Any],
+    here: dict[str, Any],
+    resuming: bool,
+) -> list[str]:
+    """Bring the state to where training starts: a checkpoint of this run, `init_from`, or nothing.
+
+    Returns:
+        What the user should be told about it.
+    """
+    if resuming:
+        checkpoint, notes = newest_checkpoint(Path(config.run_dir or ""))
+        if checkpoint is not None:
+            _check_data(checkpoint, dataset, config.data.path)
+            restore(state, checkpoint, architecture)
+            changed = differences(checkpoint.environment, here)
+            if changed:
+                notes.append(f"this continuation will not equal an unbroken run in every bit: {'; '.join(changed)}")
+            return [*notes, f"going on from {checkpoint.path} at {state.nimg / 1000:.3f} kimg"]
+        notes.append("the run has no checkpoint yet; it starts anew")
+    else:
+        notes = []
+    if config.init_from is not None:
+        notes.append(_start_from(config.init_from, state, architecture))
+    return notes
+
+
+def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> None:
+    if checkpoint.content_hash != dataset.content_hash:
+        raise UserError(
+            f"data.path={path} ({dataset.path}) is not the data set that {checkpoint.path} was trained on: its content hash is "
+            f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
+            "or start a new run with init_from="
+        )
+
+
+def _start_from(source: str, state: TrainState, architecture: dict[str, Any]) -> str:
+    """Load networks from elsewhere; optimisers, image count and randomness start anew."""
+    path = Path(source)
+    if layout.is_run_dir(path):
+        found = layout.checkpoints(path)
+        if not found:
+            raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
+        path = found[-1]
+    if not path.exists():
+        raise UserError(f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run")
+    if path.suffix == ".safetensors":
+        snapshot = read_snapshot(path)
+        _same_architecture(path, {"G": model_metadata(snapshot.G)}, {"G": architecture["G"]})
+        for G in (state.G, state.G_ema):
+            _copy(snapshot.G, G)
+        return f"G starts from the snapshot {path}; it holds no discriminator, so D starts anew"
+    if path.suffix == ".pt":
+        checkpoint = read_checkpoint(path)
+        _same_architecture(path, checkpoint.architecture, architecture)
+        for name in ("G", "D", "G_ema"):
+            getattr(state, name).load_state_dict(checkpoint.state[name])
+        state.pl_mean.copy_(checkpoint.state["pl_mean"])
+        return f"G, D and G_ema start from the checkpoint {path}"
+    raise UserError(
+        f"init_from={source} is neither a snapshot (.safetensors), nor a checkpoint (.pt), nor a run of train.py"
+    )
+
+
+def _same_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    if found := differences(theirs, ours):
+        raise UserError(f"init_from={path} holds networks of another architecture: {'; '.join(found)}")
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    target.load_state_dict(source.state_dict())
+
+
+def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger | SilentLogger:
+    if not distributed.is_main():
+        return SilentLogger()
+    rates = {"G": state.G_opt.param_groups[0]["lr"], "D": state.D_opt.param_groups[0]["lr"]}
+    return RunLogger(
+        run_dir,
+        config.logging,
+        nimg=state.nimg,
+        total_nimg=round(config.training.kimg * 1000),
+        learning_rates=rates,
+    )
+
+
+def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamma: float) -> str:
+    """One line that says what is about to run."""
+    H, W = dataset.resolution
+    sizes = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (state.G, state.D)]
+    lr = config.optim.G_lr if config.optim.G_lr is not None else default_lr(dataset.resolution)
+    return (
+        f"{dataset.name}: {len(dataset)} images of {W}x{H}x{dataset.channels}, {dataset.label_dim} labels; "
+        f"G {sizes[0]:.2f} M and D {sizes[1]:.2f} M parameters; batch {config.training.batch_size} on "
+        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; {torch.get_num_threads()} threads, ops: reference"
+    )
+
+
+def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
+    """What a snapshot says about where it comes from. Paths of this machine stay out of it."""
+    info = dataset.info
+    return {
+        "software": f"stylegan {stylegan.__version__}",
+        "torch": torch.__version__,
+        "data": {
+            "name": dataset.name,
+            "images": len(dataset),
+            "content_hash": dataset.content_hash,
+            "licence": info.licence,
+            "source": info.source,
+        },
+        "seed": config.seed,
+        "batch_size": config.training.batch_size,
+        "loss": asdict(config.loss),
+        "optim": asdict(config.optim),
+    }

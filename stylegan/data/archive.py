@@ -1,0 +1,453 @@
+"""Reading an archive: equally large images and their labels in one ZIP or folder, laid out as the public tools do.
+
+    00000/img00000000.png   00000/img00000001.png ...   any names and sub-folders will do; they are read in sorted order
+    dataset.json            {"labels": [["00000/img00000000.png", 6], ...]}, or null for an unlabelled archive
+
+An archive that `stylegan prepare` wrote says more about itself in the same `dataset.json`, under keys that other tools
+ignore (`ArchiveInfo`). `content_hash` is the SHA-256 of, in this order,
+
+1. for each image in archive order (names sorted), its decoded pixels: uint8 [H, W, C], row by row, no header;
+2. the labels in archive order: class numbers as little-endian int64 [N], or vectors as little-endian float32 [N, D],
+   row by row; nothing where the archive has no labels.
+
+It is a hash of what a network sees: two archives with other names, compression or attributes, but these pixels and
+labels, have the same one.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from stylegan.errors import UserError
+from stylegan.rng import generator
+
+METADATA = "dataset.json"
+IMAGE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".jp2", ".avif")
+)
+CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
+# What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all.
+BROKEN_IMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
+    Image.DecompressionBombError,
+)
+
+Labels = list[int] | list[list[float]]
+
+
+@dataclass(frozen=True)
+class ArchiveInfo:
+    """What an archive says about itself. All fields are empty where another tool wrote it.
+
+    Attributes:
+        name: Of the data set.
+        source: Where the images come from.
+        licence: Under which terms.
+        crop: How images were made to fit: `cover`, `contain`, `stretch`, `none`, or `rendered`.
+        resize_filter: `box`, `bicubic`, `lanczos`, or `none`.
+        count: Number of images.
+        resolution: (H, W).
+        channels: 1, 3 or 4.
+        content_hash: See the module's description.
+        class_names: For class labels, the name of each.
+        made_with: Other settings of whoever wrote it, such as a seed.
+        attributes: One dict per image in archive order, or empty.
+    """
+
+    name: str = ""
+    source: str = ""
+    licence: str = ""
+    crop: str = ""
+    resize_filter: str = ""
+    count: int = 0
+    resolution: tuple[int, int] = (0, 0)
+    channels: int = 0
+    content_hash: str = ""
+    class_names: tuple[str, ...] = ()
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    attributes: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as they stand in `dataset.json`, beside `labels`."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ArchiveInfo":
+        """The inverse of `to_json`; what has no `content_hash` was not written by us and gives an empty one.
+
+        Raises:
+            TypeError, ValueError: The metadata is ours, but some field has another type.
+        """
+        if not data.get("content_hash"):
+            return cls()
+        known = {item.name: data[item.name] for item in dataclasses.fields(cls) if item.name in data}
+        H, W = known.get("resolution", (0, 0))
+        return cls(
+            **{
+                **known,
+                "count": int(known.get("count", 0)),
+                "channels": int(known.get("channels", 0)),
+                "resolution": (int(H), int(W)),
+                "class_names": tuple(known.get("class_names", ())),
+                "attributes": tuple(known.get("attributes", ())),
+            }
+        )
+
+
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The images and labels of one archive.
+
+    Safe to read from several threads and from forked or spawned workers. Only names and labels are held in memory.
+
+    Args:
+        path: A ZIP or a folder.
+        use_labels: Give labels (a conditional model); else every label has length 0.
+        xflip: Twice as many images: index i >= N is the mirror image of i - N.
+        max_images: Use only so many: a fixed pseudo-random choice (an archive is often sorted by class), in archive
+            order. A smaller choice is part of every larger one.
+
+    Attributes:
+        path: As given.
+        name: The data set's name; the file's where the archive does not say.
+        resolution: (H, W).
+        channels: 1, 3 or 4.
+        has_labels: Whether the archive holds labels, used or not.
+        label_dim: Length of a label; 0 without `use_labels`.
+        info: What the archive says about itself.
+        names: The images' names, in order.
+
+    Raises:
+        UserError: The path is missing, empty, damaged or no archive; images differ in size or channels; H and W do not
+            fit a network; labels are asked for and missing or unusable.
+    """
+
+    def __init__(
+        self, path: str | Path, *, use_labels: bool = False, xflip: bool = False, max_images: int | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.xflip = xflip
+        self._storage = open_storage(self.path)
+        self._all_names = self._storage.image_names()
+        if not self._all_names:
+            raise UserError(
+                f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
+            )
+        metadata, self.info = read_metadata(self._storage)
+        self.name = self.info.name or self.path.stem
+        self.resolution, self.channels = self._check_images()
+        self._raw_labels: list[Any] | None = metadata.get("labels") or None
+        self.has_labels = self._raw_labels is not None
+        self.names = self._all_names
+        if max_images is not None:
+            self.names = self._choose(max_images)
+        self._labels, self.label_dim = self._label_table() if use_labels else (None, 0)
+
+    def __len__(self) -> int:
+        return len(self.names) * (2 if self.xflip else 1)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image `index`, uint8 [C, H, W], and its label, float32 [label_dim].
+
+        Raises:
+            IndexError: `index` is not in 0 .. len - 1.
+            UserError: The image is damaged or of another size or kind than the first.
+        """
+        image = self._read(self.names[self._position(index)])
+        if index >= len(self.names):
+            image = image[:, ::-1]
+        return torch.from_numpy(image.transpose(2, 0, 1).copy()), self.label(index)
+
+    def label(self, index: int) -> Tensor:
+        """The label of image `index`, float32 [label_dim]: a class as one-hot, a vector as it stands in the archive."""
+        position = self._position(index)
+        if self._labels is None:
+            return torch.zeros(0)
+        if self._labels.ndim == 2:
+            return torch.from_numpy(self._labels[position].copy())
+        one_hot = torch.zeros(self.label_dim)
+        one_hot[int(self._labels[position])] = 1
+        return one_hot
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all of the archive's pixels and labels, as the archive says, else computed (reads every image)."""
+        if not self.info.content_hash:
+            digest = hashlib.sha256()
+            for name in self._all_names:
+                digest.update(self._read(name).tobytes())
+            if self._raw_labels is not None:
+                labels = match_labels(self._raw_labels, self._all_names, self.path)
+                digest.update(label_bytes(labels))
+            self.info = dataclasses.replace(self.info, content_hash=digest.hexdigest())
+        return self.info.content_hash
+
+    def _position(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return index % len(self.names)
+
+    def _choose(self, max_images: int) -> list[str]:
+        count = len(self._all_names)
+        if max_images < 1:
+            raise UserError(f"max_images={max_images} leaves no image of {self.path}; give at least 1")
+        chosen = torch.randperm(count, generator=generator(0, "data/max_images"))[:max_images]
+        return [self._all_names[i] for i in chosen.sort().values.tolist()]
+
+    def _check_images(self) -> tuple[tuple[int, int], int]:
+        """(H, W) and channels of the first image, after checks of the others by their headers."""
+        resolution, channels = self._header(self._all_names[0])
+        check_resolution(*resolution, self.path)
+        if not self.info.content_hash:
+            for name in self._all_names[1:]:
+                self._check_alike(name, *self._header(name), resolution, channels)
+            return resolution, channels
+        if (self.info.count, self.info.resolution, self.info.channels) != (len(self._all_names), resolution, channels):
+            raise UserError(
+                f"{self.path} holds {len(self._all_names)} images, the first {_shape(resolution, channels)}, but its "
+                f"{METADATA} says {self.info.count} of {_shape(self.info.resolution, self.info.channels)}: it was "
+                f"changed since it was prepared; prepare it again, or remove all keys but `labels` from {METADATA}"
+            )
+        return resolution, channels
+
+    def _header(self, name: str) -> tuple[tuple[int, int], int]:
+        try:
+            with self._storage.open(name) as file, Image.open(file) as image:
+                width, height, mode = *image.size, image.mode
+        except BROKEN_IMAGE as error:
+            raise self._broken(name, error) from None
+        return (height, width), self._channels(name, mode)
+
+    def _channels(self, name: str, mode: str) -> int:
+        if mode not in CHANNELS_OF_MODE:
+            raise UserError(
+                f"{name} in {self.path} has pixels of kind {mode!r}; an archive holds 8-bit grey, RGB or RGBA images: "
+                "`stylegan prepare` converts"
+            )
+        return CHANNELS_OF_MODE[mode]
+
+    def _check_alike(
+        self, name: str, resolution: tuple[int, int], channels: int, expected: tuple[int, int], expected_channels: int
+    ) -> None:
+        if (resolution, channels) != (expected, expected_channels):
+            raise UserError(
+                f"{name} in {self.path} is {_shape(resolution, channels)}, but the archive's first image is "
+                f"{_shape(expected, expected_channels)}; `stylegan prepare SOURCE DEST --resolution "
+                f"{expected[1]}x{expected[0]} --channels {expected_channels}` makes all alike"
+            )
+
+    def _read(self, name: str) -> np.ndarray:
+        """The pixels of one image, uint8 [H, W, C]."""
+        try:
+            # Read to the end before decoding: there zipfile compares the checksum, and not every decoder gets so far.
+            with self._storage.open(name) as file:
+                data = file.read()
+            with Image.open(io.BytesIO(data)) as image:
+                channels = self._channels(name, image.mode)
+                pixels = np.asarray(image)
+        except BROKEN_IMAGE as error:
+            raise self._broken(name, error) from None
+        self._check_alike(name, pixels.shape[:2], channels, self.resolution, self.channels)
+        return pixels.reshape(*self.resolution, self.channels)
+
+    def _broken(self, name: str, error: BaseException) -> UserError:
+        return UserError(
+            f"{name} in {self.path} cannot be read: {error}; restore it, or prepare the archive again, which leaves "
+            "broken images out"
+        )
+
+    def _label_table(self) -> tuple[np.ndarray, int]:
+        """Class numbers int64 [N], or vectors float32 [N, label_dim], of the images in use; and label_dim."""
+        if self._raw_labels is None:
+            raise UserError(
+                f"a conditional model on an unlabelled archive: {self.path} has no labels in {METADATA}; prepare it "
+                "with --labels (sub-folder names become classes), or train without labels"
+            )
+        # label_dim comes from the whole archive: a choice of its images must still fit the same network.
+        whole = match_labels(self._raw_labels, self._all_names, self.path)
+        by_name = dict(zip(self._all_names, whole, strict=True))
+        used = [by_name[name] for name in self.names]
+        if isinstance(whole[0], int):
+            return np.asarray(used, np.int64), int(np.max(whole)) + 1
+        return np.asarray(used, np.float32), len(whole[0])
+
+
+def check_resolution(H: int, W: int, where: object) -> None:
+    """Networks double their resolution block by block: H = H0 * 2^k, W = W0 * 2^k with max(H0, W0) in 4..7.
+
+    Raises:
+        UserError: H and W are not so; the message names `where` and the nearest resolution that is.
+    """
+    k = max(H, W).bit_length() - 3
+    if k >= 0 and H > 0 and W > 0 and H % 2**k == 0 and W % 2**k == 0:
+        return
+    near_H, near_W = nearest_resolution(H, W)
+    raise UserError(
+        f"{where}: images of {W}x{H} (width x height) do not fit a network, whose resolution doubles from block to "
+        "block: the longer side must be 4, 5, 6 or 7 times a power of two, the other a multiple of that power; the "
+        f"nearest is {near_W}x{near_H}: `stylegan prepare SOURCE DEST --resolution {near_W}x{near_H}`"
+    )
+
+
+def nearest_resolution(H: int, W: int) -> tuple[int, int]:
+    """The valid (H, W) with the least change of both sides; see `check_resolution`."""
+    steps = range(max(H, W).bit_length() + 1)
+    candidates = [tuple(min(max(round(side / 2**k), 1), 7) * 2**k for side in (H, W)) for k in steps]
+    valid = [(h, w) for (h, w), k in zip(candidates, steps, strict=True) if max(h, w) >> k >= 4] or [(4, 4)]
+    return min(valid, key=lambda shape: (abs(shape[0] - H) + abs(shape[1] - W), shape))
+
+
+def match_labels(raw: list[Any], names: list[str], where: object) -> Labels:
+    """The labels of the images `names`, in their order, from `[[name, label], ...]` in any order.
+
+    Raises:
+        UserError: Something is not a pair, an image has no label, or the labels are not all classes (whole numbers from
+            0) or all vectors of one length.
+    """
+    if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in raw):
+        raise UserError(f"`labels` in {METADATA} of {where} is not a list of [image name, label] pairs")
+    table = {name.replace("\\", "/"): label for name, label in raw}
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
+            f"{missing[0]}; add theirs, or train without labels"
+        )
+    labels = [table[name] for name in names]
+    kinds = [_label_kind(label) for label in labels]
+    for name, label, kind in zip(names, labels, kinds, strict=True):
+        if not kind or kind != kinds[0]:
+            raise UserError(
+                f"the label of {name} in {where} is {label!r}, that of {names[0]} is {labels[0]!r}; labels must be "
+                f"either all whole numbers from 0, or all vectors of one length: mend {METADATA}, or use no labels"
+            )
+    return labels
+
+
+def label_bytes(labels: Labels) -> bytes:
+    """The canonical bytes of labels, for the content hash."""
+    return np.asarray(labels, "<i8" if isinstance(labels[0], int) else "<f4").tobytes()
+
+
+class FolderStorage:
+    """The files of a folder, by their path relative to it with forward slashes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def image_names(self) -> list[str]:
+        """Names of all images below the folder, sorted; hidden files are left out."""
+        found = (
+            Path(folder, file).relative_to(self.path).as_posix()
+            for folder, _, files in os.walk(self.path)
+            for file in files
+        )
+        return sorted(name for name in found if _is_image(name))
+
+    def open(self, name: str) -> IO[bytes]:
+        """One file, to be closed by the caller. Raises FileNotFoundError."""
+        return (self.path / name).open("rb")
+
+
+class ZipStorage:
+    """The members of a ZIP.
+
+    Each process opens its own handle: forked workers that share one also share its file offset, and read each other's
+    bytes. Threads of one process may share it, since zipfile seeks and reads under a lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        try:
+            self._zip()
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(
+                f"{path} is not a readable ZIP archive ({error}); if copying it was interrupted, copy it again"
+            ) from None
+
+    def image_names(self) -> list[str]:
+        """Names of all images, sorted; hidden ones are left out."""
+        return sorted(name for name in self._zip().namelist() if _is_image(name))
+
+    def open(self, name: str) -> IO[bytes]:
+        """One member, to be closed by the caller. Raises FileNotFoundError."""
+        try:
+            return self._zip().open(name)
+        except KeyError:
+            raise FileNotFoundError(f"no {name} in {self.path}") from None
+
+    def _zip(self) -> zipfile.ZipFile:
+        # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            self._opened = opened = (os.getpid(), zipfile.ZipFile(self.path))
+        return opened[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_opened": None}
+
+
+def open_storage(path: Path) -> FolderStorage | ZipStorage:
+    """The files behind an archive's path. Raises `UserError` where there is neither a folder nor a ZIP."""
+    if path.is_dir():
+        return FolderStorage(path)
+    if not path.exists():
+        raise UserError(f"there is no archive {path}; `stylegan prepare SOURCE {path}` makes one of a folder of images")
+    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is neither a ZIP nor a folder; give an archive that `stylegan prepare` wrote")
+    return ZipStorage(path)
+
+
+def read_metadata(storage: FolderStorage | ZipStorage) -> tuple[dict[str, Any], ArchiveInfo]:
+    """The content of `dataset.json` ({} where there is none), and what it says about the archive.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        with storage.open(METADATA) as file:
+            data = json.load(file)
+        if not isinstance(data, dict) or not isinstance(data.get("labels"), list | None):
+            raise ValueError('it should be {"labels": [[name, label], ...]}')
+        return data, ArchiveInfo.from_json(data)
+    except FileNotFoundError:
+        return {}, ArchiveInfo()
+    except (TypeError, *BROKEN_IMAGE) as error:
+        raise UserError(
+            f"{METADATA} in {storage.path} cannot be used: {error}; mend it or prepare the archive again"
+        ) from None
+
+
+def _is_image(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _label_kind(label: object) -> str:
+    """`class`, `vector of D`, or nothing for what can be no label."""
+    if isinstance(label, list):
+        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in label)
+        return f"vector of {len(label)}" if label and numbers else ""
+    return "class" if isinstance(label, int) and not isinstance(label, bool) and label >= 0 else ""
+
+
+def _shape(resolution: tuple[int, int], channels: int) -> str:
+    H, W = resolution
+    return f"{W}x{H} with {channels} channel{'s' * (channels != 1)}"

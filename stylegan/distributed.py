@@ -1,0 +1,120 @@
+"""Many processes as one: start-up from torchrun's environment, gradients averaged, state kept equal on all ranks.
+
+Without torchrun every function here is the identity, so that the training loop has one form for one rank and for many.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stylegan.errors import UserError
+
+
+@contextmanager
+def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
+    """Join the process group that torchrun describes in the environment, and leave it at the end.
+
+    Args:
+        device: `cuda` talks over nccl, anything else over gloo.
+        timeout: How long a rank waits for the others before it gives up.
+    """
+    if "RANK" not in os.environ:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:1` stands for on this rank.
+
+    Raises:
+        UserError: No such device here.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name} is not a device; use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={name} is not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"device={name}, but torch {torch.__version__} sees no CUDA device here; use device=cpu")
+        device = torch.device("cuda", local_rank if device.index is None else device.index)
+        if device.index >= torch.cuda.device_count():
+            raise UserError(f"device={device}, but there are {torch.cuda.device_count()} CUDA devices (counted from 0)")
+        torch.cuda.set_device(device)
+    return device
+
+
+def rank() -> int:
+    """This process's number among all, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_reduce_gradients(gradients: Sequence[Tensor]) -> None:
+    """Replace each gradient by its mean over ranks, in one flat all-reduce.
+
+    DistributedDataParallel cannot be used: its hooks do not fire for `torch.autograd.grad`, which R1 and path length need.
+    """
+    if world_size() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view(gradient.shape))
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over ranks, in place."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= world_size()
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor of equal shape on all ranks along its first axis, in rank order: [n, ...] -> [ranks * n, ...]."""
+    if world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether `flag` is true on at least one rank; all ranks get the same answer."""
+    if world_size() == 1:
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value)

@@ -1,0 +1,169 @@
+"""From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from stylegan import run_dir
+from stylegan.errors import UserError, nearest
+from stylegan.files import shipped
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.stylegan2 import NOISE_MODES, Generator
+from stylegan.rng import generator
+
+DEMO = "datasets/faces3d/demo.safetensors"
+
+
+def resolve_network(network: str | Path) -> Path:
+    """The snapshot file that a name stands for.
+
+    Args:
+        network: `demo` (the network that comes with the project), the folder of a run (its newest snapshot), or a file.
+
+    Raises:
+        UserError: There is no such thing, or the run has no snapshot yet.
+    """
+    if network == "demo":
+        return shipped(DEMO)
+    path = Path(network).expanduser()
+    if path.is_dir():
+        if found := run_dir.snapshots(path):
+            return found[-1]
+        if run_dir.is_run_dir(path):
+            raise UserError(f"network={network}: this run has no snapshot yet; let it train until the first is written")
+        raise UserError(f"network={network}: this folder is not a run; {nearest(str(network), _known_networks(path))}")
+    if not path.exists():
+        raise UserError(
+            f"network={network}: no such file or run folder; {nearest(str(network), _known_networks(path.parent))}"
+        )
+    return path
+
+
+def load_generator(network: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Load a generator for inference.
+
+    Args:
+        network: As for `resolve_network`.
+        device: Where the network goes.
+
+    Returns:
+        The network in eval mode; its parameters do not require gradients.
+
+    Raises:
+        UserError: The network cannot be found or read.
+    """
+    return read_snapshot(resolve_network(network)).G.to(device).eval().requires_grad_(False)
+
+
+def to_uint8(img: Tensor) -> Tensor:
+    """Pixels as networks make them, float of any width with -1 black and 1 white, to uint8 of the same shape.
+
+    Values are rounded to the nearest grey level and clamped to 0..255; NaN becomes 0. Undoes `x / 127.5 - 1` exactly.
+    """
+    return (img.float() * 127.5 + 127.5).nan_to_num(0.0).round().clamp(0, 255).to(torch.uint8)
+
+
+def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
+    """The latent z of each seed, [N, z_dim], standard normal, float32, on the CPU: a function of the seed alone."""
+    return torch.stack([torch.randn(z_dim, generator=generator(seed, "z")) for seed in seeds])
+
+
+def layer_noise(seeds: Sequence[int], noise_size: int) -> Tensor:
+    """The noise of all layers for each seed, [N, noise_size], standard normal: a function of the seed alone."""
+    return torch.stack([torch.randn(noise_size, generator=generator(seed, "noise")) for seed in seeds])
+
+
+def class_label(G: Generator, class_idx: int | None) -> Tensor | None:
+    """The label [1, c_dim] of a class, one-hot float32; None for an unconditional network.
+
+    Raises:
+        UserError: A class for a network without classes, no class for one with, or a class that it does not have.
+    """
+    if G.c_dim == 0:
+        if class_idx is not None:
+            raise UserError(f"class_idx={class_idx}: this network has no classes; leave class_idx out")
+        return None
+    if class_idx is None or not 0 <= class_idx < G.c_dim:
+        given = "is missing" if class_idx is None else f"={class_idx} does not exist"
+        raise UserError(f"class_idx {given}: this network has {G.c_dim} classes; choose class_idx=0 to {G.c_dim - 1}")
+    return torch.eye(G.c_dim)[class_idx : class_idx + 1]
+
+
+def sample(
+    G: Generator,
+    seeds: Sequence[int],
+    *,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    noise_mode: str = "const",
+    class_idx: int | None = None,
+    batch: int = 16,
+    progress: bool = False,
+) -> Iterator[Tensor]:
+    """Generate the image of each seed, in the order of `seeds`, a batch at a time.
+
+    Everything random about an image is a function of its seed: its z and, with `noise_mode="random"`, its layer noise.
+
+    Args:
+        G: A generator in eval mode, on any device.
+        seeds: Whole numbers.
+        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
+        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
+        noise_mode: Layer noise: "const" (one fixed pattern for all images), "random" (drawn by seed) or "none".
+        class_idx: The class, for a network that has classes.
+        batch: How many images are computed at a time.
+        progress: Show a progress bar on a terminal's stderr while there is more than one batch.
+
+    Returns:
+        An iterator over uint8 images [C, H, W] on the CPU. `torch.stack(list(...))` makes a batch of them.
+
+    Raises:
+        UserError: At once, for a setting that this network cannot follow.
+    """
+    if batch < 1:
+        raise UserError(f"batch={batch}: it must be at least 1")
+    if noise_mode not in NOISE_MODES:
+        raise UserError(f"noise_mode={noise_mode}: {nearest(noise_mode, NOISE_MODES)}")
+    if truncation_cutoff is not None and not 0 <= truncation_cutoff <= G.num_ws:
+        raise UserError(f"truncation_cutoff={truncation_cutoff}: this network takes 0 to {G.num_ws}, or null for all")
+    c = class_label(G, class_idx)
+    device = next(G.parameters()).device
+    starts = range(0, len(seeds), batch)
+    bar = track(
+        starts,
+        description="sampling",
+        console=Console(stderr=True),
+        transient=True,
+        disable=not progress or len(starts) == 1,
+    )
+
+    @torch.inference_mode()
+    def batch_images(chunk: list[int]) -> Tensor:
+        # Kernels are chosen by the batch's size: filling up the last batch gives its seeds the bits they have elsewhere.
+        full = chunk + chunk[-1:] * (batch - len(chunk))
+        img = G(
+            latents(full, G.z_dim).to(device),
+            None if c is None else c.expand(batch, -1).to(device),
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+            noise_mode=noise_mode,
+            noise=layer_noise(full, G.synthesis.noise_size).to(device) if noise_mode == "random" else None,
+        )
+        return to_uint8(img[: len(chunk)]).cpu()
+
+    return (image for start in bar for image in batch_images(list(seeds[start : start + batch])))
+
+
+def _known_networks(folder: Path) -> list[str]:
+    """What may have been meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
+    runs = Path("runs")
+    configs = (
+        *folder.glob(f"*/{run_dir.CONFIG}"),
+        *runs.glob(f"*/{run_dir.CONFIG}"),
+        *runs.glob(f"*/*/{run_dir.CONFIG}"),
+    )
+    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]

@@ -1,0 +1,168 @@
+"""Snapshots: the network to give away, in one safetensors file that holds numbers and JSON and can run no code.
+
+The file's only metadata key, `stylegan`, holds one JSON object::
+
+    {"format": 1, "software": "stylegan 0.1.0", "weights_sha256": "...",
+     "model": {what models/build.py needs to build the network again},
+     "provenance": {data set, its content hash and licence, nimg, configuration, ...}}
+
+One key and sorted JSON make the file's bytes a function of the network and its provenance alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+import stylegan
+from stylegan.errors import UserError
+from stylegan.files import atomic_write
+from stylegan.models.build import build_from_metadata, model_metadata
+from stylegan.models.stylegan2 import Generator
+
+FORMAT = 1
+KEY = "stylegan"
+_READABLE = "only .safetensors snapshots and the folders of runs are read"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network read from a file.
+
+    Attributes:
+        G: The generator, on the CPU, as it was saved (G_ema of a run).
+        metadata: The JSON object shown at the top of this module.
+    """
+
+    G: Generator
+    metadata: dict[str, Any]
+
+
+def save_snapshot(path: str | Path, G_ema: nn.Module, *, provenance: Mapping[str, Any]) -> None:
+    """Write a generator with its architecture and provenance, whole or not at all.
+
+    Args:
+        path: The file to write, `*.safetensors`; one that exists is replaced.
+        G_ema: The generator whose weights and buffers are saved, bit by bit, in their own dtypes.
+        provenance: Where the network comes from, as JSON types only: it is published with the file.
+
+    Raises:
+        UserError: The file cannot be written.
+        TypeError, ValueError: `provenance` is not JSON (NaN and infinity are not).
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G_ema.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "software": f"stylegan {stylegan.__version__}",
+        "weights_sha256": _weights_sha256(tensors),
+        "model": model_metadata(G_ema),
+        "provenance": dict(provenance),
+    }
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    atomic_write(path, save(tensors, metadata={KEY: text}))
+
+
+def read_snapshot(path: str | Path) -> Snapshot:
+    """Build the network that a snapshot describes and load its weights, every bit of them.
+
+    Raises:
+        UserError: There is no such file; it is something else (a pickle, a checkpoint, a safetensors file of another
+            program); it is damaged; a newer version wrote it; or its tensors do not fit its own architecture.
+    """
+    path = Path(path)
+    _refuse_other_files(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = _parse(path, file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+    G = _build(path, metadata["model"])
+    _check_layout(path, tensors, G.state_dict())
+    if _weights_sha256(tensors) != metadata["weights_sha256"]:
+        raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
+    G.load_state_dict(tensors)
+    return Snapshot(G, metadata)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise `UserError` unless the file begins like a safetensors file: the header's length in 8 bytes, then JSON."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except FileNotFoundError:
+        raise UserError(f"there is no network file {path}; check the path") from None
+    except OSError as error:
+        raise UserError(f"cannot read the network file {path}: {error.strerror}; {_READABLE}") from None
+    if head[8:] == b"{":
+        return
+    if not head:
+        what = "is empty"
+    elif head.startswith(b"PK\x03\x04"):
+        what = "is a PyTorch checkpoint (or another zip file)"
+    elif head[:1] == b"\x80" and head[1] <= 5:
+        what = "is a Python pickle, which can run code when it is read"
+    else:
+        what = "is not a safetensors file, or its beginning is damaged"
+    raise UserError(f"{path} {what}; {_READABLE}")
+
+
+def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
+    """The metadata of a safetensors header, checked down to the keys that reading needs."""
+    text = (header or {}).get(KEY)
+    if text is None:
+        raise UserError(f"{path} was not written by stylegan: it lacks the metadata that describes the network")
+    damaged = UserError(f"{path}: the metadata that describes the network is damaged; copy or download the file again")
+    try:
+        metadata = json.loads(text)
+    except json.JSONDecodeError:
+        raise damaged from None
+    if not isinstance(metadata, dict) or not isinstance(version := metadata.get("format"), int):
+        raise damaged
+    if version > FORMAT:
+        software = metadata.get("software", "a newer stylegan")
+        raise UserError(f"{path} has format {version} ({software}); this version reads {FORMAT}: update stylegan")
+    if not isinstance(metadata.get("weights_sha256"), str) or not isinstance(metadata.get("model"), dict):
+        raise damaged
+    return metadata
+
+
+def _build(path: Path, model: dict[str, Any]) -> Generator:
+    try:
+        return build_from_metadata(model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_layout(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise `UserError`, naming the first tensor that is missing, unexpected, or of another shape or dtype."""
+    for name in (*expected, *found):
+        if name not in found:
+            problem = f"lacks the tensor {name}"
+        elif name not in expected:
+            problem = f"holds a tensor {name} that its architecture does not have"
+        elif (new := _layout(found[name])) != (old := _layout(expected[name])):
+            problem = f"holds {name} as {new}, where its architecture has {old}"
+        else:
+            continue
+        raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
+
+
+def _layout(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Safetensors has no checksum of its own: a flipped bit in a weight would load without a word."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""What every loss takes and gives: networks, a batch with all its random numbers, a value per image and statistics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stylegan.models.discriminator import Discriminator
+from stylegan.models.stylegan2 import Generator
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks that compete."""
+
+    G: Generator
+    D: Discriminator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images and all random numbers that one phase of one iteration uses, for N images.
+
+    Nothing is drawn inside a loss: a test can inject what it likes, and a batch is the same on one rank or four.
+
+    Attributes:
+        real: Training images [N, C, H, W], float32 in [-1, 1].
+        real_c: Their labels [N, c_dim].
+        z: Latents [N, z_dim], standard normal.
+        c: Labels for the generator [N, c_dim].
+        z_mix: Second latents for style mixing [N, z_dim]; None without mixing.
+        mixing_cutoff: The layer from which an image takes its second latent, int64 [N]; `num_ws` means never.
+        noise: Layer noise [N, noise_size], standard normal; None uses the generator's constant noise.
+        pl_noise: Random image directions of path length regularisation [M, C, H, W], standard normal; the first M images
+            of the batch are regularised. None in other phases.
+    """
+
+    real: Tensor
+    real_c: Tensor
+    z: Tensor
+    c: Tensor
+    z_mix: Tensor | None = None
+    mixing_cutoff: Tensor | None = None
+    noise: Tensor | None = None
+    pl_noise: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device; copies from pinned memory do not wait."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: t.to(device, non_blocking=True) for k, t in tensors.items() if t is not None})
+
+
+class LossOutput(NamedTuple):
+    """What a loss gives back.
+
+    Attributes:
+        loss: Value per image [N] or [M]; its mean is minimised.
+        stats: Detached values per image, by the name under which they are logged.
+        w_mean: Mean latent [w_dim] of the generated images where the phase tracks `w_avg`, else None.
+    """
+
+    loss: Tensor
+    stats: dict[str, Tensor]
+    w_mean: Tensor | None = None
+
+
+LossFn = Callable[[Networks, Batch], LossOutput]
+
+
+def run_mapping(G: Generator, batch: Batch, n: int | None = None) -> Tensor:
+    """Map the first n latents of a batch to ws [n, num_ws, w_dim], with style mixing (StyleGAN, section 3.1).
+
+    Each image has its own cut-off, so that a batch can be split in any way.
+    """
+    head = slice(n)
+    ws = G.mapping(batch.z[head], batch.c[head])
+    if batch.z_mix is None or batch.mixing_cutoff is None:
+        return ws
+    second = G.mapping(batch.z_mix[head], batch.c[head])
+    keep = torch.arange(ws.shape[1], device=ws.device) < batch.mixing_cutoff[head, None]
+    return torch.where(keep[:, :, None], ws, second)
+
+
+def run_synthesis(G: Generator, ws: Tensor, batch: Batch) -> Tensor:
+    """Images [n, C, H, W] of the first n elements of a batch, with the batch's layer noise (constant where it has none)."""
+    if batch.noise is None:
+        return G.synthesis(ws, noise_mode="const")
+    return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]])

@@ -1,0 +1,244 @@
+"""StyleGAN2 discriminator (Karras et al. 2020, figure 7; projection of labels as in StyleGAN2-ADA; Freeze-D, Mo et al. 2020)."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import UserError
+from stylegan.models.layers import (
+    RESAMPLE_FILTER,
+    Architecture,
+    Conv2d,
+    FullyConnected,
+    block_channels,
+    block_shapes,
+    check_clamp,
+    check_positive,
+)
+from stylegan.models.mapping import MappingConfig, MappingNetwork
+from stylegan.ops.upfirdn2d import downsample2d, setup_filter
+
+
+@dataclass
+class DiscriminatorConfig:
+    """Options of the `Discriminator`."""
+
+    channel_base: int = field(
+        default=32768, metadata={"help": "feature maps of a block = channel_base / its longer side"}
+    )
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    architecture: Architecture = field(default=Architecture.resnet, metadata={"help": "resnet, skip or orig"})
+    conv_clamp: float | None = field(default=256.0, metadata={"help": "bound on activations; null = none"})
+    minibatch_std_group: int | None = field(
+        default=4, metadata={"help": "images compared by the minibatch standard deviation; null = the whole batch"}
+    )
+    minibatch_std_channels: int = field(default=1, metadata={"help": "its feature maps; 0 = off"})
+    freeze_layers: int = field(
+        default=0, metadata={"help": "convolutions that stay as they are, from the image inwards"}
+    )
+    cmap_dim: int | None = field(
+        default=None, metadata={"help": "size of the mapped label; null = channels at the end"}
+    )
+    mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network of the labels"})
+
+    def __post_init__(self) -> None:
+        check_positive(self, "channel_base", "channel_max")
+        check_clamp(self, self.conv_clamp)
+        for name in ("minibatch_std_group", "cmap_dim"):
+            if getattr(self, name) is not None:
+                check_positive(self, name)
+        for name in ("minibatch_std_channels", "freeze_layers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"DiscriminatorConfig.{name}={getattr(self, name)}: must be at least 0")
+
+
+class DiscriminatorBlock(nn.Module):
+    """Features [N, I, H, W] -> [N, O, H / 2, W / 2]; the first block, and every one of `skip`, also reads the image."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        *,
+        channels: int,
+        trainable: list[bool],
+        config: DiscriminatorConfig,
+    ):
+        super().__init__()
+        self.architecture, clamp = config.architecture, config.conv_clamp
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+        if reads_image(in_channels, self.architecture):
+            self.fromrgb = from_rgb(channels, width, config, trainable.pop(0))
+        else:
+            self.fromrgb = None
+        self.conv0 = Conv2d(width, width, 3, activation="lrelu", conv_clamp=clamp, trainable=trainable.pop(0))
+        self.conv1 = Conv2d(
+            width, out_channels, 3, activation="lrelu", down=2, conv_clamp=clamp, trainable=trainable.pop(0)
+        )
+        if self.architecture is Architecture.resnet:
+            self.skip = Conv2d(width, out_channels, 1, bias=False, down=2, trainable=trainable.pop(0))
+
+    def forward(self, x: Tensor | None, img: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fromrgb is not None:
+            y = self.fromrgb(img)
+            x = y if x is None else x + y
+            img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
+        assert x is not None  # the first block reads the image
+        if self.architecture is Architecture.resnet:
+            y = self.skip(x, gain=math.sqrt(0.5))
+            return y + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
+        return self.conv1(self.conv0(x)), img
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """The last block: features [N, I, H0, W0] -> [N, cmap_dim], or logits [N, 1] where there are no labels."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        shape: tuple[int, int],
+        channels: int,
+        cmap_dim: int,
+        is_first: bool,
+        config: DiscriminatorConfig,
+    ):
+        super().__init__()
+        self.group, self.std_channels = config.minibatch_std_group, config.minibatch_std_channels
+        reads = is_first or config.architecture is Architecture.skip
+        self.fromrgb = from_rgb(channels, in_channels, config, True) if reads else None
+        self.conv = Conv2d(
+            in_channels + self.std_channels, in_channels, 3, activation="lrelu", conv_clamp=config.conv_clamp
+        )
+        self.fc = FullyConnected(in_channels * math.prod(shape), in_channels, activation="lrelu")
+        self.out = FullyConnected(in_channels, cmap_dim or 1)
+
+    def forward(self, x: Tensor | None, img: Tensor) -> Tensor:
+        if self.fromrgb is not None:
+            y = self.fromrgb(img)
+            x = y if x is None else x + y
+        assert x is not None  # some block reads the image
+        if self.std_channels > 0:
+            std = minibatch_std(x, self.group, self.std_channels)
+            x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
+        x = self.conv(x)
+        # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
+        return self.out(self.fc(x.flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Images [N, channels, H, W] and labels [N, c_dim] -> logits [N, 1].
+
+    Freeze-D (`freeze_layers`) counts convolutions from the image inwards: in every block fromrgb, conv0, conv1, skip, as far
+    as it has them. Frozen weights are buffers: `parameters()` and `requires_grad_(True)` do not reach them, and a
+    state_dict has the same names with and without freezing.
+
+    Attributes:
+        resolution, channels, c_dim: What the images and labels are.
+        minibatch_group: Size of the groups that the minibatch standard deviation compares; None for the whole batch, 0 for
+            off. A batch must be a multiple of it, or smaller than it.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
+        super().__init__()
+        self.config = config
+        self.resolution, self.channels, self.c_dim = (int(resolution[0]), int(resolution[1])), channels, c_dim
+        self.minibatch_group = config.minibatch_std_group if config.minibatch_std_channels > 0 else 0
+        shapes = block_shapes(self.resolution)[::-1]
+        widths = [block_channels(shape, config.channel_base, config.channel_max) for shape in shapes]
+        layers = sum(len(self._layers(i, config.architecture)) for i in range(len(shapes) - 1))
+        if config.freeze_layers > layers:
+            raise UserError(f"freeze_layers={config.freeze_layers}: this discriminator has {layers} layers to freeze")
+        trainable = [i >= config.freeze_layers for i in range(layers)]
+        self.block_names = [f"b{max(shape)}" for shape in shapes]
+        for i, name in enumerate(self.block_names[:-1]):
+            block = DiscriminatorBlock(
+                0 if i == 0 else widths[i],
+                widths[i],
+                widths[i + 1],
+                channels=channels,
+                trainable=[trainable.pop(0) for _ in self._layers(i, config.architecture)],
+                config=config,
+            )
+            self.add_module(name, block)
+        self.cmap_dim = (config.cmap_dim or widths[-1]) if c_dim > 0 else 0
+        if c_dim > 0:
+            self.mapping = MappingNetwork(config.mapping, z_dim=0, c_dim=c_dim, w_dim=self.cmap_dim, num_ws=None)
+        epilogue = DiscriminatorEpilogue(
+            widths[-1],
+            shape=shapes[-1],
+            channels=channels,
+            cmap_dim=self.cmap_dim,
+            is_first=len(shapes) == 1,
+            config=config,
+        )
+        self.add_module(self.block_names[-1], epilogue)
+
+    @staticmethod
+    def _layers(index: int, architecture: Architecture) -> list[str]:
+        """The convolutions of the index-th block, in the order in which they freeze."""
+        first = ["fromrgb"] if reads_image(index, architecture) else []
+        return [*first, "conv0", "conv1", *(["skip"] if architecture is Architecture.resnet else [])]
+
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        """Logits [N, 1], positive for real.
+
+        Raises:
+            UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
+        """
+        if img.shape[1:] != (self.channels, *self.resolution):
+            raise UserError(
+                f"the discriminator needs images (N, {self.channels}, H, W) of {self.resolution}, got {tuple(img.shape)}"
+            )
+        img = img.contiguous(memory_format=torch.channels_last)
+        x = None
+        for name in self.block_names[:-1]:
+            x, img = getattr(self, name)(x, img)
+        x = getattr(self, self.block_names[-1])(x, img)
+        if self.c_dim > 0:
+            cmap = self.mapping(None, c)
+            x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        return x
+
+
+def reads_image(position: int, architecture: Architecture) -> bool:
+    """Whether a block takes the image in: the first one (position or input channels 0), and all of `skip`."""
+    return position == 0 or architecture is Architecture.skip
+
+
+def from_rgb(channels: int, width: int, config: DiscriminatorConfig, trainable: bool) -> Conv2d:
+    """1x1 convolution from image to features."""
+    return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=config.conv_clamp, trainable=trainable)
+
+
+def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
+    """Standard deviation over groups of images, averaged over pixels and features (Karras et al. 2018, section 3).
+
+    Args:
+        x: [N, C, H, W]; C a multiple of `channels`.
+        group: Images per group; None for all. Group j holds the images j, j + N/group, j + 2 N/group, ...
+        channels: How many averages, each over C / channels features.
+
+    Returns:
+        [N, channels, H, W], constant over H and W and within a group.
+
+    Raises:
+        UserError: N is no multiple of the group, or C none of `channels`.
+    """
+    n, c, h, w = x.shape
+    group = n if group is None else min(group, n)
+    if n % group or c % channels:
+        raise UserError(
+            f"minibatch standard deviation: batches of {n} images and {c} features do not divide into groups of {group} "
+            f"images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
+        )
+    y = x.reshape(group, n // group, channels, c // channels, h, w)
+    y = y - y.mean(dim=0)
+    y = (y.square().mean(dim=0) + 1e-8).sqrt()
+    y = y.mean(dim=[2, 3, 4]).reshape(n // group, channels, 1, 1)
+    return y.repeat(group, 1, h, w)

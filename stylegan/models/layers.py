@@ -1,0 +1,172 @@
+"""Layers with equalised learning rate (Karras et al. 2018, section 4.1) that the StyleGAN2 networks are made of.
+
+A weight is stored as unit normal noise divided by its learning rate multiplier, and scaled when it is used by the He
+constant times that multiplier: the optimizer sees weights of equal size everywhere. Convolution weights and activations are
+kept in channels_last, which is the quicker layout on CPUs.
+"""
+
+import enum
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import UserError
+from stylegan.ops.bias_act import bias_act
+from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.upfirdn2d import setup_filter
+
+RESAMPLE_FILTER = (1, 3, 3, 1)  # StyleGAN2, appendix B
+SMALLEST = range(4, 8)  # the longer side of the first block
+LARGEST_EXPONENT = 12
+
+
+class Architecture(enum.Enum):
+    """How features and images are joined between resolutions (StyleGAN2, figure 7)."""
+
+    orig = "orig"
+    skip = "skip"
+    resnet = "resnet"
+
+
+class FullyConnected(nn.Module):
+    """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        activation: str = "linear",
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ):
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full([out_features], float(bias_init))) if bias else None
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        w, b = self.weight * self.weight_gain, self.bias
+        if b is not None and self.bias_gain != 1:
+            b = b * self.bias_gain
+        if self.activation == "linear":
+            return nn.functional.linear(x, w, b)
+        return bias_act(x @ w.t(), b, act=self.activation)
+
+
+class Conv2d(nn.Module):
+    """Convolution, optionally resampling by two, then bias, activation and clamp; [N, I, H, W] -> [N, O, H', W'].
+
+    With `trainable=False` weight and bias are buffers: they have the same names in the state_dict, yet no optimizer, no
+    `parameters()` and no `requires_grad_` reaches them.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        bias: bool = True,
+        activation: str = "linear",
+        up: int = 1,
+        down: int = 1,
+        conv_clamp: float | None = None,
+        trainable: bool = True,
+    ):
+        super().__init__()
+        self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
+        self.padding = kernel_size // 2
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        weight = conv_weight(out_channels, in_channels, kernel_size)
+        offset = torch.zeros(out_channels) if bias else None
+        if trainable:
+            self.weight = nn.Parameter(weight)
+            self.bias = None if offset is None else nn.Parameter(offset)
+        else:
+            self.register_buffer("weight", weight)
+            self.register_buffer("bias", offset)
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """`gain` multiplies the result, clamp included."""
+        x = conv2d_resample(
+            x,
+            self.weight * self.weight_gain,
+            self.resample_filter,
+            up=self.up,
+            down=self.down,
+            padding=self.padding,
+            flip_weight=self.up == 1,
+        )
+        return activate(x, self.bias, self.activation, gain, self.conv_clamp)
+
+
+def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:
+    """bias_act with the activation's own gain times `gain`, and a clamp that grows with `gain`."""
+    own = math.sqrt(2) if act == "lrelu" else 1.0
+    return bias_act(x, b, act=act, gain=own * gain, clamp=None if clamp is None else clamp * gain)
+
+
+def conv_weight(out_channels: int, in_channels: int, kernel_size: int) -> Tensor:
+    """Unit normal weights [O, I, k, k] in channels_last."""
+    weight = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+def normalize_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Scale each row of x [N, F] to a mean square of one."""
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
+def block_shapes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (H, W) of every block, smallest first: halved until the longer side is 4 to 7.
+
+    Raises:
+        UserError: A side cannot be halved that often; names the nearest resolutions that can.
+    """
+    height, width = resolution
+    shapes = [(height, width)]
+    while max(shapes[0]) > SMALLEST[-1] and all(side % 2 == 0 for side in shapes[0]):
+        shapes.insert(0, (shapes[0][0] // 2, shapes[0][1] // 2))
+    if max(shapes[0]) not in SMALLEST or min(shapes[0]) < 1:
+        near = ", ".join(f"{h}x{w}" for h, w in nearest_resolutions(resolution))
+        raise UserError(
+            f"the networks cannot make images of {height}x{width} (HxW): both sides must be small numbers doubled equally "
+            f"often, the longer from {SMALLEST[0]} to {SMALLEST[-1]} at the start; the nearest sizes are {near}"
+        )
+    return shapes
+
+
+def nearest_resolutions(resolution: tuple[int, int], count: int = 3) -> list[tuple[int, int]]:
+    """The sizes (H, W) nearest to `resolution` that `block_shapes` accepts, nearest first."""
+    log_h, log_w = (math.log(max(side, 1)) for side in resolution)
+    sides = range(1, SMALLEST[-1] + 1)
+    sizes = {
+        (h << k, w << k) for h in sides for w in sides if max(h, w) in SMALLEST for k in range(LARGEST_EXPONENT + 1)
+    }
+    return sorted(sizes, key=lambda size: (math.log(size[0]) - log_h) ** 2 + (math.log(size[1]) - log_w) ** 2)[:count]
+
+
+def block_channels(shape: tuple[int, int], channel_base: int, channel_max: int) -> int:
+    """Feature maps of the block that works at `shape`."""
+    return max(min(channel_base // max(shape), channel_max), 1)
+
+
+def check_positive(config: object, *fields: str) -> None:
+    """Raise a `UserError` if one of the config's fields is below one."""
+    for field in fields:
+        if getattr(config, field) < 1:
+            raise UserError(f"{type(config).__name__}.{field}={getattr(config, field)}: must be at least 1")
+
+
+def check_clamp(config: object, clamp: float | None) -> None:
+    """Raise a `UserError` unless `clamp` is None or positive."""
+    if clamp is not None and not clamp > 0:
+        raise UserError(f"{type(config).__name__}.conv_clamp={clamp}: must be above 0, or null for no clamp")

@@ -1,0 +1,96 @@
+"""Mapping network z, c -> w (StyleGAN, section 2; labels as in StyleGAN2-ADA, appendix D), and the truncation trick."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import UserError
+from stylegan.models.layers import FullyConnected, check_positive, normalize_second_moment
+
+
+@dataclass
+class MappingConfig:
+    """Options of `MappingNetwork`."""
+
+    num_layers: int = field(default=8, metadata={"help": "fully connected layers"})
+    hidden_dim: int | None = field(default=None, metadata={"help": "features between layers; null = width of w"})
+    lr_multiplier: float = field(default=0.01, metadata={"help": "learning rate relative to the other layers"})
+    w_avg_beta: float = field(default=0.998, metadata={"help": "decay of the moving average of w, used by truncation"})
+
+    def __post_init__(self) -> None:
+        check_positive(self, "num_layers")
+        if self.hidden_dim is not None:
+            check_positive(self, "hidden_dim")
+        if not self.lr_multiplier > 0:
+            raise UserError(f"MappingConfig.lr_multiplier={self.lr_multiplier}: must be above 0")
+        if not 0 <= self.w_avg_beta <= 1:
+            raise UserError(f"MappingConfig.w_avg_beta={self.w_avg_beta}: must be from 0 to 1")
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] and labels c [N, c_dim] -> ws [N, num_ws, w_dim], or [N, w_dim] with `num_ws=None` (discriminator).
+
+    z and the embedded label are each scaled to a mean square of one, then concatenated.
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, config: MappingConfig, *, z_dim: int, c_dim: int, w_dim: int, num_ws: int | None):
+        super().__init__()
+        self.config = config
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
+        if z_dim + c_dim < 1:
+            raise ValueError("a mapping network needs z or labels")
+        if c_dim > 0:
+            self.embed = FullyConnected(c_dim, w_dim)
+        hidden = config.hidden_dim or w_dim
+        sizes = [z_dim + (w_dim if c_dim > 0 else 0), *[hidden] * (config.num_layers - 1), w_dim]
+        for i in range(config.num_layers):
+            layer = FullyConnected(sizes[i], sizes[i + 1], activation="lrelu", lr_multiplier=config.lr_multiplier)
+            self.add_module(f"fc{i}", layer)
+        if num_ws is not None:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(
+        self,
+        z: Tensor | None,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Map and, for `truncation_psi` other than 1, move the first `truncation_cutoff` ws towards `w_avg`.
+
+        Args:
+            z: Standard normal [N, z_dim]; None if z_dim is 0.
+            c: Labels [N, c_dim]; may be None if c_dim is 0.
+            truncation_psi: 0 gives the average, 1 leaves w as it is (StyleGAN, appendix B).
+            truncation_cutoff: How many of the ws to truncate; None for all.
+        """
+        parts = []
+        if self.z_dim > 0:
+            parts.append(normalize_second_moment(self._checked(z, self.z_dim, "z")))
+        if self.c_dim > 0:
+            parts.append(normalize_second_moment(self.embed(self._checked(c, self.c_dim, "labels c"))))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.config.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        if self.num_ws is None:
+            return x
+        ws = x[:, None].repeat(1, self.num_ws, 1)
+        if truncation_psi == 1:
+            return ws
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], dim=1)
+
+    @torch.no_grad()
+    def update_w_avg(self, w_mean: Tensor) -> None:
+        """One step of the moving average: w_avg <- lerp(w_mean, w_avg, w_avg_beta), with w_mean [w_dim] of a batch."""
+        self.w_avg.copy_(w_mean.detach().lerp(self.w_avg, self.config.w_avg_beta))
+
+    @staticmethod
+    def _checked(x: Tensor | None, features: int, name: str) -> Tensor:
+        if x is None or x.ndim != 2 or x.shape[1] != features:
+            got = "none" if x is None else str(tuple(x.shape))
+            raise UserError(f"the network needs {name} of shape (N, {features}), got {got}")
+        return x

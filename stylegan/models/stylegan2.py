@@ -1,0 +1,262 @@
+"""StyleGAN2 generator (Karras et al. 2020, figure 2 and appendix B): blocks that double the resolution, weight demodulation.
+
+Every 3x3 layer is: modulated convolution, noise, bias, leaky ReLU, clamp. Blocks are named by the longer side of what they
+make: `synthesis.b8.conv0`.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import UserError
+from stylegan.models.layers import (
+    RESAMPLE_FILTER,
+    Architecture,
+    Conv2d,
+    FullyConnected,
+    activate,
+    block_channels,
+    block_shapes,
+    check_clamp,
+    check_positive,
+    conv_weight,
+)
+from stylegan.models.mapping import MappingConfig, MappingNetwork
+from stylegan.ops.modulated_conv2d import modulated_conv2d
+from stylegan.ops.upfirdn2d import setup_filter, upsample2d
+
+NOISE_MODES = ("random", "const", "none")
+
+
+@dataclass
+class StyleGAN2Config:
+    """Options of the StyleGAN2 `Generator`; what follows from the data (resolution, channels, labels) is not among them."""
+
+    z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
+    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
+    channel_base: int = field(
+        default=32768, metadata={"help": "feature maps of a block = channel_base / its longer side"}
+    )
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    architecture: Architecture = field(default=Architecture.skip, metadata={"help": "skip, resnet or orig"})
+    conv_clamp: float | None = field(default=256.0, metadata={"help": "bound on activations; null = none"})
+    fused_modconv: bool = field(
+        default=False, metadata={"help": "weights per image and grouped convolution; slower on CPUs, same results"}
+    )
+    mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network"})
+
+    def __post_init__(self) -> None:
+        check_positive(self, "z_dim", "w_dim", "channel_base", "channel_max")
+        check_clamp(self, self.conv_clamp)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [N, I, H, W] or half of that -> [N, O, H, W]."""
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, shape: tuple[int, int], up: int, config: StyleGAN2Config
+    ):
+        super().__init__()
+        self.shape, self.up = shape, up
+        self.conv_clamp, self.fused_modconv = config.conv_clamp, config.fused_modconv
+        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(conv_weight(out_channels, in_channels, 3))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+        self.register_buffer("noise_const", torch.randn(shape))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """x, w [N, w_dim], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
+        x = modulated_conv2d(
+            x,
+            self.weight,
+            self.affine(w),
+            noise=None if noise is None else noise * self.noise_strength,
+            up=self.up,
+            padding=1,
+            f=self.resample_filter,
+            flip_weight=self.up == 1,
+            fused_modconv=self.fused_modconv,
+        )
+        return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation, to image channels: [N, I, H, W] -> [N, channels, H, W]."""
+
+    def __init__(self, in_channels: int, channels: int, *, config: StyleGAN2Config):
+        super().__init__()
+        self.conv_clamp, self.fused_modconv = config.conv_clamp, config.fused_modconv
+        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(conv_weight(channels, in_channels, 1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        s = self.affine(w) * self.weight_gain
+        x = modulated_conv2d(x, self.weight, s, demodulate=False, fused_modconv=self.fused_modconv)
+        return activate(x, self.bias, "linear", 1.0, self.conv_clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """All layers at one resolution. The first block starts from a learned constant instead of features (StyleGAN, 2)."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        shape: tuple[int, int],
+        channels: int,
+        is_last: bool,
+        config: StyleGAN2Config,
+    ):
+        super().__init__()
+        self.is_first = in_channels == 0
+        self.residual = config.architecture is Architecture.resnet and not self.is_first
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+        if self.is_first:
+            self.const = nn.Parameter(torch.randn(out_channels, *shape))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, shape=shape, up=2, config=config)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, shape=shape, up=1, config=config)
+        has_image = is_last or config.architecture is Architecture.skip
+        self.torgb = ToRGB(out_channels, channels, config=config) if has_image else None
+        if self.residual:
+            self.skip = Conv2d(in_channels, out_channels, 1, bias=False, up=2)
+
+    @property
+    def layers(self) -> list[SynthesisLayer]:
+        """The layers with noise, in order."""
+        return [self.conv1] if self.is_first else [self.conv0, self.conv1]
+
+    def forward(
+        self, x: Tensor | None, img: Tensor | None, ws: Tensor, noises: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features x and image so far at half the resolution, ws [N, len(layers) + 1, w_dim], noise per layer."""
+        if x is None:
+            x = self.const.expand(ws.shape[0], *self.const.shape).contiguous(memory_format=torch.channels_last)
+            x = self.conv1(x, ws[:, 0], noises[0])
+        else:
+            gain = math.sqrt(0.5) if self.residual else 1.0
+            y = self.conv0(x, ws[:, 0], noises[0])
+            y = self.conv1(y, ws[:, 1], noises[1], gain)
+            x = self.skip(x, gain) + y if self.residual else y
+        img = None if img is None else upsample2d(img, self.resample_filter)
+        if self.torgb is not None:
+            y = self.torgb(x, ws[:, len(self.layers)])
+            img = y if img is None else img + y
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer.
+
+    Attributes:
+        num_ws: How many ws it takes.
+        noise_size: Length of the flat noise of one image: the pixels of all noise layers.
+    """
+
+    def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int):
+        super().__init__()
+        shapes = block_shapes(resolution)
+        self.block_names: list[str] = []
+        width = 0
+        for shape in shapes:
+            out = block_channels(shape, config.channel_base, config.channel_max)
+            block = SynthesisBlock(
+                width, out, shape=shape, channels=channels, is_last=shape == shapes[-1], config=config
+            )
+            self.block_names.append(f"b{max(shape)}")
+            self.add_module(self.block_names[-1], block)
+            width = out
+        layers = [layer for block in self.blocks for layer in block.layers]
+        self.num_ws = len(layers) + 1
+        self.noise_size = sum(math.prod(layer.shape) for layer in layers)
+
+    @property
+    def blocks(self) -> list[SynthesisBlock]:
+        """The blocks, smallest first."""
+        return [getattr(self, name) for name in self.block_names]
+
+    def forward(self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None) -> Tensor:
+        """Make images of about [-1, 1].
+
+        Args:
+            ws: [N, num_ws, w_dim].
+            noise_mode: `random`; `const`, the stored noise, the same for all images; or `none`.
+            noise: For `random`: unit normal [N, noise_size], sliced layer by layer in order; None draws it.
+
+        Raises:
+            UserError: Unknown noise mode, or ws or noise of another shape.
+        """
+        if ws.ndim != 3 or ws.shape[1] != self.num_ws:
+            raise UserError(f"the network needs ws of shape (N, {self.num_ws}, w_dim), got {tuple(ws.shape)}")
+        noises = iter(self._noises(ws, noise_mode, noise))
+        x = img = None
+        start = 0
+        for block in self.blocks:
+            count = len(block.layers)
+            x, img = block(x, img, ws[:, start : start + count + 1], [next(noises) for _ in range(count)])
+            start += count
+        assert img is not None  # the last block makes one in every architecture
+        return img
+
+    def _noises(self, ws: Tensor, noise_mode: str, noise: Tensor | None) -> list[Tensor | None]:
+        layers = [layer for block in self.blocks for layer in block.layers]
+        match noise_mode:
+            case "none":
+                return [None] * len(layers)
+            case "const":
+                return [layer.noise_const for layer in layers]
+            case "random":
+                if noise is None:
+                    noise = torch.randn(ws.shape[0], self.noise_size, dtype=ws.dtype, device=ws.device)
+                if noise.shape != (ws.shape[0], self.noise_size):
+                    raise UserError(f"noise must be {(ws.shape[0], self.noise_size)}, got {tuple(noise.shape)}")
+                pieces = noise.split([math.prod(layer.shape) for layer in layers], dim=1)
+                return [p.reshape(-1, 1, *layer.shape) for p, layer in zip(pieces, layers, strict=True)]
+        raise UserError(f"noise_mode {noise_mode!r} is unknown; there are: {', '.join(NOISE_MODES)}")
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis network. `config` and the injected dimensions say all that is needed to build it again.
+
+    Attributes:
+        resolution: (H, W) of the images.
+        channels: 1, 3 or 4.
+        z_dim, c_dim, w_dim, num_ws: Sizes of z, labels and w, and number of ws.
+    """
+
+    def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int, c_dim: int):
+        super().__init__()
+        self.config = config
+        self.resolution, self.channels = (int(resolution[0]), int(resolution[1])), channels
+        self.z_dim, self.c_dim, self.w_dim = config.z_dim, c_dim, config.w_dim
+        self.synthesis = SynthesisNetwork(config, resolution=self.resolution, channels=channels)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(
+            config.mapping, z_dim=config.z_dim, c_dim=c_dim, w_dim=config.w_dim, num_ws=self.num_ws
+        )
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """z [N, z_dim] and c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; see the parts for the options."""
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
+        return self.synthesis(ws, noise_mode=noise_mode, noise=noise)

@@ -1,0 +1,243 @@
+"""Run-time compilation of C++ sources with ninja, into a cache that is shared by processes and runs.
+
+A build is named by a hash of all that can change its result: the content of sources and headers, flags, the compiler
+and the platform. So a cached library is never stale, and nothing has to be cleaned after an edit or an upgrade.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ninja
+from filelock import FileLock, Timeout
+
+from stylegan.errors import UserError
+
+LOCK_TIMEOUT = 900.0  # seconds; a build of all CUDA kernels takes minutes, so waiting for another process is normal
+
+
+class BuildError(UserError):
+    """Native code could not be compiled or loaded. The message names the cause, the log file and the fix."""
+
+
+class CompilerMissingError(BuildError):
+    """There is no C++ compiler on this machine."""
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """Everything that determines one shared library.
+
+    Attributes:
+        name: Name of the library, and of its folder in the cache.
+        sources: C++ files to compile.
+        headers: Files that the sources include; they only enter the cache key.
+        include_dirs: Folders for `-I`.
+        flags: Compiler flags, in order.
+        link_flags: Linker flags, in order.
+        versions: Versions of what comes from outside, such as torch's where its headers are included.
+    """
+
+    name: str
+    sources: Sequence[Path]
+    headers: Sequence[Path] = ()
+    include_dirs: Sequence[Path] = ()
+    flags: Sequence[str] = ()
+    link_flags: Sequence[str] = ()
+    versions: Sequence[str] = ()
+
+
+def compiler() -> list[str]:
+    """The C++ compiler's command: `$CXX` if set (it may hold arguments), else the first of c++, g++ and clang++.
+
+    Raises:
+        CompilerMissingError: None of them is there.
+    """
+    chosen = os.environ.get("CXX", "").split()
+    for candidate in [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]:
+        path = shutil.which(candidate[0])
+        if path:
+            return [path, *candidate[1:]]
+    what = f"CXX={' '.join(chosen)!r} is not a program" if chosen else "no C++ compiler (c++, g++, clang++) was found"
+    raise CompilerMissingError(f"{what}; install one (apt install g++) or set CXX to its path")
+
+
+def compiler_available() -> bool:
+    """Whether `compiler()` finds a program."""
+    try:
+        compiler()
+    except CompilerMissingError:
+        return False
+    return True
+
+
+def cache_root() -> Path:
+    """The folder of all builds: `$XDG_CACHE_HOME/stylegan`, by default `~/.cache/stylegan`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "stylegan"
+
+
+def cache_key(spec: BuildSpec) -> str:
+    """Hash (24 hexadecimal digits) of everything that the library depends on.
+
+    Raises:
+        BuildError: A source is missing, or the compiler does not run.
+        CompilerMissingError: There is no compiler.
+    """
+    command = compiler()
+    version = _run([*command, "--version"])
+    if version.returncode != 0:
+        raise BuildError(f"{' '.join(command)} --version failed: {_tail(version.stdout, 3)}; mend or unset CXX")
+    digest = hashlib.sha256()
+    settings = [spec.name, *command, version.stdout, platform.system(), platform.machine(), *spec.versions]
+    settings += ["flags", *spec.flags, "link", *spec.link_flags, "include", *map(str, spec.include_dirs)]
+    for text in settings:
+        digest.update(text.encode() + b"\0")
+    for path in [*spec.sources, *spec.headers]:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise BuildError(f"cannot read {path}: {error.strerror}; install stylegan again") from None
+        digest.update(Path(path).name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:24]
+
+
+def build(spec: BuildSpec, *, lock_timeout: float = LOCK_TIMEOUT) -> Path:
+    """Compile `spec` unless the cache holds it, and return the path of the shared library.
+
+    Any number of processes may call this at once: one builds, the others wait for it. The library appears whole or not
+    at all, since it is built aside and renamed.
+
+    Args:
+        spec: What to build.
+        lock_timeout: Seconds to wait for another process that builds the same.
+
+    Raises:
+        BuildError: Compilation failed (the message names the log), the cache cannot be written, or the wait took
+            too long.
+        CompilerMissingError: There is no compiler.
+    """
+    folder = cache_root() / spec.name / cache_key(spec)
+    library = folder / f"{spec.name}.so"
+    if library.exists():
+        return library
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock", timeout=lock_timeout):
+            if not library.exists():  # another process may have built it while we waited
+                _build_aside(spec, folder)
+    except Timeout:
+        raise BuildError(
+            f"another process has been building {spec.name} for over {lock_timeout:.0f} s; "
+            f"wait for it, or end it, and try again (lock: {folder}.lock)"
+        ) from None
+    except OSError as error:
+        raise BuildError(
+            f"cannot write the build of {spec.name} to {folder.parent}: {error.strerror}; "
+            "set XDG_CACHE_HOME to a folder that can be written to"
+        ) from None
+    return library
+
+
+def load_library(
+    name: str,
+    sources: Sequence[Path],
+    *,
+    headers: Sequence[Path] = (),
+    include_dirs: Sequence[Path] = (),
+    flags: Sequence[str] = (),
+    link_flags: Sequence[str] = (),
+) -> ctypes.CDLL:
+    """Compile C++ sources (or find them in the cache) and load the library with ctypes.
+
+    Raises:
+        BuildError: It could not be compiled or loaded.
+        CompilerMissingError: There is no compiler.
+    """
+    library = build(BuildSpec(name, sources, headers, include_dirs, flags, link_flags))
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise BuildError(f"cannot load {library}: {error}; delete {library.parent} and try again") from None
+
+
+def _build_aside(spec: BuildSpec, folder: Path) -> None:
+    """Run ninja in a temporary folder beside `folder`, then rename it to `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        (aside / "build.ninja").write_text(_ninja_file(spec))
+        result = _run([str(Path(ninja.BIN_DIR) / _program("ninja")), "-C", str(aside), "-v"])
+        if result.returncode != 0:
+            log = folder.parent / f"{folder.name}.log"
+            log.write_text(result.stdout)
+            raise BuildError(
+                f"compiling {spec.name} failed: {_first_error(result.stdout)}; the whole log is in {log}; "
+                "check that the compiler works, or choose another one with CXX"
+            )
+        aside.chmod(0o755)  # mkdtemp makes 0700; other users of a shared cache should be able to load it
+        aside.replace(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _ninja_file(spec: BuildSpec) -> str:
+    flags = ["-fPIC", *spec.flags, *(f"-I{path}" for path in spec.include_dirs)]
+    lines = [
+        f"cxx = {_escape(' '.join(map(_quote, compiler())))}",
+        f"flags = {_escape(' '.join(map(_quote, flags)))}",
+        f"link_flags = {_escape(' '.join(map(_quote, spec.link_flags)))}",
+        "rule compile",
+        "  command = $cxx $flags -c $in -o $out",
+        "rule link",
+        "  command = $cxx -shared $in -o $out $link_flags",
+    ]
+    objects = [f"{index}-{Path(source).stem}.o" for index, source in enumerate(spec.sources)]
+    for source, target in zip(spec.sources, objects, strict=True):
+        lines.append(f"build {target}: compile {_escape_path(Path(source).resolve())}")
+    lines.append(f"build {spec.name}.so: link {' '.join(objects)}")
+    return "\n".join(lines) + "\n"
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    # LC_ALL=C: the compiler's version text is part of the cache key and must not change with the user's language.
+    environment = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+def _program(name: str) -> str:
+    return f"{name}.exe" if sys.platform == "win32" else name
+
+
+def _quote(text: str) -> str:
+    return f"'{text}'" if any(character in text for character in ' ()"$&;') else text
+
+
+def _escape(text: str) -> str:
+    return text.replace("$", "$$")
+
+
+def _escape_path(path: Path) -> str:
+    return _escape(str(path)).replace(" ", "$ ").replace(":", "$:")
+
+
+def _first_error(log: str) -> str:
+    """The first line that a compiler marks as an error, else the log's end."""
+    for line in log.splitlines():
+        if "error:" in line.lower():
+            return line.strip()
+    return _tail(log, 1)
+
+
+def _tail(text: str, lines: int) -> str:
+    return " / ".join(text.strip().splitlines()[-lines:])

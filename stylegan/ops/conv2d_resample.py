@@ -1,0 +1,87 @@
+"""2-D convolution joined with up- or down-sampling (StyleGAN2, appendix B), a differentiable composition.
+
+What is computed is always: up-sample with `f`, pad, convolve, down-sample with `f`. The order of the steps is chosen so
+that the expensive one, the convolution, works at the lower resolution.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stylegan.ops.upfirdn2d import downsample_padding, four_sides, upfirdn2d, upsample_padding
+
+
+def conv2d_resample(
+    x: Tensor,
+    w: Tensor,
+    f: Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Convolve at another resolution.
+
+    Args:
+        x: [N, I, H, W].
+        w: [O, I / groups, kh, kw] in x's dtype.
+        f: Low-pass filter from `setup_filter`, None for none. Not used where up = down = 1.
+        up: Factor before the convolution.
+        down: Factor after the convolution.
+        padding: With respect to the enlarged image: a number, [x, y] or [x0, x1, y0, y1].
+        groups: Groups of channels.
+        flip_weight: True correlates (what torch's convolutions do), False convolves.
+        flip_filter: The same for `f`, with False for convolution.
+
+    Returns:
+        [N, O, H * up / down, W * up / down] where the padding is half the kernel.
+    """
+    if up == 1 and down == 1:
+        return _convolve(x, w, four_sides(padding), groups, flip_weight)
+    sides = four_sides(padding)
+    sides = upsample_padding(f, up, sides) if up > 1 else sides
+    sides = downsample_padding(f, down, sides) if down > 1 else sides
+    pointwise = w.shape[2:] == (1, 1)
+    gain = float(up * up)
+    if up == 1 and pointwise:
+        x = upfirdn2d(x, f, down=down, padding=sides, flip_filter=flip_filter)
+        return _convolve(x, w, [0] * 4, groups, flip_weight)
+    if up == 1:
+        x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter)
+        return F.conv2d(x, _oriented(w, flip_weight), stride=down, groups=groups)
+    if pointwise and down == 1:
+        x = _convolve(x, w, [0] * 4, groups, flip_weight)
+        return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain)
+    x, sides = _convolve_spread(x, w, up, sides, groups, flip_weight)
+    x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter, gain=gain)
+    return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
+
+
+def _convolve_spread(
+    x: Tensor, w: Tensor, up: int, sides: list[int], groups: int, flip_weight: bool
+) -> tuple[Tensor, list[int]]:
+    """Convolve the zero-inserted x, everywhere that x has an influence, and what padding is left to do afterwards."""
+    kh, kw = w.shape[2:]
+    # The transposed convolution pads kw - 1 on both sides, but leaves away the up - 1 zeros after the last pixel.
+    left = [sides[0] - (kw - 1), sides[1] - (kw - up), sides[2] - (kh - 1), sides[3] - (kh - up)]
+    crop_x, crop_y = max(min(-left[0], -left[1]), 0), max(min(-left[2], -left[3]), 0)
+    # Its weight is [I, O / groups, kh, kw], and it convolves where conv2d correlates.
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
+    x = F.conv_transpose2d(x, _oriented(w, not flip_weight), stride=up, padding=(crop_y, crop_x), groups=groups)
+    return x, [left[0] + crop_x, left[1] + crop_x, left[2] + crop_y, left[3] + crop_y]
+
+
+def _convolve(x: Tensor, w: Tensor, sides: list[int], groups: int, flip_weight: bool) -> Tensor:
+    x0, x1, y0, y1 = sides
+    w = _oriented(w, flip_weight)
+    if x0 == x1 >= 0 and y0 == y1 >= 0:
+        return F.conv2d(x, w, padding=(y0, x0), groups=groups)
+    return F.conv2d(F.pad(x, sides), w, groups=groups)
+
+
+def _oriented(w: Tensor, keep: bool) -> Tensor:
+    return w if keep or w.shape[2:] == (1, 1) else w.flip([2, 3])

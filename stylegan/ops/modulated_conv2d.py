@@ -1,0 +1,84 @@
+"""Convolution with per-image modulated weights (StyleGAN2, section 2.2), a differentiable composition.
+
+    w'[n, o, i] = s[n, i] * w[o, i]                              modulation, equation 1
+    w''[n, o, i] = w'[n, o, i] / sqrt(sum_{i, k} w'[n, o, i, k]^2 + eps)      demodulation, equation 3
+
+Either the weights are made per image and applied as one grouped convolution, or, which is the same, the channels of the
+input are scaled by s and those of the output by the inverse norms. The second keeps one dense convolution.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stylegan.ops.conv2d_resample import conv2d_resample
+
+EPSILON = 1e-8
+
+
+def modulated_conv2d(
+    x: Tensor,
+    w: Tensor,
+    s: Tensor,
+    *,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    f: Tensor | None = None,
+    demodulate: bool = True,
+    flip_weight: bool = True,
+    fused_modconv: bool = False,
+) -> Tensor:
+    """Convolve each image with its own weights.
+
+    Args:
+        x: [N, I, H, W].
+        w: [O, I, kh, kw].
+        s: Styles [N, I].
+        noise: Added to the result: [H', W'] or [N, 1, H', W'], already scaled; None for none.
+        up: Factor of up-sampling, see `conv2d_resample`.
+        down: Factor of down-sampling.
+        padding: With respect to the up-sampled image.
+        f: Low-pass filter for resampling.
+        demodulate: Scale every output channel's weights to unit norm.
+        flip_weight: True correlates, False convolves.
+        fused_modconv: True makes weights per image and runs one convolution of N groups; False scales activations, which is
+            several times faster on a CPU.
+
+    Returns:
+        [N, O, H', W'].
+    """
+    d = demodulation(w, s) if demodulate else None
+    if fused_modconv:
+        return _grouped(x, w, s, d, noise, up, down, padding, f, flip_weight)
+    x = x * s[:, :, None, None]
+    x = conv2d_resample(x, w, f, up=up, down=down, padding=padding, flip_weight=flip_weight)
+    if d is not None and noise is not None:
+        return torch.addcmul(noise, x, d[:, :, None, None])
+    if d is not None:
+        return x * d[:, :, None, None]
+    return x if noise is None else x + noise
+
+
+def demodulation(w: Tensor, s: Tensor) -> Tensor:
+    """Inverse norms [N, O] of the weights w [O, I, kh, kw] modulated by s [N, I].
+
+    The sum over i and k of (s_i w_oik)^2 is a product of s^2 with the sums over k of w^2, so that no weights per image
+    are made.
+    """
+    return (s.square() @ w.square().sum([2, 3]).t() + EPSILON).rsqrt()
+
+
+def _grouped(x, w, s, d, noise, up, down, padding, f, flip_weight):
+    n = x.shape[0]
+    per_image = w[None] * s[:, None, :, None, None]
+    if d is not None:
+        per_image = per_image * d[:, :, None, None, None]
+    x = x.reshape(1, -1, *x.shape[2:])
+    x = conv2d_resample(
+        x, per_image.flatten(0, 1), f, up=up, down=down, padding=padding, groups=n, flip_weight=flip_weight
+    )
+    x = x.reshape(n, -1, *x.shape[2:])
+    return x if noise is None else x + noise

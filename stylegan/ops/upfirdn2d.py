@@ -1,0 +1,250 @@
+"""Up-sample, filter and down-sample images in one op, differentiable to any order.
+
+Per axis: insert `up - 1` zeros after every pixel, pad (or crop, where negative), convolve with the filter, keep every
+`down`-th pixel. With a low-pass filter this is resampling without aliasing (StyleGAN2, appendix B; StyleGAN3, section 2).
+
+Schema (lists are x first, padding is [x0, x1, y0, y1]):
+
+    stylegan::upfirdn2d(x, f, up, down, padding, flip_filter, gain) -> y
+
+The op is linear in x and its adjoint is itself with up and down exchanged and the filter flipped. The filter is a
+constant: it gets no gradient.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SEPARABLE_TAPS = 8  # 1-D filters at least this long stay separable: two passes beat one over 64 taps
+
+
+def setup_filter(
+    f: Tensor | Sequence[float] | Sequence[Sequence[float]] | float | None,
+    *,
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+    separable: bool | None = None,
+) -> Tensor:
+    """Prepare a filter for `upfirdn2d`.
+
+    Args:
+        f: Taps [h, w], or [n] for both axes, or one number, or None (the identity).
+        normalize: Divide by the sum, so that constant images stay as they are.
+        flip_filter: Reverse the taps.
+        gain: Factor for the image; a separable filter, applied twice, gets its square root.
+        separable: Keep a 1-D filter 1-D; None keeps those of 8 taps or more.
+
+    Returns:
+        float32 [h, w], or [n] for a separable filter.
+
+    Raises:
+        ValueError: More than two dimensions, no taps, or `separable` with 2-D taps.
+    """
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32)
+    f = f.reshape(1) if f.ndim == 0 else f
+    if f.ndim > 2 or f.numel() == 0:
+        raise ValueError(f"a filter is [h, w] or [n] with at least one tap, got shape {tuple(f.shape)}")
+    if separable is None:
+        separable = f.ndim == 1 and f.numel() >= SEPARABLE_TAPS
+    if separable and f.ndim == 2:
+        raise ValueError(f"a separable filter is given as [n], got shape {tuple(f.shape)}")
+    if f.ndim == 1 and not separable:
+        f = f.outer(f)
+    if normalize:
+        f = f / f.sum()
+    if flip_filter:
+        f = f.flip(tuple(range(f.ndim)))
+    return f * gain ** (f.ndim / 2)
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Zero-insert, pad or crop, filter, decimate.
+
+    Args:
+        x: [N, C, H, W], contiguous or channels_last, float16, bfloat16, float32 or float64.
+        f: Taps float32 [h, w] or, for both axes, [n]; None for the identity. No gradient.
+        up: Factor, or [x, y].
+        down: Factor, or [x, y].
+        padding: Pixels after zero insertion, for all sides, [x, y] or [x0, x1, y0, y1]; negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: Factor for the result.
+
+    Returns:
+        [N, C, (H * up + y0 + y1 - h) // down + 1, (W * up + x0 + x1 - w) // down + 1] in x's dtype and memory format.
+
+    Raises:
+        ValueError: Wrong shapes or factors, or nothing left to filter.
+    """
+    f = torch.ones([1, 1], dtype=torch.float32, device=x.device) if f is None else f
+    if x.ndim != 4 or f.ndim not in (1, 2) or f.requires_grad:
+        raise ValueError(f"upfirdn2d needs x [N, C, H, W] and a constant f [h, w] or [n], got {x.shape} and {f.shape}")
+    up, down, padding = pair(up), pair(down), four_sides(padding)
+    if min(*up, *down) < 1:
+        raise ValueError(f"upfirdn2d needs factors of at least 1, got up={up}, down={down}")
+    if min(_output_size(x, f, up, down, padding)) < 1:
+        raise ValueError(f"padding {padding} leaves too little of x {tuple(x.shape)} for a filter {tuple(f.shape)}")
+    return _upfirdn2d(x, f, up, down, padding, flip_filter, float(gain))
+
+
+def filter2d(
+    x: Tensor, f: Tensor | None, *, padding: int | Sequence[int] = 0, flip_filter: bool = False, gain: float = 1.0
+) -> Tensor:
+    """Filter an image [N, C, H, W] and keep its size; `padding` is added to that. See `upfirdn2d`."""
+    x0, x1, y0, y1 = four_sides(padding)
+    w, h = filter_size(f)
+    sides = [x0 + w // 2, x1 + (w - 1) // 2, y0 + h // 2, y1 + (h - 1) // 2]
+    return upfirdn2d(x, f, padding=sides, flip_filter=flip_filter, gain=gain)
+
+
+def upsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    up: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Enlarge [N, C, H, W] to [N, C, H * up, W * up], keeping the mean; `padding` is added. See `upfirdn2d`."""
+    ux, uy = pair(up)
+    sides = upsample_padding(f, up, padding)
+    return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain * ux * uy)
+
+
+def downsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    down: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Reduce [N, C, H, W] to [N, C, H / down, W / down]; `padding` is added first. See `upfirdn2d`."""
+    sides = downsample_padding(f, down, padding)
+    return upfirdn2d(x, f, down=down, padding=sides, flip_filter=flip_filter, gain=gain)
+
+
+def pair(value: int | Sequence[int]) -> list[int]:
+    """A scalar for both axes, or [x, y], as a list of two."""
+    both = [value, value] if isinstance(value, int) else [int(v) for v in value]
+    if len(both) != 2:
+        raise ValueError(f"expected a number or [x, y], got {value}")
+    return both
+
+
+def four_sides(padding: int | Sequence[int]) -> list[int]:
+    """A scalar, [x, y] or [x0, x1, y0, y1] as a list of four."""
+    sides = [padding] * 4 if isinstance(padding, int) else [int(p) for p in padding]
+    if len(sides) == 2:
+        sides = [sides[0], sides[0], sides[1], sides[1]]
+    if len(sides) != 4:
+        raise ValueError(f"padding is a number, [x, y] or [x0, x1, y0, y1], got {padding}")
+    return sides
+
+
+def filter_size(f: Tensor | None) -> tuple[int, int]:
+    """Width and height of a filter in taps."""
+    return (1, 1) if f is None else (f.shape[-1], f.shape[0])
+
+
+def upsample_padding(f: Tensor | None, up: int | Sequence[int], padding: int | Sequence[int] = 0) -> list[int]:
+    """`padding` plus what centres the filter's phases on the enlarged image, [x0, x1, y0, y1]."""
+    (w, h), (ux, uy), (x0, x1, y0, y1) = filter_size(f), pair(up), four_sides(padding)
+    return [x0 + (w + ux - 1) // 2, x1 + (w - ux) // 2, y0 + (h + uy - 1) // 2, y1 + (h - uy) // 2]
+
+
+def downsample_padding(f: Tensor | None, down: int | Sequence[int], padding: int | Sequence[int] = 0) -> list[int]:
+    """`padding` plus what centres the filter on groups of `down` pixels, [x0, x1, y0, y1]."""
+    (w, h), (dx, dy), (x0, x1, y0, y1) = filter_size(f), pair(down), four_sides(padding)
+    return [x0 + (w - dx + 1) // 2, x1 + (w - dx) // 2, y0 + (h - dy + 1) // 2, y1 + (h - dy) // 2]
+
+
+def _output_size(x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int]) -> tuple[int, int]:
+    (w, h), (x0, x1, y0, y1) = filter_size(f), padding
+    return (
+        (x.shape[2] * up[1] + y0 + y1 - h) // down[1] + 1,
+        (x.shape[3] * up[0] + x0 + x1 - w) // down[0] + 1,
+    )
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    nhwc = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if nhwc else torch.contiguous_format
+
+
+@torch.library.custom_op("stylegan::upfirdn2d", mutates_args=())
+def _upfirdn2d(
+    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip_filter: bool, gain: float
+) -> Tensor:
+    layout = _memory_format(x)
+    y_size = _output_size(x, f, up, down, padding)
+    if x.numel() == 0:
+        return torch.empty([*x.shape[:2], *y_size], dtype=x.dtype, device=x.device, memory_format=layout)
+    dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    taps = f.to(dtype).flip(tuple(range(f.ndim))) if flip_filter else f.to(dtype)
+    y = x.to(dtype)
+    if f.ndim == 2:
+        y = _filter(y, taps * gain, up, down, padding)
+    else:
+        y = _filter(y, taps[None, :] * gain, [up[0], 1], [down[0], 1], [*padding[:2], 0, 0])
+        y = _filter(y, taps[:, None], [1, up[1]], [1, down[1]], [0, 0, *padding[2:]])
+    return y.to(x.dtype).contiguous(memory_format=layout)
+
+
+@_upfirdn2d.register_fake
+def _(x, f, up, down, padding, flip_filter, gain):
+    shape = [x.shape[0], x.shape[1], *_output_size(x, f, up, down, padding)]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+
+
+def _setup_upfirdn2d(ctx, inputs, output):
+    x, f, ctx.up, ctx.down, ctx.padding, ctx.flip_filter, ctx.gain = inputs
+    ctx.in_size, ctx.out_size = x.shape[2:], output.shape[2:]
+    ctx.save_for_backward(f)
+
+
+def _backward_upfirdn2d(ctx, dy):
+    (f,) = ctx.saved_tensors
+    (w, h), (ux, uy), (dx, dy_), (x0, _, y0, _) = filter_size(f), ctx.up, ctx.down, ctx.padding
+    # The adjoint must give back the input's size: what the far sides need follows from the near ones.
+    padding = [
+        w - 1 - x0,
+        ctx.in_size[1] * ux - ctx.out_size[1] * dx + x0 - ux + 1,
+        h - 1 - y0,
+        ctx.in_size[0] * uy - ctx.out_size[0] * dy_ + y0 - uy + 1,
+    ]
+    return _upfirdn2d(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain), *[None] * 6
+
+
+_upfirdn2d.register_autograd(_backward_upfirdn2d, setup_context=_setup_upfirdn2d)
+
+
+def _filter(x: Tensor, taps: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:
+    """One pass with 2-D taps as a depthwise (transposed) convolution: in channels_last about two copies of x in time."""
+    c, (h, w), (x0, x1, y0, y1) = x.shape[1], taps.shape, padding
+    if up == [1, 1]:
+        kernel = taps.flip([0, 1]).expand(c, 1, h, w)  # conv2d correlates
+        if x0 == x1 >= 0 and y0 == y1 >= 0:
+            return F.conv2d(x, kernel, stride=(down[1], down[0]), padding=(y0, x0), groups=c)
+        return F.conv2d(F.pad(x, padding), kernel, stride=(down[1], down[0]), groups=c)
+    # A transposed convolution pads by w - 1 on both sides, but leaves out the up - 1 zeros after the last pixel.
+    rest = [x0 - (w - 1), x1 - (w - up[0]), y0 - (h - 1), y1 - (h - up[1])]
+    crop_x, crop_y = max(min(-rest[0], -rest[1]), 0), max(min(-rest[2], -rest[3]), 0)
+    kernel = taps.expand(c, 1, h, w)
+    y = F.conv_transpose2d(x, kernel, stride=(up[1], up[0]), padding=(crop_y, crop_x), groups=c)
+    rest = [rest[0] + crop_x, rest[1] + crop_x, rest[2] + crop_y, rest[3] + crop_y]
+    y = F.pad(y, rest) if any(rest) else y
+    return y[:, :, :: down[1], :: down[0]]

@@ -1,0 +1,60 @@
+"""The layout of a run's folder: what each file is called, and how to find the newest of a kind.
+
+Pictures are named by kimg in 6 digits, checkpoints and snapshots by nimg (images shown to D) in 9.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.yaml"
+LOG = "log.txt"
+STATS = "stats.jsonl"
+REALS = "reals.png"
+
+
+def fakes_path(run_dir: Path, nimg: int) -> Path:
+    """Where the grid of fixed latents at `nimg` images goes."""
+    return run_dir / f"fakes-{nimg // 1000:06d}.png"
+
+
+def checkpoint_path(run_dir: Path, nimg: int) -> Path:
+    """Where all of the training state at `nimg` images goes."""
+    return run_dir / "checkpoints" / f"state-{nimg:09d}.pt"
+
+
+def snapshot_path(run_dir: Path, nimg: int) -> Path:
+    """Where the network to give away at `nimg` images goes."""
+    return run_dir / "snapshots" / f"G_ema-{nimg:09d}.safetensors"
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first; empty where there are none."""
+    return _numbered(run_dir / "checkpoints", r"state-(\d{9,})\.pt")
+
+
+def snapshots(run_dir: Path) -> list[Path]:
+    """The snapshots of a run, oldest first; empty where there are none."""
+    return _numbered(run_dir / "snapshots", r"G_ema-(\d{9,})\.safetensors")
+
+
+def is_run_dir(path: Path) -> bool:
+    """Whether a folder was made by train.py."""
+    return (path / CONFIG).is_file()
+
+
+def read_stats(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of `stats.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    path = run_dir / STATS
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(pattern, path.name))]
+    return [path for _, path in sorted(found)]

@@ -1,0 +1,27 @@
+"""The exponential moving average of the generator: the network that is shown and given away."""
+
+import torch
+
+from stylegan.models.stylegan2 import Generator
+
+
+def ema_decay(batch_size: int, nimg: int, ema_kimg: float, rampup: float | None) -> float:
+    """The decay of one update.
+
+    Args:
+        batch_size: Images per update.
+        nimg: Images shown before this update.
+        ema_kimg: Half-life in thousands of images.
+        rampup: Never average over more than this fraction of the training so far (StyleGAN2-ADA, appendix C); None is off.
+    """
+    half_life = ema_kimg * 1000
+    if rampup is not None:
+        half_life = min(half_life, nimg * rampup)
+    return 0.5 ** (batch_size / max(half_life, 1e-8))
+
+
+@torch.no_grad()
+def update_ema(G_ema: Generator, G: Generator, decay: float) -> None:
+    """Move the parameters of `G_ema` towards those of `G`; buffers (`w_avg`, noise) are copied."""
+    torch._foreach_lerp_(list(G_ema.parameters()), list(G.parameters()), 1 - decay)
+    torch._foreach_copy_(list(G_ema.buffers()), list(G.buffers()))

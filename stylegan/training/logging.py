@@ -1,0 +1,194 @@
+"""What a person sees of a run: a progress bar, log.txt, stats.jsonl, TensorBoard, pictures. It only watches; nothing in the
+training depends on what is written here."""
+
+import json
+import resource
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import strftime
+from types import TracebackType
+from typing import Protocol, Self
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from stylegan import run_dir as layout
+from stylegan.errors import UserError
+from stylegan.files import atomic_write
+
+
+@dataclass
+class LoggingConfig:
+    """How often and where a run reports."""
+
+    interval_kimg: float = field(default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"})
+    tensorboard: bool = field(default=True, metadata={"help": "write event files for TensorBoard"})
+
+    def __post_init__(self) -> None:
+        if self.interval_kimg <= 0:
+            raise UserError(f"logging.interval_kimg={self.interval_kimg} must be positive")
+
+
+class Logger(Protocol):
+    """What the loop tells a logger."""
+
+    def message(self, text: str) -> None:
+        """A line for people."""
+        ...
+
+    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
+        """One iteration is over: the values that it reported, images so far, seconds so far."""
+        ...
+
+    def picture(self, name: str, image: Image.Image, nimg: int) -> None:
+        """A grid was made."""
+        ...
+
+
+class SilentLogger:
+    """The logger of all ranks but the first."""
+
+    def message(self, text: str) -> None: ...
+
+    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None: ...
+
+    def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class RunLogger:
+    """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
+
+    def __init__(self, run_dir: Path, config: LoggingConfig, *, nimg: int, total_nimg: int, learning_rates: dict[str, float]):
+        """Open the files of a run; text and numbers are appended to those of earlier sittings.
+
+        Args:
+            run_dir: The run's folder, which exists.
+            config: How often to report.
+            nimg: Images so far.
+            total_nimg: Images at the end.
+            learning_rates: By network, as they go to the optimisers.
+        """
+        self._interval = round(config.interval_kimg * 1000)
+        self._text = (run_dir / layout.LOG).open("a", buffering=1)
+        # Records of a stretch that a crash threw away would stand twice.
+        kept = [r for r in layout.read_stats(run_dir) if r["nimg"] <= nimg]
+        atomic_write(run_dir / layout.STATS, "".join(json.dumps(record) + "\n" for record in kept))
+        self._stats = (run_dir / layout.STATS).open("a", buffering=1)
+        self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
+        self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
+        self._learning_rates = learning_rates
+        self._since: tuple[int, float] | None = None
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.completed:.2f}/{task.total:.2f} kimg"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[line]}"),
+            console=self._console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task: TaskID = self._progress.add_task("train", total=total_nimg / 1000, completed=nimg / 1000, line="")
+        self._nimg = nimg
+        self._total = total_nimg
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+        self._text.close()
+        self._stats.close()
+        if self._events is not None:
+            self._events.close()
+
+    def message(self, text: str) -> None:
+        """Print a line, and keep it in log.txt."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
+        """Add an iteration to the running means; at every interval, write them out."""
+        if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
+            self._since = (nimg, elapsed)
+        for name, values in stats.items():
+            value = torch.cat([v.detach().flatten() for v in values]).to("cpu", torch.float64)
+            self._sums[name] += torch.stack([value.sum(), torch.tensor(float(value.numel()), dtype=torch.float64)])
+        before, self._nimg = self._nimg, nimg
+        self._progress.update(self._task, completed=nimg / 1000)
+        if nimg // self._interval > before // self._interval or nimg >= self._total:
+            self._report(nimg, elapsed)
+
+    def picture(self, name: str, image: Image.Image, nimg: int) -> None:
+        """Show a grid in TensorBoard."""
+        if self._events is not None:
+            pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+            self._events.add_image(name, pixels.view(image.height, image.width, 3), nimg, dataformats="HWC")
+
+    def _report(self, nimg: int, elapsed: float) -> None:
+        means = {name: float(total[0] / total[1]) for name, total in self._sums.items() if total[1]}
+        # Counts and seconds are of the whole interval, not of one event.
+        for name, total in self._sums.items():
+            if name.startswith("nonfinite/"):
+                means[name] = float(total[0])
+        since_nimg, since_elapsed = self._since or (nimg, elapsed)
+        seconds = elapsed - since_elapsed
+        speed = (nimg - since_nimg) / seconds if seconds > 0 else float("nan")
+        record = {
+            "nimg": nimg,
+            "elapsed": round(elapsed, 3),
+            "images_per_second": round(speed, 3) if speed == speed else None,
+            "memory_gib": round(peak_memory_gib(), 3),
+            **{f"learning_rate/{name}": rate for name, rate in self._learning_rates.items()},
+            **{name: means[name] for name in sorted(means)},
+        }
+        self._stats.write(json.dumps(record) + "\n")
+        if self._events is not None:
+            for name, value in record.items():
+                if name != "nimg" and value is not None:
+                    self._events.add_scalar(name if "/" in name else f"progress/{name}", value, nimg)
+            self._events.flush()
+        line = (
+            f"{speed:.1f} img/s  G {means.get('loss/G', float('nan')):.3f}  D {means.get('loss/D', float('nan')):.3f}  "
+            f"r_t {means.get('signs/real', float('nan')):+.2f}  {record['memory_gib']:.1f} GiB"
+        )
+        self._progress.update(self._task, line=line)
+        left = (self._total - nimg) / speed if speed > 0 else float("nan")
+        text = f"{nimg / 1000:9.3f} kimg  {line}  {_clock(elapsed)} gone, {_clock(left)} left"
+        self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        if self._progress.disable:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        for name in [n for n in means if n.startswith("nonfinite/")]:
+            self.message(f"{nimg / 1000:.3f} kimg: {means[name]:.0f} gradient values were not finite in {name[10:]}")
+        self._sums.clear()
+        self._since = (nimg, elapsed)
+
+
+def peak_memory_gib() -> float:
+    """The most memory this process has held: of the GPU where there is one, else of the host."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes on macOS, KiB on Linux
+
+
+def _clock(seconds: float) -> str:
+    if seconds != seconds:
+        return "?"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

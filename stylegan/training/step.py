@@ -1,0 +1,154 @@
+"""One iteration of training."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from stylegan import distributed
+from stylegan.losses.base import Batch, Networks
+from stylegan.training.ema import ema_decay, update_ema
+from stylegan.training.phases import Phase, due
+from stylegan.training.state import TrainState
+
+Stats = dict[str, list[Tensor]]
+"""Values by name; each entry holds the values of some images, on the device that made them."""
+
+
+class OnNonfinite(Enum):
+    """What to do about gradients that are infinite or not a number."""
+
+    clamp = "clamp"
+    """Put 0 for NaN and +-1e5 for infinities, and go on (what the papers' code does)."""
+    skip = "skip"
+    """Leave this phase's step out."""
+    rollback = "rollback"
+    """Go back to the newest checkpoint and go on from there with other random numbers."""
+    stop = "stop"
+    """End the run; the last checkpoint stays."""
+
+
+class NonfiniteGradients(Exception):
+    """Gradients are not finite, and the policy is to roll back or to stop."""
+
+
+class Reduction(Enum):
+    """How the gradients of an iteration's rounds are combined."""
+
+    mean = "mean"
+    sum = "sum"
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """What an iteration needs to know besides state and data.
+
+    Attributes:
+        batch_size: Images of one iteration over all ranks.
+        ema_kimg: Half-life of G_ema in kimg.
+        ema_rampup: See `ema_decay`.
+        on_nonfinite: What to do about gradients that are not finite.
+    """
+
+    batch_size: int
+    ema_kimg: float
+    ema_rampup: float | None
+    on_nonfinite: OnNonfinite
+
+
+def train_step(
+    state: TrainState, phases: Sequence[Phase], batches: Mapping[str, Sequence[Batch]], config: StepConfig
+) -> Stats:
+    """Run one iteration: every phase that is due, then the moving average.
+
+    Args:
+        state: Changed in place.
+        phases: All phases in order.
+        batches: This rank's micro-batches, by the name of the phase.
+        config: See `StepConfig`.
+
+    Returns:
+        What the losses report, gradient norms by phase, seconds by phase.
+
+    Raises:
+        NonfiniteGradients: The policy says to roll back or to stop; the state is then unusable.
+    """
+    networks = Networks(state.G, state.D)
+    stats: Stats = defaultdict(list)
+    for phase in due(phases, state.step):
+        started = perf_counter()
+        w_means = accumulate_gradients(phase, networks, batches[phase.name], stats)
+        gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
+        distributed.all_reduce_gradients(gradients)
+        if check_gradients(phase, config.on_nonfinite, stats):
+            phase.optimizer.step()
+        for w_mean in distributed.gather(torch.stack(w_means)) if w_means else ():
+            state.G.mapping.update_w_avg(w_mean)
+        stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
+    distributed.average([state.pl_mean])
+    update_ema(state.G_ema, state.G, ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup))
+    state.advance(config.batch_size)
+    return stats
+
+
+def accumulate_gradients(
+    phase: Phase,
+    networks: Networks,
+    microbatches: Sequence[Batch],
+    stats: Stats,
+    reduction: Reduction = Reduction.mean,
+) -> list[Tensor]:
+    """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches; parameters that the loss
+    does not reach keep None and are skipped by the optimiser.
+
+    Returns:
+        The mean latent of each micro-batch [w_dim], where the phase tracks `w_avg`.
+    """
+    w_means = []
+    phase.optimizer.zero_grad(set_to_none=True)
+    for network in (networks.G, networks.D):  # no weight gradients for the network that stands still
+        network.requires_grad_(network is phase.module)
+    gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
+    for batch in microbatches:
+        output = phase.loss_fn(networks, batch)
+        (output.loss.mean() * gain).backward()
+        for name, value in output.stats.items():
+            stats[name].append(value.flatten())
+        if output.w_mean is not None:
+            w_means.append(output.w_mean)
+    return w_means
+
+
+@torch.no_grad()
+def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
+    """Look at a phase's gradients, after they were reduced over ranks (so that all ranks see and do the same).
+
+    Returns:
+        Whether the optimiser may step.
+
+    Raises:
+        NonfiniteGradients: The policy is to roll back or to stop; the message names the parameters.
+    """
+    gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    stats[f"grad_norm/{phase.name}"].append(norm)
+    if bool(norm.isfinite()):
+        return True
+    # A finite gradient can have an infinite norm only beyond 1e19; then, too, the report below is what one wants to see.
+    named = [(name, p.grad) for name, p in phase.module.named_parameters() if p.grad is not None]
+    broken = [(name, int((~gradient.isfinite()).sum())) for name, gradient in named]
+    report = ", ".join(f"{name} ({count})" for name, count in broken if count)
+    for name, count in broken:
+        if count:
+            stats[f"nonfinite/{phase.name}/{name}"].append(torch.tensor(float(count)))
+    if policy is OnNonfinite.clamp:
+        for gradient in gradients:
+            torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
+        return True
+    if policy is OnNonfinite.skip:
+        return False
+    raise NonfiniteGradients(f"{phase.name}: gradients that are not finite (parameter and count): {report or 'overflow'}")

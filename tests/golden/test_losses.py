@@ -1,0 +1,82 @@
+"""Every phase of the loss: gradients of all parameters, values per image, pl_mean and w_avg, against recorded numbers."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from stylegan.losses.base import Batch, Networks
+from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases
+from stylegan.training.step import Stats, accumulate_gradients
+from tests.golden.golden import Golden, load
+from tests.golden.networks import build_pair
+
+# What the recorded files call the values that ours reports, by phase.
+STATS = {
+    "Gmain": {"scores/fake": "scores/fake", "G/loss": "loss/G"},
+    "Greg": {"pl_penalty": "pl_penalty", "G/reg": "loss/G_reg"},
+    "Dmain": {"scores/fake": "scores/fake", "scores/real": "scores/real", "D/loss": "loss/D"},
+    "Dreg": {"r1_penalty": "r1_penalty", "D/reg": "loss/D_reg"},
+}
+
+
+def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[str, Any], Stats]:
+    """Gradients that the named phases leave, summed, and what they report; each starts from the recorded state."""
+    G, D = build_pair(golden)
+    kwargs = golden.config["loss_kwargs"]
+    config = LossConfig(
+        r1_gamma=kwargs["r1_gamma"],
+        pl_weight=kwargs["pl_weight"],
+        pl_decay=kwargs["pl_decay"],
+        style_mixing_prob=kwargs["style_mixing_prob"],
+    )
+    pl_mean = torch.tensor(golden.config["pl_mean_before"])
+    opts = build_optimizers(G, D, config, OptimConfig(), G.resolution)
+    phases = {p.name: p for p in build_phases(G, D, *opts, pl_mean, config, kwargs["r1_gamma"])}
+    inputs = {key: golden.tensor(f"in/{key}") for key in ("real_img", "real_c", "gen_z", "gen_c", "pl_noise")}
+    batch = Batch(
+        real=inputs["real_img"], real_c=inputs["real_c"], z=inputs["gen_z"], c=inputs["gen_c"], pl_noise=inputs["pl_noise"]
+    )
+    stats: Stats = {key: [] for phase in STATS.values() for key in [*phase.values(), "signs/fake", "signs/real", "pl_length"]}
+    total: dict[str, torch.Tensor | None] = {}
+    for name in names:
+        phase = phases[name]
+        if gain is not None:
+            phase = Phase(**{**vars(phase), "interval": gain})
+        w_means = accumulate_gradients(phase, Networks(G, D), [batch], stats)
+        for w_mean in w_means:
+            G.mapping.update_w_avg(w_mean)
+        for key, parameter in phase.module.named_parameters():
+            old = total.get(key)
+            total[key] = parameter.grad if old is None else old if parameter.grad is None else old + parameter.grad
+    return {"grad": total, "pl_mean": pl_mean, "w_avg": G.mapping.w_avg}, stats
+
+
+@pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
+@pytest.mark.parametrize("name", ["loss_sg2_c0", "loss_sg2_c4"])
+def test_phase(name: str, phase: str) -> None:
+    golden = load(name)
+    out, stats = run(golden, phase)
+    for theirs, ours in STATS[phase].items():
+        key = f"out/{phase}/stat/{theirs}"
+        golden.assert_close(key, torch.cat(stats[ours]).view(golden.tensor(key).shape))
+    for key in golden.keys(f"out/{phase}/grad/"):
+        grad = out["grad"][key.removeprefix(f"out/{phase}/grad/")]
+        assert grad is not None, f"{key}: no gradient"
+        golden.assert_close(key, grad)
+    absent = sorted(key for key, grad in out["grad"].items() if grad is None)
+    assert absent == sorted(golden.config["none_grad"][phase])
+    for key in golden.config["zero_grad"][phase]:
+        assert not out["grad"][key].any(), f"{key} should be exactly zero"
+    golden.assert_close(f"out/{phase}/pl_mean", out["pl_mean"])
+    if phase == "Dmain":
+        golden.assert_close(f"out/{phase}/w_avg", out["w_avg"])
+
+
+@pytest.mark.parametrize(("both", "parts"), [("Gboth", ("Gmain", "Greg")), ("Dboth", ("Dmain", "Dreg"))])
+def test_both_is_the_sum_of_main_and_regularisation(both: str, parts: tuple[str, str]) -> None:
+    golden = load("loss_sg2_c0")
+    out, _ = run(golden, *parts, gain=golden.config["gain"][both])
+    for key in golden.keys(f"out/{both}/grad/"):
+        golden.assert_close(key, out["grad"][key.removeprefix(f"out/{both}/grad/")])
+    golden.assert_close(f"out/{both}/pl_mean", out["pl_mean"])

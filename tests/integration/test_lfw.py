@@ -1,0 +1,42 @@
+"""Real photographs: the first 100 images of scikit-image's `lfw_subset` are faces of the Labeled Faces in the Wild."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylegan.data.archive import ImageDataset
+from stylegan.data.convert import ResizeFilter
+from stylegan.data.prepare import FolderOptions, prepare_folder
+
+
+@pytest.fixture(scope="module")
+def photographs() -> np.ndarray:
+    """uint8 [100, 25, 25], grey. Found without importing scikit-image, whose imports take seconds."""
+    spec = find_spec("skimage")
+    assert spec is not None and spec.origin is not None, "scikit-image is one of the dev packages"
+    images = np.load(Path(spec.origin).parent / "data" / "lfw_subset.npy")[:100]
+    return np.rint(images * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def archive(photographs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs at 32x32 with 1 channel, prepared from PNG files in a folder."""
+    folder = tmp_path_factory.mktemp("lfw")
+    for i, image in enumerate(photographs):
+        Image.fromarray(image).save(folder / f"face{i:03d}.png")
+    options = FolderOptions((32, 32), channels=1, filter=ResizeFilter.LANCZOS, name="lfw100")
+    result = prepare_folder(folder, folder / "lfw.zip", options)
+    assert (result.count, result.skipped) == (100, ())
+    return result.path
+
+
+def test_photographs_become_an_archive(archive: Path, photographs: np.ndarray) -> None:
+    dataset = ImageDataset(archive)
+    assert (len(dataset), dataset.resolution, dataset.channels, dataset.name) == (100, (32, 32), 1, "lfw100")
+    for i, photograph in enumerate(photographs):
+        small = Image.fromarray(dataset[i][0][0].numpy()).resize((25, 25), Image.Resampling.LANCZOS)
+        difference = np.asarray(small).astype(float) - photograph
+        assert np.abs(difference).mean() < 4, f"image {i} is not photograph {i}"

@@ -1,0 +1,185 @@
+"""Finding, loading and sampling networks; images as a function of the seed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import stylegan
+from stylegan import inference, run_dir
+from stylegan.errors import UserError
+from stylegan.files import shipped
+from stylegan.inference import latents, layer_noise, resolve_network, sample, to_uint8
+from stylegan.interop.snapshot import save_snapshot
+from stylegan.models.build import build_generator
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.stylegan2 import Generator, StyleGAN2Config
+
+TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
+
+
+def tiny(c_dim: int = 0) -> Generator:
+    """A generator of 16x16 images whose layer noise is strong enough to be seen."""
+    torch.manual_seed(0)
+    G = build_generator(TINY, resolution=(16, 16), channels=3, c_dim=c_dim)
+    for name, parameter in G.named_parameters():
+        if name.endswith("noise_strength"):
+            torch.nn.init.constant_(parameter, 0.5)
+    return G.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def G() -> Generator:
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def conditional() -> Generator:
+    return tiny(c_dim=3)
+
+
+def draw(G: Generator, seeds: list[int] | range, **settings: object) -> Tensor:
+    return torch.stack(list(sample(G, seeds, **settings)))  # pyright: ignore[reportArgumentType]
+
+
+def make_run(folder: Path, *nimgs: int) -> None:
+    folder.mkdir(parents=True)
+    (folder / run_dir.CONFIG).touch()
+    for nimg in nimgs:
+        path = run_dir.snapshot_path(folder, nimg)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+
+def test_uint8_undoes_the_normalisation_of_images() -> None:
+    grey = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(to_uint8(grey.to(dtype) / 127.5 - 1), grey)
+
+
+def test_uint8_rounds_to_the_nearest_and_clamps() -> None:
+    levels = torch.tensor([-0.4, 0.4, 0.6, 99.6, 254.4, 254.6, 255.4])
+    assert to_uint8(levels / 127.5 - 1).tolist() == [0, 0, 1, 100, 254, 255, 255]
+    extreme = torch.tensor([-7.0, 7.0, -torch.inf, torch.inf, torch.nan])
+    assert to_uint8(extreme).tolist() == [0, 255, 0, 255, 0]
+    assert to_uint8(torch.tensor([-1.0, 1.0], dtype=torch.float16)).tolist() == [0, 255]
+
+
+def test_images_are_what_the_network_makes_of_the_latents(G: Generator) -> None:
+    z = latents([3, 8], G.z_dim)
+    images = draw(G, [3, 8], batch=2, truncation_psi=0.5, truncation_cutoff=2)
+    expected = G(z, None, truncation_psi=0.5, truncation_cutoff=2, noise_mode="const")
+    assert images.dtype == torch.uint8
+    assert torch.equal(images, to_uint8(expected))
+    assert not torch.equal(images, draw(G, [3, 8], batch=2))
+
+
+@pytest.mark.parametrize("mode", ["const", "random", "none"])
+def test_same_seed_same_bits_wherever_it_stands(G: Generator, mode: str) -> None:
+    alone = draw(G, [11], batch=4, noise_mode=mode)
+    last = draw(G, range(5, 12), batch=4, noise_mode=mode)
+    first = draw(G, [11, 900, 0], batch=4, noise_mode=mode)
+    assert torch.equal(alone[0], last[-1])
+    assert torch.equal(alone[0], first[0])
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("mode", ["const", "random"])
+def test_batch_size_changes_at_most_one_grey_level(G: Generator, mode: str) -> None:
+    images = [draw(G, range(7), batch=batch, noise_mode=mode).int() for batch in (1, 3, 16)]
+    assert (images[0] - images[1]).abs().max() <= 1
+    assert (images[0] - images[2]).abs().max() <= 1
+
+
+def test_random_numbers_are_a_function_of_the_seed_alone(G: Generator) -> None:
+    assert torch.equal(latents([4, 5], 8)[1], latents([5], 8)[0])
+    assert torch.equal(layer_noise([4, 5], 8)[1], layer_noise([5], 8)[0])
+    assert not torch.equal(latents([5], 8), layer_noise([5], 8))
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    draw(G, [1, 2], noise_mode="random")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_latents_are_standard_normal() -> None:
+    z = latents(range(2000), 8)
+    assert z.mean().abs() < 4 / z.numel() ** 0.5
+    assert (z.var() - 1).abs() < 6 / z.numel() ** 0.5
+    assert (torch.corrcoef(z.T) - torch.eye(8)).abs().max() < 5 / 2000**0.5
+
+
+def test_classes(G: Generator, conditional: Generator) -> None:
+    images = draw(conditional, [1], class_idx=2, batch=1)
+    label = torch.tensor([[0.0, 0.0, 1.0]])
+    assert torch.equal(images, to_uint8(conditional(latents([1], conditional.z_dim), label, noise_mode="const")))
+    assert not torch.equal(images, draw(conditional, [1], class_idx=0, batch=1))
+    for network, class_idx in ((G, 0), (conditional, None), (conditional, 3), (conditional, -1)):
+        with pytest.raises(UserError, match="class_idx"):
+            sample(network, [1], class_idx=class_idx)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch": 0}, {"noise_mode": "constant"}, {"truncation_cutoff": -1}, {"truncation_cutoff": 99}]
+)
+def test_impossible_settings_are_refused_before_sampling(G: Generator, settings: dict[str, object]) -> None:
+    (name,) = settings
+    with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
+        sample(G, [1], **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_load_generator(tmp_path: Path, G: Generator) -> None:
+    make_run(tmp_path / "run", 1000)
+    save_snapshot(run_dir.snapshot_path(tmp_path / "run", 2000), G, provenance={})
+    loaded = stylegan.load_generator(tmp_path / "run")
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert torch.equal(draw(loaded, [1, 2]), draw(G, [1, 2]))
+
+
+def test_loading_and_sampling_need_no_hydra(tmp_path: Path, G: Generator) -> None:
+    save_snapshot(tmp_path / "a.safetensors", G, provenance={})
+    code = (
+        "import sys; from stylegan.inference import load_generator, sample; "
+        "print(next(sample(load_generator(sys.argv[1]), [1])).shape); "
+        "print(*({'hydra', 'omegaconf'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.safetensors")]
+    result = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert result.stdout == "torch.Size([3, 16, 16])\n\n"
+
+
+def test_resolve_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs/ffhq"), 9000, 20000, 100000)
+    make_run(Path("runs/sweep/0"))
+    assert resolve_network("runs/ffhq") == run_dir.snapshot_path(Path("runs/ffhq"), 100000)
+    file = run_dir.snapshot_path(Path("runs/ffhq"), 9000)
+    assert resolve_network(str(file)) == file
+    for wrong, message in [
+        ("runs/fhq", "did you mean 'runs/ffhq'"),
+        ("ffhq", "did you mean 'runs/ffhq'"),
+        ("deno", "did you mean 'demo'"),
+        ("runs/swep/0", "did you mean 'runs/sweep/0'"),
+        (str(file.with_name("G_ema-000010000.safetensors")), "did you mean '.*G_ema-"),
+        ("runs/sweep/0", "no snapshot yet"),
+        ("runs", "this folder is not a run"),
+    ]:
+        with pytest.raises(UserError, match=message) as caught:
+            resolve_network(wrong)
+        assert str(caught.value).startswith(f"network={wrong}: ")
+
+
+def test_the_name_demo_is_shipped_and_not_looked_for_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("demo"), 1000)
+    monkeypatch.setattr(inference, "DEMO", "datasets/faces3d/makehuman_head.npz")
+    assert resolve_network("demo") == shipped("datasets/faces3d") / "makehuman_head.npz"
+    assert resolve_network("./demo") == run_dir.snapshot_path(Path("demo"), 1000)

@@ -1,0 +1,30 @@
+"""Train a style-based GAN: `python train.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from stylegan.assemble import training_job
+from stylegan.config import ModelConfig, TrainConfig, register, run_entry, train_config
+from stylegan.training.loop import train
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(composed: DictConfig) -> None:
+    """Start a run, or go on with one."""
+    config, resuming = train_config(composed)
+    run_dir, kimg = config.run_dir, config.training.kimg
+    with training_job(config, resuming) as job:
+        if job.state.nimg >= kimg * 1000:
+            job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
+            return
+        finished = train(job)
+        again = "" if finished else f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py run_dir={run_dir}` goes on. "
+        job.logger.message(
+            f"{again}Look at {run_dir}: fakes-*.png (reals.png), `tensorboard --logdir {run_dir}`, "
+            f"`python generate.py network={run_dir} seeds=0-31`"
+        )
+
+
+if __name__ == "__main__":
+    register()
+    run_entry(main, lambda: TrainConfig(model=ModelConfig()))

@@ -1,11 +1,11 @@
 """Make a picture from a trained network: `python generate.py network=runs/demo seeds=0-31 out=grid.png`."""
 
+from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from stylegan.config import GenerateConfig, register, run_entry, to_typed
+from stylegan.config import GenerateConfig, run_entry, to_typed
 from stylegan.errors import UserError
 from stylegan.figures.grid import GridConfig, write_grid
 from stylegan.figures.images import ImagesConfig, write_images
@@ -13,13 +13,21 @@ from stylegan.figures.seeds import parse_seeds
 from stylegan.files import sha256
 from stylegan.inference import load_generator, resolve_network
 
-register()
+
+def run(composed: DictConfig) -> None:
+    """Make the figure and print where it is."""
+    print(make_figure(to_typed(composed, GenerateConfig)))
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="generate")
-def main(composed: DictConfig) -> None:
-    """Compose the configuration, load the network, make the figure and print where it is."""
-    config = to_typed(composed, GenerateConfig)
+def make_figure(config: GenerateConfig) -> Path:
+    """Load the network, draw and write.
+
+    Returns:
+        The file or folder written.
+
+    Raises:
+        UserError: Something in the configuration cannot be done.
+    """
     seeds = parse_seeds(config.seeds)
     network = resolve_network(config.network)
     G = load_generator(network, config.device)
@@ -31,20 +39,19 @@ def main(composed: DictConfig) -> None:
         "batch": config.batch,
     }
     about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
-    target: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True}
+    common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
     match config.figure:
         case GridConfig():
-            path = write_grid(G, seeds, config.figure, config.out, **target, **sampling)
+            return write_grid(G, seeds, config.figure, config.out, **common)
         case ImagesConfig():
-            path = write_images(G, seeds, config.out, **target, **sampling)
-        case _:
-            raise UserError(f"figure={config.figure}: choose figure=grid or figure=images")
-    print(path)
+            return write_images(G, seeds, config.out, **common)
+    raise UserError(f"figure={config.figure}: choose figure=grid or figure=images")
 
 
-def _defaults() -> GenerateConfig:
-    return GenerateConfig(figure=GridConfig())
+def main() -> None:
+    """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
+    run_entry(run, lambda: GenerateConfig(figure=GridConfig()), Path(__file__).with_name("configs"), "generate")
 
 
 if __name__ == "__main__":
-    run_entry(main, _defaults)
+    main()

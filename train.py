@@ -1,15 +1,15 @@
 """Train a style-based GAN: `python train.py --help`."""
 
-import hydra
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from stylegan.assemble import training_job
-from stylegan.config import ModelConfig, TrainConfig, register, run_entry, train_config
+from stylegan.config import ModelConfig, TrainConfig, run_entry, train_config
 from stylegan.training.loop import train
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
-def main(composed: DictConfig) -> None:
+def run(composed: DictConfig) -> None:
     """Start a run, or go on with one."""
     config, resuming = train_config(composed)
     run_dir, kimg = config.run_dir, config.training.kimg
@@ -25,6 +25,10 @@ def main(composed: DictConfig) -> None:
         )
 
 
+def main() -> None:
+    """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
+    run_entry(run, lambda: TrainConfig(model=ModelConfig()), Path(__file__).with_name("configs"), "train")
+
+
 if __name__ == "__main__":
-    register()
-    run_entry(main, lambda: TrainConfig(model=ModelConfig()))
+    main()

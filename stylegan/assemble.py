@@ -226,7 +226,7 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
     info = dataset.info
     return {
         "software": f"stylegan {stylegan.__version__}",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "data": {
             "name": dataset.name,
             "images": len(dataset),

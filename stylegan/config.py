@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -98,7 +99,7 @@ _T = TypeVar("_T")
 
 
 def register() -> None:
-    """Make the configurations known to Hydra; entry scripts call it before their main function."""
+    """Make the configurations known to Hydra."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(group="model", name="stylegan2", node=ModelConfig)
@@ -175,19 +176,32 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for name, sub in tree.items() for k, v in flatten(sub, f"{prefix}.{name}" if prefix else name).items()}
 
 
-def run_entry(main: Callable[[], Any], root: Callable[[], Any]) -> None:
-    """Run the main function of an entry script; a mistake in the configuration ends it with one message and exit code 2.
+def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config_path: Path, config_name: str) -> None:
+    """Compose a configuration from the command line and run an entry script's function with it, once or, in a sweep, often.
+
+    A mistake of the user ends the process with one message and exit code 2.
 
     Args:
-        main: Decorated with `hydra.main`.
+        run: What the script does with the composed configuration.
         root: Makes the script's configuration with its defaults, to propose names from.
+        config_path: The folder of the YAML files.
+        config_name: The file to start from.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions reach us as they are
-    with one_message():
-        try:
-            main()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_explain(error, root())) from error
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions reach us as they are
+
+    def guarded(function: Callable[[], None]) -> None:
+        with one_message():
+            try:
+                function()
+            except (HydraException, OmegaConfBaseException) as error:
+                raise UserError(_explain(error, root())) from error
+
+    # Hydra announces every exception of a job but lets SystemExit pass: therefore the job is guarded by itself, too.
+    def job(composed: DictConfig) -> None:
+        guarded(lambda: run(composed))
+
+    register()
+    guarded(hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)(job))
 
 
 def _explain(error: Exception, root: Any) -> str:

@@ -9,6 +9,7 @@ from rich.progress import track
 from torch import Tensor
 
 from stylegan import run_dir
+from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.snapshot import read_snapshot
@@ -48,15 +49,16 @@ def load_generator(network: str | Path, device: str | torch.device = "cpu") -> G
 
     Args:
         network: As for `resolve_network`.
-        device: Where the network goes.
+        device: Where the network goes: cpu, cuda, cuda:1, or auto for cuda where there is one.
 
     Returns:
         The network in eval mode; its parameters do not require gradients.
 
     Raises:
-        UserError: The network cannot be found or read.
+        UserError: The network cannot be found or read, or there is no such device.
     """
-    return read_snapshot(resolve_network(network)).G.to(device).eval().requires_grad_(False)
+    place = pick_device(str(device))
+    return read_snapshot(resolve_network(network)).G.to(place).eval().requires_grad_(False)
 
 
 def to_uint8(img: Tensor) -> Tensor:
@@ -107,6 +109,9 @@ def sample(
     """Generate the image of each seed, in the order of `seeds`, a batch at a time.
 
     Everything random about an image is a function of its seed: its z and, with `noise_mode="random"`, its layer noise.
+    On one machine with one number of threads, the image's bits are a function of its seed, `batch` and its place in the
+    batch (its index modulo `batch`), whatever the other seeds are. Another `batch` or place changes it by at most one
+    grey level: matrix products round differently from row to row.
 
     Args:
         G: A generator in eval mode, on any device.
@@ -115,7 +120,7 @@ def sample(
         truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
         noise_mode: Layer noise: "const" (one fixed pattern for all images), "random" (drawn by seed) or "none".
         class_idx: The class, for a network that has classes.
-        batch: How many images are computed at a time.
+        batch: How many images are computed at a time, also where fewer are asked for.
         progress: Show a progress bar on a terminal's stderr while there is more than one batch.
 
     Returns:
@@ -143,7 +148,7 @@ def sample(
 
     @torch.inference_mode()
     def batch_images(chunk: list[int]) -> Tensor:
-        # Kernels are chosen by the batch's size: filling up the last batch gives its seeds the bits they have elsewhere.
+        # Kernels are chosen by the batch's size, so the last batch is filled up to it.
         full = chunk + chunk[-1:] * (batch - len(chunk))
         img = G(
             latents(full, G.z_dim).to(device),

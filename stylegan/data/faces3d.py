@@ -31,7 +31,7 @@ _FLAGS = ("-O2", "-std=c++17", "-ffp-contract=off", "-fno-fast-math", "-fno-math
 class _CRig(ctypes.Structure):
     """Pointers to the arrays of a `Rig`; the same fields in the same order as `Rig` in csrc/faces3d.cpp."""
 
-    _fields_ = [(name, ctypes.c_int32) for name in ("vertices", "triangles", "morphs", "skull_size")] + [  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int32) for name in ("vertices", "triangles", "morphs", "skull_size")] + [
         (name, ctypes.c_void_p)
         for name in (
             "rest", "fields", "triangle", "part", "kind", "source",
@@ -41,9 +41,13 @@ class _CRig(ctypes.Structure):
 
 
 @cache
-def _native() -> tuple[ctypes.CDLL, _CRig, Rig]:
-    """The compiled renderer, and the mesh as it wants it (the last keeps the arrays alive)."""
-    library = load_library("faces3d", [Path(__file__).parent / "csrc" / "faces3d.cpp"], flags=_FLAGS)
+def _native() -> tuple[ctypes.CDLL, _CRig, Rig] | None:
+    """The compiled renderer, and the mesh as it wants it (the last keeps the arrays alive); None without a compiler."""
+    if not compiler_available():
+        return None
+    folder = Path(__file__).parent / "csrc"
+    headers = [folder / "faces3d.h", folder / "faces3d_shading.h"]
+    library = load_library("faces3d", [folder / "faces3d.cpp"], headers=headers, flags=_FLAGS)
     library.faces3d_render.restype = None
     library.faces3d_render.argtypes = [
         ctypes.POINTER(_CRig), ctypes.POINTER(Look), ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p,
@@ -115,6 +119,7 @@ def iterate_faces(
     _check(start, split, resolution)
     if threads < 1:
         raise UserError(f"threads={threads}: rendering needs at least one; give threads=1 or more")
+    _native()  # compile before the threads start, so that a failure is reported once
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[tuple[np.ndarray, dict[str, Any]]]] = deque()
         try:
@@ -140,9 +145,10 @@ def _check(index: int, split: str, resolution: int) -> None:
 
 def _draw(face: Face, resolution: int) -> np.ndarray:
     samples = samples_per_side(resolution)
-    if not compiler_available():
+    native = _native()
+    if native is None:
         return faces3d_numpy.draw(rig(), face, resolution, samples)
-    library, c_rig, mesh = _native()
+    library, c_rig, mesh = native
     picture = np.empty((3, resolution, resolution), np.uint8)
     weights = weights_of(face, len(mesh.morph_names))
     library.faces3d_render(c_rig, face.look, weights, resolution, samples, picture.ctypes.data)

@@ -76,7 +76,7 @@ _SCALARS = (
     "oil", "blush", "freckles", "wrinkles", "shadow", "lashes", "tan",
     "brow_height", "brow_arch", "brow_thickness", "brow_density", "iris_radius", "pupil",
     "cap", "cap_thickness", "recede", "crown", "curl", "gloss", "streaks", "part",
-    "sweep", "quiff", "locks", "locks_length", "locks_flare", "locks_front", "locks_volume", "locks_wave", "fringe", "fringe_slope", "ears_covered",
+    "sweep", "curtain", "quiff", "locks", "locks_length", "locks_flare", "locks_front", "locks_volume", "locks_wave", "fringe", "fringe_slope", "ears_covered",
     "beard_density", "beard_thickness", "moustache", "chin_beard", "jaw_beard",
     "collar", "shoulders", "cloth_stripe", "backdrop_blob",
 )  # fmt: skip
@@ -85,7 +85,7 @@ _SCALARS = (
 class Look(ctypes.Structure):
     """The parameters of one picture besides the morph weights; csrc/faces3d.cpp declares the same fields in this order."""
 
-    _fields_ = [(name, ctypes.c_float * size) for name, size in _VECTORS.items()] + [  # noqa: RUF012 (ctypes reads it)
+    _fields_ = [(name, ctypes.c_float * size) for name, size in _VECTORS.items()] + [
         (name, ctypes.c_float) for name in _SCALARS
     ]
 
@@ -342,8 +342,9 @@ def _haircut(stream: Stream, person: dict[str, Any], look: Look) -> None:
         length = 0.35 + 0.25 * fall
         look.locks, look.locks_length = 1.0, fall
         look.locks_flare = stream.uniform(-0.05, 0.22)
-        look.locks_front = stream.uniform(0.05, 0.42)
+        look.locks_front = stream.uniform(0.02, 0.36)
         look.locks_volume = stream.uniform(0.02, 0.12) + 0.06 * look.curl
+        look.curtain = clamp(stream.uniform(-0.12, 0.34))
         look.ears_covered = float(stream.chance(0.6))
         look.locks_wave = stream.uniform(0.0, 0.5) + 0.5 * look.curl
     fringe = stream.uniform()

@@ -38,9 +38,19 @@ from stylegan.data.convert import (
     fit_image,
     image_array,
 )
-from stylegan.data.faces3d import LICENCE, SOURCE, VERSION, dataset_name, default_archive, iterate_faces
+from stylegan.data.faces3d import (
+    LICENCE,
+    MAX_RESOLUTION,
+    MIN_RESOLUTION,
+    SOURCE,
+    VERSION,
+    dataset_name,
+    default_archive,
+    iterate_faces,
+)
+from stylegan.data.faces3d_looks import SPLITS
 from stylegan.data.writer import ArchiveWriter
-from stylegan.errors import UserError
+from stylegan.errors import UserError, nearest
 
 FACES3D = "faces3d"
 _Item = TypeVar("_Item")
@@ -82,6 +92,7 @@ class FolderOptions:
             raise UserError(f"fit={self.fit} needs a resolution, such as 64x64; with fit=none images stay as they are")
         if self.resolution is not None:
             check_resolution(*self.resolution, "the resolution asked for")
+        _threads(self.workers)
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ class FacesOptions:
         if self.count < 1:
             raise UserError(f"count={self.count} must be at least 1")
         check_resolution(self.resolution, self.resolution, "the resolution asked for")
+        if not MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION:
+            raise UserError(f"resolution={self.resolution} of faces3d must be {MIN_RESOLUTION} to {MAX_RESOLUTION}")
+        if self.split not in SPLITS:
+            raise UserError(f"split={self.split!r} is not a part of faces3d; {nearest(self.split, SPLITS)}")
+        _threads(self.workers)
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,8 @@ def prepare_folder(source: str | Path, dest: str | Path, options: FolderOptions)
                 )
         except BROKEN_IMAGE as error:
             return str(error) or type(error).__name__
-        return image_array(image), encode_png(image)
+        pixels = image_array(image)
+        return pixels, encode_png(pixels)
 
     skipped: list[tuple[str, str]] = []
     with (
@@ -178,7 +195,7 @@ def prepare_faces3d(dest: str | Path, options: FacesOptions) -> Prepared:
 
     def encode(face: tuple[np.ndarray, Mapping[str, Any]]) -> tuple[np.ndarray, bytes, Mapping[str, Any]]:
         pixels, attributes = face[0].transpose(1, 2, 0), face[1]
-        return pixels, encode_png(Image.fromarray(np.ascontiguousarray(pixels))), attributes
+        return pixels, encode_png(pixels), attributes
 
     info = ArchiveInfo(
         name=dataset_name(),
@@ -284,6 +301,7 @@ def _faces_made_with(options: FacesOptions) -> dict[str, Any]:
 
 
 def _threads(workers: int) -> int:
+    """How many threads `workers` stands for. Raises `UserError` where it is negative."""
     if workers < 0:
         raise UserError(f"workers={workers} must be 0 (one per core) or more")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

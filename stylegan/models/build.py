@@ -53,16 +53,15 @@ def model_metadata(network: nn.Module) -> dict[str, Any]:
     Raises:
         UserError: A network of no known kind.
     """
-    config = getattr(network, "config", None)
-    for kind, config_type in (GENERATORS | DISCRIMINATORS).items():
-        if type(config) is config_type:
-            return {
-                "kind": kind,
-                "config": _to_json(config),
-                "resolution": list(network.resolution),
-                "channels": network.channels,
-                "c_dim": network.c_dim,
-            }
+    kinds = {config_type: kind for kind, config_type in (GENERATORS | DISCRIMINATORS).items()}
+    if isinstance(network, Generator | Discriminator) and type(network.config) in kinds:
+        return {
+            "kind": kinds[type(network.config)],
+            "config": _to_json(network.config),
+            "resolution": list(network.resolution),
+            "channels": network.channels,
+            "c_dim": network.c_dim,
+        }
     raise UserError(f"cannot describe a {type(network).__name__}: it was not built by stylegan.models.build")
 
 
@@ -112,11 +111,11 @@ def _from_json(target: Any, value: Any, where: str) -> Any:
         if value is None:
             return None
         target = next(t for t in typing.get_args(target) if t is not type(None))
-    if dataclasses.is_dataclass(target):
+    if isinstance(target, type) and dataclasses.is_dataclass(target):
         hints = typing.get_type_hints(target)
-        unknown = set(value) - set(hints) if isinstance(value, dict) else {repr(value)}
-        if unknown:
-            name = sorted(unknown)[0]
+        if not isinstance(value, dict):
+            raise UserError(f"the network's metadata has {where}={value!r} instead of fields by name")
+        for name in sorted(set(value) - set(hints)):
             raise UserError(f"the network's metadata has an unknown field {where}.{name}; {nearest(name, hints)}")
         return target(**{name: _from_json(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     if isinstance(target, type) and issubclass(target, enum.Enum):

@@ -1,4 +1,7 @@
-"""StyleGAN2 discriminator (Karras et al. 2020, figure 7; projection of labels as in StyleGAN2-ADA; Freeze-D, Mo et al. 2020)."""
+"""StyleGAN2 discriminator (Karras et al. 2020, figure 7): images [N, C, H, W] -> logits [N, 1].
+
+With projection of labels (Miyato and Koyama 2018) and Freeze-D (Mo et al. 2020).
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -126,22 +129,22 @@ class DiscriminatorEpilogue(nn.Module):
         if self.std_channels > 0:
             std = minibatch_std(x, self.group, self.std_channels)
             x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
-        x = self.conv(x)
+        features = self.conv(x)
         # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
-        return self.out(self.fc(x.flatten(1)))
+        return self.out(self.fc(features.flatten(1)))
 
 
 class Discriminator(nn.Module):
     """Images [N, channels, H, W] and labels [N, c_dim] -> logits [N, 1].
 
-    Freeze-D (`freeze_layers`) counts convolutions from the image inwards: in every block fromrgb, conv0, conv1, skip, as far
-    as it has them. Frozen weights are buffers: `parameters()` and `requires_grad_(True)` do not reach them, and a
-    state_dict has the same names with and without freezing.
+    Freeze-D (`freeze_layers`) counts convolutions from the image inwards: in every block fromrgb, conv0, conv1, skip,
+    as far as it has them. Frozen weights are buffers: `parameters()` and `requires_grad_(True)` do not reach them, and
+    a state_dict has the same names with and without freezing.
 
     Attributes:
         resolution, channels, c_dim: What the images and labels are.
-        minibatch_group: Size of the groups that the minibatch standard deviation compares; None for the whole batch, 0 for
-            off. A batch must be a multiple of it, or smaller than it.
+        minibatch_group: Size of the groups that the minibatch standard deviation compares; None for the whole batch,
+            0 for off. A batch must be a multiple of it, or smaller than it.
     """
 
     def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
@@ -192,9 +195,8 @@ class Discriminator(nn.Module):
             UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
         """
         if img.shape[1:] != (self.channels, *self.resolution):
-            raise UserError(
-                f"the discriminator needs images (N, {self.channels}, H, W) of {self.resolution}, got {tuple(img.shape)}"
-            )
+            wanted = ("N", self.channels, *self.resolution)
+            raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
         x = None
         for name in self.block_names[:-1]:
@@ -234,8 +236,8 @@ def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
     group = n if group is None else min(group, n)
     if n % group or c % channels:
         raise UserError(
-            f"minibatch standard deviation: batches of {n} images and {c} features do not divide into groups of {group} "
-            f"images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
+            f"minibatch standard deviation: batches of {n} images and {c} features do not divide into groups of {group}"
+            f" images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
         )
     y = x.reshape(group, n // group, channels, c // channels, h, w)
     y = y - y.mean(dim=0)

@@ -1,8 +1,8 @@
 """Layers with equalised learning rate (Karras et al. 2018, section 4.1) that the StyleGAN2 networks are made of.
 
 A weight is stored as unit normal noise divided by its learning rate multiplier, and scaled when it is used by the He
-constant times that multiplier: the optimizer sees weights of equal size everywhere. Convolution weights and activations are
-kept in channels_last, which is the quicker layout on CPUs.
+constant times that multiplier: the optimizer sees weights of equal size everywhere. Convolution weights and
+activations are kept in channels_last, which is the quicker layout on CPUs.
 """
 
 import enum
@@ -138,8 +138,8 @@ def block_shapes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
     if max(shapes[0]) not in SMALLEST or min(shapes[0]) < 1:
         near = ", ".join(f"{h}x{w}" for h, w in nearest_resolutions(resolution))
         raise UserError(
-            f"the networks cannot make images of {height}x{width} (HxW): both sides must be small numbers doubled equally "
-            f"often, the longer from {SMALLEST[0]} to {SMALLEST[-1]} at the start; the nearest sizes are {near}"
+            f"the networks cannot make images of {height}x{width} (HxW): both sides must be small numbers doubled"
+            f" equally often, the longer from {SMALLEST[0]} to {SMALLEST[-1]} at the start; the nearest sizes are {near}"
         )
     return shapes
 

@@ -1,7 +1,7 @@
-"""StyleGAN2 generator (Karras et al. 2020, figure 2 and appendix B): blocks that double the resolution, weight demodulation.
+"""StyleGAN2 generator (Karras et al. 2020, figure 2 and appendix B): z [N, z_dim] -> images [N, C, H, W].
 
-Every 3x3 layer is: modulated convolution, noise, bias, leaky ReLU, clamp. Blocks are named by the longer side of what they
-make: `synthesis.b8.conv0`.
+Blocks double the resolution from 4 to 7 pixels on. Every 3x3 layer is: modulated convolution, noise, bias, leaky ReLU,
+clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv0`.
 """
 
 import math
@@ -32,7 +32,7 @@ NOISE_MODES = ("random", "const", "none")
 
 @dataclass
 class StyleGAN2Config:
-    """Options of the StyleGAN2 `Generator`; what follows from the data (resolution, channels, labels) is not among them."""
+    """Options of the StyleGAN2 `Generator`, without what follows from the data: resolution, channels, labels."""
 
     z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
     w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
@@ -105,7 +105,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """All layers at one resolution. The first block starts from a learned constant instead of features (StyleGAN, 2)."""
+    """All layers at one resolution. The first block starts from a learned constant (StyleGAN, section 2)."""
 
     resample_filter: Tensor
 
@@ -143,18 +143,18 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Features x and image so far at half the resolution, ws [N, len(layers) + 1, w_dim], noise per layer."""
         if x is None:
-            x = self.const.expand(ws.shape[0], *self.const.shape).contiguous(memory_format=torch.channels_last)
-            x = self.conv1(x, ws[:, 0], noises[0])
+            start = self.const.expand(ws.shape[0], *self.const.shape).contiguous(memory_format=torch.channels_last)
+            y: Tensor = self.conv1(start, ws[:, 0], noises[0])
         else:
             gain = math.sqrt(0.5) if self.residual else 1.0
             y = self.conv0(x, ws[:, 0], noises[0])
             y = self.conv1(y, ws[:, 1], noises[1], gain)
-            x = self.skip(x, gain) + y if self.residual else y
+            y = y + self.skip(x, gain) if self.residual else y
         img = None if img is None else upsample2d(img, self.resample_filter)
         if self.torgb is not None:
-            y = self.torgb(x, ws[:, len(self.layers)])
-            img = y if img is None else img + y
-        return x, img
+            rgb = self.torgb(y, ws[:, len(self.layers)])
+            img = rgb if img is None else img + rgb
+        return y, img
 
 
 class SynthesisNetwork(nn.Module):
@@ -257,6 +257,6 @@ class Generator(nn.Module):
         noise_mode: str = "random",
         noise: Tensor | None = None,
     ) -> Tensor:
-        """z [N, z_dim] and c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; see the parts for the options."""
+        """z [N, z_dim], c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; options as in the two parts."""
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return self.synthesis(ws, noise_mode=noise_mode, noise=noise)

@@ -9,12 +9,14 @@ regularisation differentiate gradients, therefore the backward pass is an op of 
 Schemas (`clamp` = inf means none; the bodies below are the reference that compiled kernels must equal):
 
     stylegan::bias_act(x, b?, act, alpha, gain, clamp, dim) -> y
-    stylegan::bias_act_grad(dy, ref, b?, act, alpha, gain, clamp, dim) -> dx          dx = dy * dy/dx
-    stylegan::bias_act_grad2(ddx, dy, x, b?, act, alpha, gain, clamp, dim) -> dx2     ddx * dy * d2y/dx2, smooth ones only
+    stylegan::bias_act_grad(dy, ref, b?, act, alpha, gain, clamp, dim) -> dx          dx = dy * y'
+    stylegan::bias_act_grad2(ddx, dy, x, b?, act, alpha, gain, clamp, dim) -> dx2     dx2 = ddx * dy * y''
 
-`ref` is y for the piecewise linear activations (their sign and clamp can be read off the result, so that x need not be
-kept), and x for the smooth ones.
+`ref` is y for the piecewise linear activations (their sign and clamp can be read off the result, so that x need not
+be kept), and x for the smooth ones. The last op is for the smooth ones only.
 """
+
+# ruff: noqa: PLR0917  (ops are called by position)
 
 import math
 from dataclasses import dataclass
@@ -93,7 +95,7 @@ def bias_act(
         raise ValueError(f"bias_act needs alpha >= 0 and clamp >= 0, got alpha={alpha}, clamp={clamp}")
     if b is not None and (b.shape != (x.shape[dim],) or b.dtype != x.dtype):
         raise ValueError(
-            f"bias of shape {tuple(b.shape)} and {b.dtype} does not fit dimension {dim} of x {tuple(x.shape)}, {x.dtype}"
+            f"bias {tuple(b.shape)}, {b.dtype} does not fit dimension {dim} of x {tuple(x.shape)}, {x.dtype}"
         )
     if act == "linear" and b is None and gain == 1 and clamp == math.inf:
         return x
@@ -184,7 +186,7 @@ def _setup_bias_act(ctx, inputs, output):
 def _backward_bias_act(ctx, dy):
     ref, b = ctx.saved_tensors
     if ctx.act == "linear":
-        ref = ref.detach()  # its slope does not depend on x: no path for second order, and no gradient rather than zeros
+        ref = ref.detach()  # the slope does not depend on x: an absent second derivative rather than zeros
     dx = _bias_act_grad(dy, ref, b, ctx.act, *ctx.arguments, ctx.dim)
     db = _sum_except(dx, ctx.dim) if ctx.needs_input_grad[1] else None
     return dx, db, None, None, None, None, None

@@ -56,13 +56,13 @@ def conv2d_resample(
     if pointwise and down == 1:
         x = _convolve(x, w, [0] * 4, groups, flip_weight)
         return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain)
-    x, sides = _convolve_spread(x, w, up, sides, groups, flip_weight)
+    x, sides = _convolve_spread(x, w, up=up, sides=sides, groups=groups, flip_weight=flip_weight)
     x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter, gain=gain)
     return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
 
 
 def _convolve_spread(
-    x: Tensor, w: Tensor, up: int, sides: list[int], groups: int, flip_weight: bool
+    x: Tensor, w: Tensor, *, up: int, sides: list[int], groups: int, flip_weight: bool
 ) -> tuple[Tensor, list[int]]:
     """Convolve the zero-inserted x, everywhere that x has an influence, and what padding is left to do afterwards."""
     kh, kw = w.shape[2:]

@@ -44,17 +44,22 @@ def modulated_conv2d(
         f: Low-pass filter for resampling.
         demodulate: Scale every output channel's weights to unit norm.
         flip_weight: True correlates, False convolves.
-        fused_modconv: True makes weights per image and runs one convolution of N groups; False scales activations, which is
-            several times faster on a CPU.
+        fused_modconv: True makes weights per image and runs one convolution of N groups; False scales activations,
+            which is several times faster on a CPU.
 
     Returns:
         [N, O, H', W'].
     """
     d = demodulation(w, s) if demodulate else None
+    resample = {"up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
     if fused_modconv:
-        return _grouped(x, w, s, d, noise, up, down, padding, f, flip_weight)
-    x = x * s[:, :, None, None]
-    x = conv2d_resample(x, w, f, up=up, down=down, padding=padding, flip_weight=flip_weight)
+        n = x.shape[0]
+        per_image = w[None] * s[:, None, :, None, None]
+        per_image = per_image if d is None else per_image * d[:, :, None, None, None]
+        x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image.flatten(0, 1), f, groups=n, **resample)
+        x = x.reshape(n, -1, *x.shape[2:])
+        return x if noise is None else x + noise
+    x = conv2d_resample(x * s[:, :, None, None], w, f, **resample)
     if d is not None and noise is not None:
         return torch.addcmul(noise, x, d[:, :, None, None])
     if d is not None:
@@ -69,16 +74,3 @@ def demodulation(w: Tensor, s: Tensor) -> Tensor:
     are made.
     """
     return (s.square() @ w.square().sum([2, 3]).t() + EPSILON).rsqrt()
-
-
-def _grouped(x, w, s, d, noise, up, down, padding, f, flip_weight):
-    n = x.shape[0]
-    per_image = w[None] * s[:, None, :, None, None]
-    if d is not None:
-        per_image = per_image * d[:, :, None, None, None]
-    x = x.reshape(1, -1, *x.shape[2:])
-    x = conv2d_resample(
-        x, per_image.flatten(0, 1), f, up=up, down=down, padding=padding, groups=n, flip_weight=flip_weight
-    )
-    x = x.reshape(n, -1, *x.shape[2:])
-    return x if noise is None else x + noise

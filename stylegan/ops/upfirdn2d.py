@@ -1,7 +1,7 @@
 """Up-sample, filter and down-sample images in one op, differentiable to any order.
 
 Per axis: insert `up - 1` zeros after every pixel, pad (or crop, where negative), convolve with the filter, keep every
-`down`-th pixel. With a low-pass filter this is resampling without aliasing (StyleGAN2, appendix B; StyleGAN3, section 2).
+`down`-th pixel. With a low-pass filter this resamples without aliasing (StyleGAN2, appendix B; StyleGAN3, section 2).
 
 Schema (lists are x first, padding is [x0, x1, y0, y1]):
 
@@ -10,6 +10,8 @@ Schema (lists are x first, padding is [x0, x1, y0, y1]):
 The op is linear in x and its adjoint is itself with up and down exchanged and the filter flipped. The filter is a
 constant: it gets no gradient.
 """
+
+# ruff: noqa: PLR0917  (ops are called by position)
 
 from collections.abc import Sequence
 
@@ -233,7 +235,7 @@ _upfirdn2d.register_autograd(_backward_upfirdn2d, setup_context=_setup_upfirdn2d
 
 
 def _filter(x: Tensor, taps: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:
-    """One pass with 2-D taps as a depthwise (transposed) convolution: in channels_last about two copies of x in time."""
+    """2-D taps as a depthwise (transposed) convolution; in channels_last that takes about as long as two copies."""
     c, (h, w), (x0, x1, y0, y1) = x.shape[1], taps.shape, padding
     if up == [1, 1]:
         kernel = taps.flip([0, 1]).expand(c, 1, h, w)  # conv2d correlates

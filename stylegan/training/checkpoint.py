@@ -128,7 +128,7 @@ def differences(theirs: Any, ours: Any, key: str = "") -> list[str]:
 def environment(device: torch.device, ranks: int, backend: str) -> dict[str, Any]:
     """What must stay the same for a continuation to be equal in every bit."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": device.type,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -57,8 +57,7 @@ class Golden:
 
     def assert_close(self, key: str, got: Tensor, tol: dict[str, float] | None = None) -> None:
         """Compare with the stored array under the tolerance stored for it; see `assert_close`."""
-        tol = self.config["tol"][key] if tol is None else tol
-        assert_close(f"{self.name}:{key}", got, self.tensor(key), tol, self)
+        assert_close(f"{self.name}:{key}", got, self.tensor(key), tol or self.config["tol"][key], self)
 
 
 def load(name: str) -> Golden:
@@ -72,8 +71,8 @@ def assert_close(name: str, got: Tensor, want: Tensor, tol: dict[str, float], go
     """Elementwise |got - want| <= atol + rtol * |want|, with one exception for gradients.
 
     A single activation on the other side of a kink (leaky ReLU, clamp) moves single gradient elements by far more
-    than rounding does. Where `tol` has `kink_atol`, errors up to that pass as long as the whole array's relative L2 error stays
-    below 1e-3, and never after a forward output of the same file has failed: then the kink is no excuse.
+    than rounding does. Where `tol` has `kink_atol`, errors up to that pass as long as the whole array's relative L2
+    error stays below 1e-3, and never after a forward output of the same file has failed: then the kink is no excuse.
     """
     got = got.detach().to(torch.float64).cpu()
     want = want.to(torch.float64)

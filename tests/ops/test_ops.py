@@ -43,8 +43,8 @@ def test_half_types_are_computed_in_float32(entry: tuple[str, int]) -> None:
 def test_gradients_of_first_and_second_order(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
     args = [a.requires_grad_() for a in inputs(sample)]
-    assert torch.autograd.gradcheck(lambda *a: case.op(*a, **sample.kwargs), args)
-    assert torch.autograd.gradgradcheck(lambda *a: case.op(*a, **sample.kwargs), args)
+    assert torch.autograd.gradcheck(lambda *a: case.op(*a, **sample.kwargs), args, fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda *a: case.op(*a, **sample.kwargs), args, fast_mode=True)
 
 
 @EVERY
@@ -54,8 +54,8 @@ def test_gradients_equal_those_of_the_reference(entry: tuple[str, int]) -> None:
     for function in (case.op, case.reference):
         x, *rest = [a.requires_grad_() for a in inputs(sample)]
         y = function(x, *rest, **sample.kwargs)
-        (dx,) = torch.autograd.grad((y * y.detach().cos()).sum(), x, create_graph=True)
-        second = torch.autograd.grad((dx * dx.detach().sin()).sum(), [x, *rest], allow_unused=True)
+        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        second = torch.autograd.grad(dx.square().sum(), [x, *rest], allow_unused=True)
         results.append(
             [y, dx, *[torch.zeros_like(a) if g is None else g for a, g in zip([x, *rest], second, strict=True)]]
         )

@@ -1,0 +1,137 @@
+"""generate.py as people type it: pictures appear, and what is wrong ends in one message and exit code 2."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from stylegan import run_dir
+from stylegan.config import GenerateConfig, register, to_typed
+from stylegan.errors import UserError
+from stylegan.figures.grid import GridConfig, image_grid, write_grid
+from stylegan.figures.images import ImagesConfig, write_images
+from stylegan.files import sha256, shipped
+from stylegan.inference import load_generator, sample
+from stylegan.interop.snapshot import save_snapshot
+from stylegan.models.build import build_generator
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.stylegan2 import StyleGAN2Config
+
+SCRIPT = Path(__file__).parents[2] / "generate.py"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with one snapshot of a tiny network."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = StyleGAN2Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2))
+    torch.manual_seed(0)
+    G = build_generator(config, resolution=(8, 8), channels=3, c_dim=0)
+    save_snapshot(run_dir.snapshot_path(folder, 1000), G, provenance={"nimg": 1000})
+    (folder / run_dir.CONFIG).touch()
+    return folder
+
+
+def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run generate.py in `folder`."""
+    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def typed(*arguments: str) -> GenerateConfig:
+    """What generate.py makes of its arguments, without a process of its own."""
+    register()
+    with initialize_config_dir(str(shipped("configs")), version_base="1.3"):
+        return to_typed(compose("generate", list(arguments)), GenerateConfig)
+
+
+def pixels(path: Path) -> torch.Tensor:
+    with Image.open(path) as picture:
+        return pil_to_tensor(picture)
+
+
+def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
+    result = generate(tmp_path, f"network={run}", "seeds=[0-2,7]", "device=cpu", "truncation_psi=0.5", "figure.cols=4")
+    assert (result.returncode, result.stdout) == (0, "grid.png\n"), result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+    seeds = [0, 1, 2, 7]
+    images = torch.stack(list(sample(load_generator(run), seeds, truncation_psi=0.5)))
+    found = pixels(tmp_path / "grid.png").int()
+    # Another process may use another number of threads, so one grey level is granted.
+    assert (found - pil_to_tensor(image_grid(images, 4)).int()).abs().max() <= 1
+    with Image.open(tmp_path / "grid.png") as picture:
+        about = json.loads(picture.info["stylegan"])
+    assert about["network_sha256"] == sha256(run_dir.snapshots(run)[-1])
+    assert (about["seeds"], about["truncation_psi"], about["noise_mode"]) == (["0-2", 7], 0.5, "const")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seeds=5-2"], "the range 5-2 runs backwards"),
+        (["figure=gird"], "did you mean 'grid'"),
+        (["batch=many"], "many"),
+    ],
+)
+def test_mistakes_end_with_one_message(run: Path, tmp_path: Path, arguments: Sequence[str], message: str) -> None:
+    result = generate(tmp_path, f"network={run}", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_setting(tmp_path: Path) -> None:
+    result = generate(tmp_path, "--help")
+    assert result.returncode == 0
+    for setting in ("network=demo", "seeds=0-31", "truncation_psi=1.0", "noise_mode=const", "figure.rows=null"):
+        assert setting in result.stdout
+    assert "images" in result.stdout
+
+
+def test_arguments_arrive_typed() -> None:
+    assert typed() == GenerateConfig(figure=GridConfig())
+    assert typed("figure=images").figure == ImagesConfig()
+    assert typed("figure.rows=2").figure == GridConfig(rows=2)
+    for seeds, value in (("0-3", "0-3"), ("5", 5), ("[0,3]", [0, 3]), ("[0-3,10]", ["0-3", 10])):
+        assert typed(f"seeds={seeds}").seeds == value
+
+
+def test_images(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    G = load_generator(run)
+    folder = write_images(G, [3, 12345], None, overwrite=False, about={"seeds": "any", "x": 1}, batch=1)
+    assert folder == Path("images")
+    assert sorted(path.name for path in folder.iterdir()) == ["seed0003.png", "seed12345.png"]
+    for seed, image in zip((3, 12345), sample(G, [3, 12345], batch=1), strict=True):
+        assert torch.equal(pixels(folder / f"seed{seed:04d}.png"), image)
+        with Image.open(folder / f"seed{seed:04d}.png") as picture:
+            assert json.loads(picture.info["stylegan"]) == {"seeds": seed, "x": 1}
+    write_images(G, [4], None, overwrite=False, about={}, batch=1)
+    with pytest.raises(UserError, match=r"seed0003\.png exists already"):
+        write_images(G, [5, 3], None, overwrite=False, about={}, batch=1)
+    assert not (folder / "seed0005.png").exists()
+    write_images(G, [5, 3], None, overwrite=True, about={}, batch=1)
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_where_figures_may_go(run: Path, tmp_path: Path) -> None:
+    G = load_generator(run)
+    grid = tmp_path / "a.png"
+    for _ in range(2):
+        assert write_grid(G, [1], GridConfig(), str(grid), overwrite=True, about={}, batch=1) == grid
+    (tmp_path / "b.png").mkdir()
+    for out, message in (("a.png", "exists already"), ("a.jpg", r"ends in \.png"), ("b.png", "is a folder")):
+        with pytest.raises(UserError, match=message):
+            write_grid(G, [1], GridConfig(), str(tmp_path / out), overwrite=False, about={}, batch=1)
+    (tmp_path / "file").touch()
+    for out in ("new.png", "file"):
+        with pytest.raises(UserError, match="name of a folder"):
+            write_images(G, [1], str(tmp_path / out), overwrite=True, about={}, batch=1)

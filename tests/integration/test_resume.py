@@ -1,0 +1,120 @@
+"""Stopping and going on gives what an unbroken run gives, in every bit."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stylegan import run_dir as layout
+from stylegan.training.checkpoint import read_checkpoint
+from tests.integration.command import run_here, start
+from tests.unit.test_checkpoint import flat
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small archive of noise, 3 x 16 x 16, with labels."""
+    from tests.integration.images import write_archive
+
+    return write_archive(tmp_path_factory.mktemp("data") / "noise.zip", count=20, labels=3)
+
+
+def same_state(a: Path, b: Path) -> None:
+    """Every tensor and number of two checkpoints, but the seconds."""
+    one, two = (flat(read_checkpoint(path).state) for path in (a, b))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        if key != "/elapsed":
+            same = torch.equal(value, two[key]) if isinstance(value, torch.Tensor) else value == two[key]
+            assert same, key
+
+
+DEBUG = ["experiment=debug", "training.kimg=0.064", "training.checkpoint_kimg=0.024", "loss.r1_interval=3", "seed=5"]
+
+
+@pytest.mark.parametrize(
+    "extra", [[], ["data.use_labels=true", "data.xflip=true", "training.micro_batch=4", "model.D.freeze_layers=2"]]
+)
+def test_a_run_in_two_parts_equals_an_unbroken_one(
+    archive: Path, tmp_path: Path, extra: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*DEBUG, f"data.path={archive}", *extra]
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    assert run(*settings, f"run_dir={tmp_path}/whole").code == 0
+    assert run(*settings, f"run_dir={tmp_path}/parts", "training.kimg=0.032").code == 0
+    assert layout.checkpoints(tmp_path / "parts")[-1].name == "state-000000032.pt"
+    finished = run(f"run_dir={tmp_path}/parts")
+    assert finished.code == 0 and "training.kimg=" in finished.err and "finished" in finished.err
+    continued = run(f"run_dir={tmp_path}/parts", "training.kimg=0.064")
+    assert continued.code == 0 and "going on from" in continued.err
+    same_state(*(layout.checkpoint_path(tmp_path / name, 64) for name in ("whole", "parts")))
+    snapshots = [layout.snapshot_path(tmp_path / name, 64).read_bytes()[-5000:] for name in ("whole", "parts")]
+    assert snapshots[0] == snapshots[1]
+    records = layout.read_stats(tmp_path / "parts")
+    assert [r["nimg"] for r in records] == [16, 32, 48, 64]
+    assert {"loss/G", "loss/D", "signs/real", "grad_norm/Gmain", "learning_rate/G", "seconds/Dmain"} <= records[-1].keys()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(archive: Path, tmp_path: Path, number: signal.Signals) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    settings = [*DEBUG, "training.kimg=0.8", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
+    settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "data.workers=1", "logging.interval_kimg=0.008"]
+    process = start("train", *settings, cwd=tmp_path, env=env)
+    assert process.stderr is not None
+    while " kimg  " not in process.stderr.readline():
+        assert process.poll() is None, "the run ended before its first report"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    (checkpoint,) = layout.checkpoints(tmp_path / "run")
+    nimg = read_checkpoint(checkpoint).state["nimg"]
+    assert 0 < nimg < 800 and nimg % 8 == 0, "it stopped between two iterations, before the end"
+    assert "run_dir=" in err and "goes on" in err and "Traceback" not in err
+    assert layout.snapshots(tmp_path / "run")
+    again = start("train", f"run_dir={tmp_path}/run", f"training.kimg={(nimg + 16) / 1000}", cwd=tmp_path, env=env)
+    assert again.wait(120) == 0
+    assert read_checkpoint(layout.checkpoints(tmp_path / "run")[-1]).state["nimg"] == nimg + 16
+    again.communicate()
+    unbroken = start("train", *settings, f"run_dir={tmp_path}/whole", f"training.kimg={(nimg + 16) / 1000}", cwd=tmp_path, env=env)
+    assert unbroken.wait(120) == 0
+    unbroken.communicate()
+    same_state(*(layout.checkpoint_path(tmp_path / name, nimg + 16) for name in ("run", "whole")))
+
+
+def test_a_stretch_that_a_crash_lost_leaves_no_records(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    assert run(*DEBUG, f"data.path={archive}", f"run_dir={tmp_path}/run", "training.kimg=0.032").code == 0
+    stats = tmp_path / "run" / layout.STATS
+    stats.write_text(stats.read_text() + json.dumps({"nimg": 40}) + "\n" + '{"nimg": 4')
+    assert run(f"run_dir={tmp_path}/run", "training.kimg=0.048").code == 0
+    assert [r["nimg"] for r in layout.read_stats(tmp_path / "run")] == [16, 32, 48]
+
+
+def test_rollback_goes_on_with_other_numbers(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stylegan.training import step
+
+    honest, calls = step.accumulate_gradients, []
+
+    def break_once(*arguments: Any) -> Any:
+        result = honest(*arguments)
+        calls.append(arguments[0].name)
+        if len(calls) == 15:
+            next(arguments[0].module.parameters()).grad.fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(step, "accumulate_gradients", break_once)
+    settings = [*DEBUG, f"data.path={archive}", f"run_dir={tmp_path}/run", "training.on_nonfinite=rollback"]
+    result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert "back to" in result.err and "state-0000000" in result.err
+    state = read_checkpoint(layout.checkpoint_path(tmp_path / "run", 64)).state
+    assert (state["nimg"], state["rollbacks"]) == (64, 1)

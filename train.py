@@ -18,7 +18,11 @@ def run(composed: DictConfig) -> None:
             job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
             return
         finished = train(job)
-        again = "" if finished else f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py run_dir={run_dir}` goes on. "
+        again = (
+            ""
+            if finished
+            else f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py run_dir={run_dir}` goes on. "
+        )
         job.logger.message(
             f"{again}Look at {run_dir}: fakes-*.png (reals.png), `tensorboard --logdir {run_dir}`, "
             f"`python generate.py network={run_dir} seeds=0-31`"

@@ -1,7 +1,6 @@
 """From a configuration to a job that can run: networks, optimisers, phases, data, logger, and where the run stands."""
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -168,7 +167,9 @@ def _start_from(source: str, state: TrainState, architecture: dict[str, Any]) ->
             raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
         path = found[-1]
     if not path.exists():
-        raise UserError(f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run")
+        raise UserError(
+            f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run"
+        )
     if path.suffix == ".safetensors":
         snapshot = read_snapshot(path)
         _same_architecture(path, {"G": model_metadata(snapshot.G)}, {"G": architecture["G"]})

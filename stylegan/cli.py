@@ -28,7 +28,7 @@ def _commands() -> None:
 
 
 @app.command()
-def prepare(  # noqa: PLR0917 (typer calls it by keywords)
+def prepare(
     source: Annotated[str, typer.Argument(help="A folder of images (sub-folders too), or faces3d for rendered faces.")],
     dest: Annotated[Path, typer.Argument(help="The archive to write: a ZIP if it ends in .zip, else a folder.")],
     resolution: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number for both.")] = None,
@@ -47,8 +47,8 @@ def prepare(  # noqa: PLR0917 (typer calls it by keywords)
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST if it is an archive.")] = False,
 ) -> None:
     """Make an archive to train on."""
-    from stylegan.data.convert import Fit, ResizeFilter  # noqa: PLC0415 (see above)
-    from stylegan.data.prepare import (  # noqa: PLC0415
+    from stylegan.data.convert import Fit, ResizeFilter
+    from stylegan.data.prepare import (
         FACES3D,
         FacesOptions,
         FolderOptions,

@@ -41,7 +41,9 @@ class ModelConfig:
 class TrainConfig:
     """Everything that train.py can be told."""
 
-    run_dir: str | None = field(default=None, metadata={"help": "where the run goes, or goes on; null: runs/EXPERIMENT"})
+    run_dir: str | None = field(
+        default=None, metadata={"help": "where the run goes, or goes on; null: runs/EXPERIMENT"}
+    )
     init_from: str | None = field(
         default=None, metadata={"help": "start from a snapshot, a checkpoint or a run of the same architecture"}
     )
@@ -73,7 +75,9 @@ class GenerateConfig:
     out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})
     overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`"})
     truncation_psi: float = field(default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face"})
-    truncation_cutoff: int | None = field(default=None, metadata={"help": "truncate only so many first layers; null: all"})
+    truncation_cutoff: int | None = field(
+        default=None, metadata={"help": "truncate only so many first layers; null: all"}
+    )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
     batch: int = field(default=16, metadata={"help": "images made at once"})
@@ -134,7 +138,9 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     composed.run_dir = str(run_dir)
     if not layout.is_run_dir(run_dir):
         if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-            raise UserError(f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it")
+            raise UserError(
+                f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it"
+            )
         return to_typed(composed, TrainConfig), False
     saved = OmegaConf.load(run_dir / layout.CONFIG)
     schema = OmegaConf.structured(TrainConfig(model=ModelConfig()))

@@ -99,7 +99,7 @@ def average(tensors: Iterable[Tensor]) -> None:
         return
     for tensor in tensors:
         dist.all_reduce(tensor)
-        tensor /= world_size()
+        tensor.div_(world_size())
 
 
 def gather(tensor: Tensor) -> Tensor:

@@ -26,7 +26,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another place or mend its permissions") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
+        ) from None
     os.close(handle)
     temporary = Path(name)
     try:

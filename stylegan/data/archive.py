@@ -276,7 +276,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         if self._raw_labels is None:
             raise UserError(
                 f"a conditional model on an unlabelled archive: {self.path} has no labels in {METADATA}; prepare it "
-                "with --labels (sub-folder names become classes), or train without labels"
+                "with --labels (sub-folder names become classes), or train without labels (data.use_labels=false)"
             )
         # label_dim comes from the whole archive: a choice of its images must still fit the same network.
         whole = match_labels(self._raw_labels, self._all_names, self.path)
@@ -326,7 +326,7 @@ def match_labels(raw: list[Any], names: list[str], where: object) -> Labels:
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
-            f"{missing[0]}; add theirs, or train without labels"
+            f"{missing[0]}; add theirs, or train without labels (data.use_labels=false)"
         )
     labels = [table[name] for name in names]
     kinds = [_label_kind(label) for label in labels]

@@ -1,8 +1,8 @@
 """The embedded data set faces3d: portraits rendered from a CC0 head model, with exact labels, without end.
 
 Face `index` of a split is a pure function of (split, seed, index): the same bytes on every processor, for any number of
-threads, at any time. The C++ renderer is compiled on first use. Without a compiler a numpy renderer serves; its pictures
-look the same but differ in some bits, so its data set has another name.
+threads, at any time. The C++ renderer is compiled on first use. Without a compiler a numpy renderer serves; its
+pictures look the same but differ in some bits, so its data set has another name.
 """
 
 import ctypes
@@ -115,7 +115,7 @@ def render_faces(
 def iterate_faces(
     count: int, resolution: int, *, split: str = "train", seed: int = 0, threads: int = 1, start: int = 0
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yield faces start, start + 1, ... start + count - 1 in order, rendered in `threads` threads. See `render_face`."""
+    """Yield faces start ... start + count - 1 in order, rendered in `threads` threads. See `render_face`."""
     _check(start, split, resolution)
     if threads < 1:
         raise UserError(f"threads={threads}: rendering needs at least one; give threads=1 or more")

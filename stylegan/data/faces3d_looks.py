@@ -1,8 +1,8 @@
 """What one face of faces3d looks like: all its parameters, drawn from (split, seed, index) and from nothing else.
 
-The same bits must come out on every processor and with every version of numpy and libc, since they decide the content hash
-of the data set. So there is only integer arithmetic and IEEE-exact float operations (+ - * / and square root) here: no sin,
-exp or pow of libm, no numpy generator.
+The same bits must come out on every processor and with every version of numpy and libc, since they decide the content
+hash of the data set. So there is only integer arithmetic and IEEE-exact float operations (+ - * /) here: no sin, exp or
+pow of libm, no numpy generator.
 """
 
 import ctypes
@@ -44,7 +44,7 @@ class Stream:
         return low + (high - low) * ((self.bits() >> 11) * (1.0 / (1 << 53)))
 
     def normal(self, deviation: float = 1.0) -> float:
-        """About normal: four 16-bit uniforms added up (Irwin-Hall), so within +-3.47 deviations and without a logarithm."""
+        """About normal: four 16-bit uniforms added up (Irwin-Hall); within +-3.47 deviations, without a logarithm."""
         b = self.bits()
         total = (b & 0xFFFF) + (b >> 16 & 0xFFFF) + (b >> 32 & 0xFFFF) + (b >> 48)
         return deviation * 1.7320508075688772 * ((total + 2.0) * (1.0 / 65536.0) - 2.0)
@@ -76,14 +76,15 @@ _SCALARS = (
     "oil", "blush", "freckles", "wrinkles", "shadow", "lashes", "tan",
     "brow_height", "brow_arch", "brow_thickness", "brow_density", "iris_radius", "pupil",
     "cap", "cap_thickness", "recede", "crown", "curl", "gloss", "streaks", "part",
-    "sweep", "curtain", "quiff", "locks", "locks_length", "locks_flare", "locks_front", "locks_volume", "locks_wave", "fringe", "fringe_slope", "ears_covered",
+    "sweep", "curtain", "quiff", "locks", "locks_length", "locks_flare", "locks_front", "locks_volume", "locks_wave",
+    "fringe", "fringe_slope", "ears_covered",
     "beard_density", "beard_thickness", "moustache", "chin_beard", "jaw_beard",
     "collar", "shoulders", "cloth_stripe", "backdrop_blob",
 )  # fmt: skip
 
 
 class Look(ctypes.Structure):
-    """The parameters of one picture besides the morph weights; csrc/faces3d.cpp declares the same fields in this order."""
+    """The parameters of one picture besides the morph weights; csrc/faces3d.h declares the same, in this order."""
 
     _fields_ = [(name, ctypes.c_float * size) for name, size in _VECTORS.items()] + [
         (name, ctypes.c_float) for name in _SCALARS
@@ -99,7 +100,7 @@ class Face(NamedTuple):
 
 
 def sine_cosine(degrees: float) -> tuple[float, float]:
-    """(sin, cos) of an angle in [-180, 180] degrees by Taylor polynomials; the same bits everywhere, error below 1e-9."""
+    """(sin, cos) of an angle in [-180, 180] degrees by Taylor polynomials: the same bits everywhere."""
     x = degrees * 0.008726646259971648  # half the angle in radians, |x| <= pi / 2
     y = x * x
     s = x * (1 - y / 6 * (1 - y / 20 * (1 - y / 42 * (1 - y / 72 * (1 - y / 110 * (1 - y / 156 * (1 - y / 210)))))))

@@ -1,6 +1,6 @@
-"""Colours of skin, eyes, hair, clothes and backdrop for faces3d_numpy: the shading of csrc/faces3d.cpp, for arrays of points.
+"""Colours of skin, eyes, hair, clothes and backdrop for faces3d_numpy: csrc/faces3d_shading.h for arrays of points.
 
-`r` are rest coordinates [N, 3], `f` fields [N, 6] (see faces3d_rig), `n` unit normals [N, 3]; colours are linear RGB [N, 3].
+`r` are rest coordinates [N, 3], `f` fields [N, 6] (see faces3d_rig), `n` unit normals [N, 3]; colours are linear RGB.
 """
 
 import numpy as np
@@ -67,9 +67,8 @@ def scalp(look: Look, r: np.ndarray, field: np.ndarray) -> np.ndarray:
 def beard(look: Look, r: np.ndarray, f: np.ndarray) -> np.ndarray:
     """How densely a beard of this face's cut grows."""
     chin = (1 - smooth(np.abs(r[:, 0]), 0.20, 0.34)) * smooth(r[:, 2], 1.15, 1.3)
-    return np.maximum(
-        f[:, BEARD] * np.maximum(look.jaw_beard, look.chin_beard * chin), f[:, MOUSTACHE] * look.moustache
-    )
+    cut = np.maximum(look.jaw_beard, look.chin_beard * chin)
+    return np.maximum(f[:, BEARD] * cut, f[:, MOUSTACHE] * look.moustache)
 
 
 def dressed(look: Look, r: np.ndarray) -> np.ndarray:
@@ -227,23 +226,25 @@ def shade(look: Look, part: int, r: np.ndarray, f: np.ndarray, n: np.ndarray) ->
     else:
         albedo, darken = _hair(look, part, r, f, n)
         wrap = np.full(3, 0.25)
-    return _light(look, albedo, n, wrap, gloss, darken) + shine[:, None]
+    return (albedo * _light(look, n, wrap) + _mirror(look, n, gloss)) * darken[:, None] + shine[:, None]
 
 
-def _light(
-    look: Look, albedo: np.ndarray, n: np.ndarray, wrap: np.ndarray, gloss: np.ndarray, darken: np.ndarray
-) -> np.ndarray:
-    key, power = np.array(look.key_direction[:]), np.array(look.key[:])
+def _light(look: Look, n: np.ndarray, wrap: np.ndarray) -> np.ndarray:
+    """Light that arrives on surfaces with normals `n`: [N, 3]."""
+    key = np.array(look.key_direction[:])
     lit = np.clip((_dot(n, key)[:, None] + wrap) / (1 + wrap), 0, 2)
     opposite = np.clip(_dot(n, np.array((-key[0], 0.25, key[2] * 0.6 + 0.3))), 0, 1)
     ambient = _blend(np.array(look.ground[:]), np.array(look.sky[:]), 0.5 + 0.5 * n[:, 1])
-    total = power * lit + np.array(look.fill[:]) * opposite[:, None] + ambient
+    return np.array(look.key[:]) * lit + np.array(look.fill[:]) * opposite[:, None] + ambient
+
+
+def _mirror(look: Look, n: np.ndarray, gloss: np.ndarray) -> np.ndarray:
+    """Highlight of the key light, and the sheen of edges: [N, 3]."""
     peak = np.clip(_dot(n, _halfway(look)), 0, 1)
     p4 = peak * peak * peak * peak
     p8 = p4 * p4
     edge = 1 - np.clip(n[:, 2], 0, 1)
-    mirror = power * (gloss * (p8 * p8 * p4 + 0.25 * p4 + 0.4 * edge * edge * edge))[:, None]
-    return (albedo * total + mirror) * darken[:, None]
+    return np.array(look.key[:]) * (gloss * (p8 * p8 * p4 + 0.25 * p4 + 0.4 * edge * edge * edge))[:, None]
 
 
 def backdrop(look: Look, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ Only elementwise + - * / and square roots of numpy are used: they give the same 
 """
 
 import functools
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +29,10 @@ class Rig(NamedTuple):
     """The static mesh.
 
     Attributes:
-        rest: [V, 3] float32, rest coordinates. Of locks: (sine of azimuth, height on the unit sphere, cosine of azimuth).
-        fields: [V, 6] float32: lips; scalp, the distance inside the hairline; beard; moustache; inside of mouth or nose;
-            neck (0 moves with the head, 1 with the torso). Of locks: width on the unit sphere; how far they hang, 0..1;
-            turns round the head; 0; 0; neck.
+        rest: [V, 3] float32, rest coordinates. Of locks: sine of azimuth, height on the unit sphere, cosine of azimuth.
+        fields: [V, 6] float32: lips; scalp, the distance inside the hairline; beard; moustache; inside of mouth or
+            nose; neck (0 moves with the head, 1 with the torso). Of locks: width on the unit sphere; how far they hang,
+            0..1; turns round the head; 0; 0; neck.
         triangles: [F, 3] int32, sorted by part.
         part: [F] uint8, one of SKIN .. CLOTH.
         kind: [V] uint8, the part that a vertex belongs to.
@@ -65,7 +66,7 @@ def smooth(x: np.ndarray, low: float, high: float) -> np.ndarray:
 def _polyline(x: np.ndarray, knots: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Piecewise linear function through `knots`, constant outside (numpy.interp may use fused operations)."""
     y = np.full(x.shape, knots[0][1])
-    for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(knots):
         y = np.where(x > x0, y0 + (y1 - y0) * (np.minimum(x, x1) - x0) / (x1 - x0), y)
     return y
 

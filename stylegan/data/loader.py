@@ -80,8 +80,12 @@ def image_batches(
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer if workers else None,
     )
-    for images, labels in loader:
-        yield images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+    try:
+        for images, labels in loader:
+            yield images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+    except UserError as error:
+        # What a worker raises arrives with its traceback as the message; the last line is ours.
+        raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

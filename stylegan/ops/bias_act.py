@@ -16,8 +16,6 @@ Schemas (`clamp` = inf means none; the bodies below are the reference that compi
 be kept), and x for the smooth ones. The last op is for the smooth ones only.
 """
 
-# ruff: noqa: PLR0917  (ops are called by position)
-
 import math
 from dataclasses import dataclass
 

@@ -11,8 +11,6 @@ The op is linear in x and its adjoint is itself with up and down exchanged and t
 constant: it gets no gradient.
 """
 
-# ruff: noqa: PLR0917  (ops are called by position)
-
 from collections.abc import Sequence
 
 import torch

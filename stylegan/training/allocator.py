@@ -21,4 +21,5 @@ def keep_freed_memory() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 << 20}
-    return all([libc.mallopt(key, value) == 1 for key, value in settings.items()])
+    accepted = [libc.mallopt(key, value) for key, value in settings.items()]
+    return all(accepted)

@@ -102,7 +102,9 @@ class BatchMaker:
                 c=c[index],
                 z_mix=z[1, index] if self.style_mixing_prob > 0 else None,
                 mixing_cutoff=cutoff[index],
-                noise=None if phase == "Dreg" else self._per_image(f"noise/{phase}", nimg, used, [G.synthesis.noise_size]),
+                noise=None
+                if phase == "Dreg"
+                else self._per_image(f"noise/{phase}", nimg, used, [G.synthesis.noise_size]),
                 pl_noise=self._per_image("pl_noise", nimg, used, list(real.shape[1:])) if phase == "Greg" else None,
             )
             batches.append(batch.to(device))

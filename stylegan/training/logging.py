@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from time import strftime
 from types import TracebackType
@@ -28,7 +29,9 @@ from stylegan.files import atomic_write
 class LoggingConfig:
     """How often and where a run reports."""
 
-    interval_kimg: float = field(default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"})
+    interval_kimg: float = field(
+        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"}
+    )
     tensorboard: bool = field(default=True, metadata={"help": "write event files for TensorBoard"})
 
     def __post_init__(self) -> None:
@@ -70,7 +73,9 @@ class SilentLogger:
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, *, nimg: int, total_nimg: int, learning_rates: dict[str, float]):
+    def __init__(
+        self, run_dir: Path, config: LoggingConfig, *, nimg: int, total_nimg: int, learning_rates: dict[str, float]
+    ):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
@@ -101,7 +106,8 @@ class RunLogger:
             console=self._console,
             disable=not sys.stderr.isatty(),
         )
-        self._task: TaskID = self._progress.add_task("train", total=total_nimg / 1000, completed=nimg / 1000, line="")
+        self._task: TaskID = self._progress.add_task("train", total=total_nimg / 1000, line="")
+        self._progress.update(self._task, completed=nimg / 1000)
         self._nimg = nimg
         self._total = total_nimg
 
@@ -109,7 +115,9 @@ class RunLogger:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
         self._text.close()
         self._stats.close()
@@ -151,7 +159,7 @@ class RunLogger:
         record = {
             "nimg": nimg,
             "elapsed": round(elapsed, 3),
-            "images_per_second": round(speed, 3) if speed == speed else None,
+            "images_per_second": None if isnan(speed) else round(speed, 3),
             "memory_gib": round(peak_memory_gib(), 3),
             **{f"learning_rate/{name}": rate for name, rate in self._learning_rates.items()},
             **{name: means[name] for name in sorted(means)},
@@ -187,7 +195,7 @@ def peak_memory_gib() -> float:
 
 
 def _clock(seconds: float) -> str:
-    if seconds != seconds:
+    if isnan(seconds):
         return "?"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

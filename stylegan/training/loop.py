@@ -26,7 +26,7 @@ from stylegan.training.checkpoint import newest_checkpoint, restore, save_checkp
 from stylegan.training.logging import Logger
 from stylegan.training.phases import Phase, due
 from stylegan.training.state import TrainState
-from stylegan.training.step import NonfiniteGradients, OnNonfinite, StepConfig, train_step
+from stylegan.training.step import NonfiniteGradientsError, OnNonfinite, StepConfig, train_step
 
 MAX_ROLLBACKS = 5
 
@@ -35,7 +35,9 @@ MAX_ROLLBACKS = 5
 class TrainingConfig:
     """How long, in what portions, and how often something is kept."""
 
-    kimg: float = field(default=25000, metadata={"help": "length of the training in thousands of real images shown to D"})
+    kimg: float = field(
+        default=25000, metadata={"help": "length of the training in thousands of real images shown to D"}
+    )
     batch_size: int = field(default=32, metadata={"help": "images of one iteration over all ranks"})
     micro_batch: int | None = field(
         default=None, metadata={"help": "images a rank takes at once; null: its whole share of the batch"}
@@ -119,7 +121,7 @@ def train(job: Job) -> bool:
             }
             try:
                 stats = train_step(state, job.phases, batches, job.step)
-            except NonfiniteGradients as error:
+            except NonfiniteGradientsError as error:
                 _go_back(job, error)
                 images = _images(job)
                 continue
@@ -149,7 +151,9 @@ class StopRequest:
             self._handlers[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -180,7 +184,7 @@ def _crossed(nimg: int, interval_kimg: float, batch_size: int) -> bool:
     return nimg // interval > (nimg - batch_size) // interval
 
 
-def _go_back(job: Job, error: NonfiniteGradients) -> None:
+def _go_back(job: Job, error: NonfiniteGradientsError) -> None:
     """Continue from the newest checkpoint with other random numbers, or end the run."""
     nimg, rollbacks = job.state.nimg, job.state.rollbacks
     checkpoint, _ = newest_checkpoint(job.run_dir)

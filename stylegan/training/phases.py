@@ -44,8 +44,12 @@ class LossConfig:
 class OptimConfig:
     """Adam, and the moving average of the generator."""
 
-    G_lr: float | None = field(default=None, metadata={"help": "learning rate of G; null: 0.0025, from 1024 pixels 0.002"})
-    D_lr: float | None = field(default=None, metadata={"help": "learning rate of D; null: 0.0025, from 1024 pixels 0.002"})
+    G_lr: float | None = field(
+        default=None, metadata={"help": "learning rate of G; null: 0.0025, from 1024 pixels 0.002"}
+    )
+    D_lr: float | None = field(
+        default=None, metadata={"help": "learning rate of D; null: 0.0025, from 1024 pixels 0.002"}
+    )
     beta1: float = field(default=0.0, metadata={"help": "Adam's first moment"})
     beta2: float = field(default=0.99, metadata={"help": "Adam's second moment"})
     eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon"})

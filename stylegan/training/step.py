@@ -32,7 +32,7 @@ class OnNonfinite(Enum):
     """End the run; the last checkpoint stays."""
 
 
-class NonfiniteGradients(Exception):
+class NonfiniteGradientsError(Exception):
     """Gradients are not finite, and the policy is to roll back or to stop."""
 
 
@@ -75,7 +75,7 @@ def train_step(
         What the losses report, gradient norms by phase, seconds by phase.
 
     Raises:
-        NonfiniteGradients: The policy says to roll back or to stop; the state is then unusable.
+        NonfiniteGradientsError: The policy says to roll back or to stop; the state is then unusable.
     """
     networks = Networks(state.G, state.D)
     stats: Stats = defaultdict(list)
@@ -131,7 +131,7 @@ def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
         Whether the optimiser may step.
 
     Raises:
-        NonfiniteGradients: The policy is to roll back or to stop; the message names the parameters.
+        NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
     gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -151,4 +151,6 @@ def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
         return True
     if policy is OnNonfinite.skip:
         return False
-    raise NonfiniteGradients(f"{phase.name}: gradients that are not finite (parameter and count): {report or 'overflow'}")
+    raise NonfiniteGradientsError(
+        f"{phase.name}: gradients that are not finite (parameter and count): {report or 'overflow'}"
+    )

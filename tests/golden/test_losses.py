@@ -35,9 +35,15 @@ def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[st
     phases = {p.name: p for p in build_phases(G, D, *opts, pl_mean, config, kwargs["r1_gamma"])}
     inputs = {key: golden.tensor(f"in/{key}") for key in ("real_img", "real_c", "gen_z", "gen_c", "pl_noise")}
     batch = Batch(
-        real=inputs["real_img"], real_c=inputs["real_c"], z=inputs["gen_z"], c=inputs["gen_c"], pl_noise=inputs["pl_noise"]
+        real=inputs["real_img"],
+        real_c=inputs["real_c"],
+        z=inputs["gen_z"],
+        c=inputs["gen_c"],
+        pl_noise=inputs["pl_noise"],
     )
-    stats: Stats = {key: [] for phase in STATS.values() for key in [*phase.values(), "signs/fake", "signs/real", "pl_length"]}
+    stats: Stats = {
+        key: [] for phase in STATS.values() for key in [*phase.values(), "signs/fake", "signs/real", "pl_length"]
+    }
     total: dict[str, torch.Tensor | None] = {}
     for name in names:
         phase = phases[name]

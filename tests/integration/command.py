@@ -20,7 +20,9 @@ class Result:
     err: str
 
 
-def run_here(script: str, *arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Result:
+def run_here(
+    script: str, *arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Result:
     """Run `train` or `generate` in this process, in the working directory."""
     module = importlib.import_module(script)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])

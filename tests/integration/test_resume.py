@@ -56,11 +56,15 @@ def test_a_run_in_two_parts_equals_an_unbroken_one(
     assert snapshots[0] == snapshots[1]
     records = layout.read_stats(tmp_path / "parts")
     assert [r["nimg"] for r in records] == [16, 32, 48, 64]
-    assert {"loss/G", "loss/D", "signs/real", "grad_norm/Gmain", "learning_rate/G", "seconds/Dmain"} <= records[-1].keys()
+    assert {"loss/G", "loss/D", "signs/real", "grad_norm/Gmain", "learning_rate/G", "seconds/Dmain"} <= records[
+        -1
+    ].keys()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(archive: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(
+    archive: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     settings = [*DEBUG, "training.kimg=0.8", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
     settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "data.workers=1", "logging.interval_kimg=0.008"]
@@ -80,7 +84,9 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(archive: Path, t
     assert again.wait(120) == 0
     assert read_checkpoint(layout.checkpoints(tmp_path / "run")[-1]).state["nimg"] == nimg + 16
     again.communicate()
-    unbroken = start("train", *settings, f"run_dir={tmp_path}/whole", f"training.kimg={(nimg + 16) / 1000}", cwd=tmp_path, env=env)
+    unbroken = start(
+        "train", *settings, f"run_dir={tmp_path}/whole", f"training.kimg={(nimg + 16) / 1000}", cwd=tmp_path, env=env
+    )
     assert unbroken.wait(120) == 0
     unbroken.communicate()
     same_state(*(layout.checkpoint_path(tmp_path / name, nimg + 16) for name in ("run", "whole")))

@@ -8,7 +8,9 @@ from stylegan.training.batch import BatchMaker, split_positions
 from tests.unit.tiny import tiny_pair
 
 
-@pytest.mark.parametrize(("N", "ranks", "micro", "group"), [(8, 1, 8, 4), (8, 2, 4, 4), (16, 2, 4, 2), (24, 3, 4, 0), (6, 1, 3, 3)])
+@pytest.mark.parametrize(
+    ("N", "ranks", "micro", "group"), [(8, 1, 8, 4), (8, 2, 4, 4), (16, 2, 4, 2), (24, 3, 4, 0), (6, 1, 3, 3)]
+)
 def test_groups_of_minibatch_std_stay_whole_and_in_place(N: int, ranks: int, micro: int, group: int) -> None:
     split = split_positions(N, ranks, micro, group)
     assert sorted(p for rank in split for chunk in rank for p in chunk) == list(range(N))
@@ -22,7 +24,12 @@ def test_groups_of_minibatch_std_stay_whole_and_in_place(N: int, ranks: int, mic
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [((10, 1, 4, 2), "batch_size=10"), ((8, 2, 2, 4), "micro_batch=2"), ((8, 1, 4, None), "whole batch"), ((8, 3, 8, 4), "24")],
+    [
+        ((10, 1, 4, 2), "batch_size=10"),
+        ((8, 2, 2, 4), "micro_batch=2"),
+        ((8, 1, 4, None), "whole batch"),
+        ((8, 3, 8, 4), "24"),
+    ],
 )
 def test_what_does_not_divide_is_refused(arguments: tuple[int, int, int, int | None], says: str) -> None:
     with pytest.raises(UserError, match=says):

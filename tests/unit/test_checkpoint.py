@@ -64,7 +64,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(tmp_path: Path, damag
     assert checkpoint is not None and checkpoint.path == layout.checkpoint_path(tmp_path, 8)
     assert len(complaints) == 1 and str(path) in complaints[0] and "damaged" in complaints[0]
     layout.checkpoint_path(tmp_path, 8).unlink()
-    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
         newest_checkpoint(tmp_path)
 
 
@@ -102,4 +102,7 @@ def test_another_architecture_is_refused_by_what_differs(tmp_path: Path) -> None
 
 
 def test_differences() -> None:
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == ["a.c: 2 there, 3 here", "d: None there, 4 here"]
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
+        "a.c: 2 there, 3 here",
+        "d: None there, 4 here",
+    ]

@@ -1,6 +1,7 @@
-"""Accumulated gradients equal the whole batch's; gradients that are not finite are found, named and treated as configured."""
+"""Accumulated gradients equal the whole batch's; gradients that are not finite are found, named and handled."""
 
 import copy
+from collections import defaultdict
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases, due
 from stylegan.training.state import TrainState
 from stylegan.training.step import (
-    NonfiniteGradients,
+    NonfiniteGradientsError,
     OnNonfinite,
     StepConfig,
     accumulate_gradients,
@@ -54,11 +55,24 @@ def test_rounds_give_the_gradient_of_the_whole_batch(name: str) -> None:
     phase = next(p for p in phases if p.name == name)
 
     def as_double(batch: Batch) -> Batch:
-        return Batch(**{k: v.double() if v is not None and v.is_floating_point() else v for k, v in vars(batch).items()})
+        tensors = {k: v.double() for k, v in vars(batch).items() if v is not None and v.is_floating_point()}
+        return replace(batch, **tensors)
 
     found = []
     for micro in (8, 4):
-        stats = {k: [] for k in ("scores/fake", "scores/real", "signs/fake", "signs/real", "loss/G", "loss/D", "r1_penalty", "loss/D_reg")}
+        stats = {
+            k: []
+            for k in (
+                "scores/fake",
+                "scores/real",
+                "signs/fake",
+                "signs/real",
+                "loss/G",
+                "loss/D",
+                "r1_penalty",
+                "loss/D_reg",
+            )
+        }
         accumulate_gradients(phase, networks, [as_double(b) for b in batches(networks, name, 1, micro)], stats)
         found.append(gradients(phase))
     assert found[0].keys() == found[1].keys()
@@ -70,8 +84,7 @@ def test_rounds_give_the_gradient_of_the_whole_batch(name: str) -> None:
 def test_the_network_that_stands_still_gets_no_gradient() -> None:
     networks, phases, state = make_phases()
     state.D_opt.zero_grad()
-    stats = {k: [] for k in ("scores/fake", "signs/fake", "loss/G")}
-    accumulate_gradients(phases[0], networks, batches(networks, "Gmain", 1, 8), stats)
+    accumulate_gradients(phases[0], networks, batches(networks, "Gmain", 1, 8), defaultdict(list))
     assert all(p.grad is None for p in networks.D.parameters())
     assert all(p.grad is not None for p in networks.G.parameters())
 
@@ -109,8 +122,6 @@ def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Phase, dic
     networks, phases, _ = make_phases()
     phase = Phase("Gmain", networks.G, phases[0].optimizer, 1, Breaks(value))
     accumulate_gradients(phase, networks, batches(networks, "Gmain", 1, 8), {})
-    from collections import defaultdict
-
     stats: dict[str, list[Tensor]] = defaultdict(list)
     assert check_gradients(phase, policy, stats) is (policy is OnNonfinite.clamp)
     return phase, stats
@@ -119,8 +130,11 @@ def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Phase, dic
 @pytest.mark.parametrize(("value", "becomes"), [(float("nan"), 0.0), (float("inf"), 1e5), (float("-inf"), -1e5)])
 def test_clamp_counts_by_name_and_replaces(value: float, becomes: float) -> None:
     phase, stats = broken(OnNonfinite.clamp, value)
-    assert phase.module.get_parameter("mapping.fc0.bias").grad[0] == becomes
-    assert {k: float(v[0]) for k, v in stats.items() if k.startswith("nonfinite")} == {"nonfinite/Gmain/mapping.fc0.bias": 1.0}
+    gradient = phase.module.get_parameter("mapping.fc0.bias").grad
+    assert gradient is not None and gradient[0] == becomes
+    assert {k: float(v[0]) for k, v in stats.items() if k.startswith("nonfinite")} == {
+        "nonfinite/Gmain/mapping.fc0.bias": 1.0
+    }
 
 
 def test_skip_says_not_to_step() -> None:
@@ -129,15 +143,17 @@ def test_skip_says_not_to_step() -> None:
 
 @pytest.mark.parametrize("policy", [OnNonfinite.stop, OnNonfinite.rollback])
 def test_stop_and_rollback_raise_with_the_parameters_name(policy: OnNonfinite) -> None:
-    with pytest.raises(NonfiniteGradients, match=r"mapping\.fc0\.bias \(1\)"):
+    with pytest.raises(NonfiniteGradientsError, match=r"mapping\.fc0\.bias \(1\)"):
         broken(policy)
 
 
 def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
-    networks, phases, state = make_phases()
+    networks, _, state = make_phases()
     before = copy.deepcopy(networks.G.state_dict())
     phase = Phase("Gmain", networks.G, state.G_opt, 1, Breaks(float("nan")))
-    stats = train_step(state, [phase], {"Gmain": batches(networks, "Gmain", 1, 8)}, StepConfig(8, 1.0, None, OnNonfinite.skip))
+    stats = train_step(
+        state, [phase], {"Gmain": batches(networks, "Gmain", 1, 8)}, StepConfig(8, 1.0, None, OnNonfinite.skip)
+    )
     assert all(torch.equal(v, before[k]) for k, v in networks.G.state_dict().items())
     assert not state.G_opt.state and (state.nimg, state.step) == (8, 1)
     assert "nonfinite/Gmain/mapping.fc0.bias" in stats

@@ -8,13 +8,16 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import Generator
 
 
-def tiny_pair(*, c_dim: int = 0, channels: int = 3, resolution: tuple[int, int] = (16, 16)) -> tuple[Generator, Discriminator]:
+def tiny_pair(
+    *, c_dim: int = 0, channels: int = 3, resolution: tuple[int, int] = (16, 16)
+) -> tuple[Generator, Discriminator]:
     """G and D of a few thousand weights, the same at every call."""
     shape = {"resolution": resolution, "channels": channels, "c_dim": c_dim}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         G = build_generator(
-            StyleGAN2Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2)), **shape
+            StyleGAN2Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2)),
+            **shape,
         )
         D = build_discriminator(
             DiscriminatorConfig(channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2)), **shape

@@ -1,6 +1,6 @@
 // Renders one face of the faces3d data set: morphs, hair and torso, z-buffer, shading, box filter.
 //
-// The picture must be the same to the bit on every processor, so this file keeps to + - * / and square roots of IEEE floats
+// The picture must be the same to the bit on every processor, so this code keeps to + - * / and square roots of IEEE floats
 // (compiled with -ffp-contract=off and without -ffast-math), integer hashes for noise, and no function of libm besides sqrt.
 // No state is shared: any number of threads may render at once. faces3d_numpy.py draws the same picture slowly; keep the two
 // in step. Rest coordinates and fields are explained in faces3d_rig.py, the look's numbers in faces3d_looks.py.

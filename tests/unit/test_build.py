@@ -1,0 +1,125 @@
+"""Run-time compilation: one build per content, shared by processes, with errors that say what to do."""
+
+import multiprocessing
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from stylegan.errors import UserError
+from stylegan.ops._build import (
+    BuildError,
+    BuildSpec,
+    CompilerMissingError,
+    build,
+    cache_key,
+    compiler_available,
+    load_library,
+)
+
+needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
+SOURCE = '#include "twice.h"\nextern "C" int twice(int x) { return FACTOR * x; }\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSpec:
+    """A source and a header, an empty cache, and a compiler that writes a line to `calls` each time it compiles."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "twice.cpp").write_text(SOURCE)
+    (tmp_path / "twice.h").write_text("#define FACTOR 2\n")
+    real = shutil.which("c++")
+    wrapper = tmp_path / "counting compiler"
+    wrapper.write_text(f'#!/bin/sh\ncase "$*" in *" -c "*) echo x >> "{tmp_path}/calls";; esac\nexec {real} "$@"\n')
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    link = tmp_path / "cxx"
+    link.symlink_to(wrapper)
+    monkeypatch.setenv("CXX", str(link))
+    return BuildSpec("twice", [tmp_path / "twice.cpp"], headers=[tmp_path / "twice.h"], flags=["-O0"])
+
+
+def compilations(project: BuildSpec) -> int:
+    calls = Path(project.sources[0]).parent / "calls"
+    return len(calls.read_text().splitlines()) if calls.exists() else 0
+
+
+@needs_compiler
+def test_a_library_is_compiled_once_and_works(project: BuildSpec) -> None:
+    for _ in range(2):
+        library = load_library("twice", project.sources, headers=project.headers, flags=project.flags)
+        assert library.twice(21) == 42
+    assert compilations(project) == 1
+    assert [path.suffix for path in build(project).parent.parent.iterdir() if path.is_dir()] == [""]  # nothing aside
+
+
+@needs_compiler
+def test_what_changes_the_result_changes_the_key(project: BuildSpec) -> None:
+    key = cache_key(project)
+    Path(project.headers[0]).write_text("#define FACTOR 3\n")
+    changed = cache_key(project)
+    flagged = cache_key(BuildSpec(project.name, project.sources, project.headers, flags=["-O1"]))
+    versioned = cache_key(BuildSpec(project.name, project.sources, project.headers, flags=["-O0"], versions=["2.0"]))
+    linked = cache_key(BuildSpec(project.name, project.sources, project.headers, flags=["-O0"], link_flags=["-lm"]))
+    assert len({key, changed, flagged, versioned, linked}) == 5
+    assert load_library("twice", project.sources, headers=project.headers, flags=project.flags).twice(2) == 6
+
+
+@needs_compiler
+def test_two_processes_at_once_build_once(project: BuildSpec) -> None:
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        first, second = pool.map(build, [project, project], chunksize=1)
+    assert first == second and first.exists()
+    assert compilations(project) == 1
+
+
+@needs_compiler
+def test_a_broken_source_names_the_error_and_the_log(project: BuildSpec) -> None:
+    Path(project.sources[0]).write_text("int broken( { return undeclared_thing; }\n")
+    with pytest.raises(BuildError, match=r"twice\.cpp.*error") as caught:
+        build(project)
+    log = re.search(r"log is in (\S+);", str(caught.value))
+    assert log and "broken" in Path(log.group(1)).read_text()
+    assert "CXX" in str(caught.value)
+    # Nothing half-built stays behind: mending the source is enough.
+    Path(project.sources[0]).write_text(SOURCE)
+    assert build(project).exists()
+
+
+@needs_compiler
+def test_waiting_for_another_process_ends(project: BuildSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "stylegan" / "twice"
+    folder.mkdir(parents=True)
+    with (
+        FileLock(folder / f"{cache_key(project)}.lock"),
+        pytest.raises(BuildError, match="another process has been building twice"),
+    ):
+        build(project, lock_timeout=0.1)
+
+
+def test_a_missing_compiler_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    assert not compiler_available()
+    with pytest.raises(CompilerMissingError, match=r"/no/such/compiler.*apt install g\+\+"):
+        build(BuildSpec("x", [tmp_path / "x.cpp"]))
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CompilerMissingError, match=r"no C\+\+ compiler"):
+        build(BuildSpec("x", [tmp_path / "x.cpp"]))
+    assert issubclass(CompilerMissingError, BuildError) and issubclass(BuildError, UserError)
+
+
+@needs_compiler
+def test_a_cache_that_cannot_be_written_is_named(project: BuildSpec, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BuildError, match="XDG_CACHE_HOME"):
+        build(project)
+
+
+@needs_compiler
+def test_a_missing_source_is_named(project: BuildSpec, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"gone\.cpp"):
+        build(BuildSpec("gone", [tmp_path / "gone.cpp"]))

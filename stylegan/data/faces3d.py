@@ -78,7 +78,7 @@ def default_archive(resolution: int, count: int, *, split: str = "train", seed: 
 
 def samples_per_side(resolution: int) -> int:
     """How many rays a pixel has along each axis: small pictures need more to be free of jagged edges."""
-    return 3 if resolution <= 256 else 2
+    return 3 if resolution <= 128 else 2
 
 
 def render_face(index: int, *, split: str = "train", seed: int = 0, resolution: int = 64) -> tuple[np.ndarray, dict]:

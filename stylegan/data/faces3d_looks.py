@@ -323,11 +323,8 @@ def _haircut(stream: Stream, person: dict[str, Any], look: Look) -> None:
     curly = person["african"] > 0.45
     losing = male and stream.chance(clamp((person["age"] - 28) / 60))
     styles = ("bald", "buzz", "short", "full", "afro", "bob", "long")
-    if male:
-        weights = (0.07, 0.18, 0.42, 0.24, 0.12 * curly, 0.02, 0.05)
-    else:
-        weights = (0.005, 0.03, 0.10, 0.12, 0.16 * curly, 0.27, 0.42)
-    style = styles[stream.choice(weights)]
+    of_men, of_women = (7, 18, 42, 24, 12 * curly, 2, 5), (0.5, 3, 10, 12, 16 * curly, 27, 42)
+    style = styles[stream.choice(of_men if male else of_women)]
     look.cap = 0.0 if style == "bald" else 1.0
     low, high = {"bald": (0, 0.001), "buzz": (0.012, 0.03), "short": (0.05, 0.11), "full": (0.12, 0.20),
                  "afro": (0.22, 0.42), "bob": (0.05, 0.11), "long": (0.04, 0.10)}[style]  # fmt: skip
@@ -352,6 +349,8 @@ def _haircut(stream: Stream, person: dict[str, Any], look: Look) -> None:
     chance = 0.34 if style in ("bob", "long") else 0.25 if style == "full" else 0.0
     look.fringe = stream.uniform(0.10, 0.36) if fringe < chance else 9.0
     look.fringe_slope = stream.normal(0.12)
+    if look.fringe < 9:
+        look.recede = min(look.recede, 0.0)  # a fringe needs hair to fall from
     bald = look.crown < 99 or style == "bald" or look.recede > 0.2
     person.update(hair_style=style, hair_length=clamp(length), bald=float(bald), fringe=float(look.fringe < 9))
 

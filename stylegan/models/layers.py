@@ -139,7 +139,8 @@ def block_shapes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
         near = ", ".join(f"{h}x{w}" for h, w in nearest_resolutions(resolution))
         raise UserError(
             f"the networks cannot make images of {height}x{width} (HxW): both sides must be small numbers"
-            f" doubled equally often, the longer from {SMALLEST[0]} to {SMALLEST[-1]} at the start; the nearest sizes are {near}"
+            f" doubled equally often, the longer from {SMALLEST[0]} to {SMALLEST[-1]} at the start;"
+            f" the nearest sizes are {near}"
         )
     return shapes
 

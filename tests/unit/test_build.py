@@ -2,7 +2,6 @@
 
 import multiprocessing
 import re
-import shutil
 import stat
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from stylegan.ops._build import (
     CompilerMissingError,
     build,
     cache_key,
+    compiler,
     compiler_available,
     load_library,
 )
@@ -30,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSpec:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "twice.cpp").write_text(SOURCE)
     (tmp_path / "twice.h").write_text("#define FACTOR 2\n")
-    real = shutil.which("c++")
+    real = compiler()[0]
     wrapper = tmp_path / "counting compiler"
     wrapper.write_text(f'#!/bin/sh\ncase "$*" in *" -c "*) echo x >> "{tmp_path}/calls";; esac\nexec {real} "$@"\n')
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)

@@ -25,7 +25,7 @@ from stylegan.data.faces3d import render_faces
 pictures, attributes = render_faces(range(6), resolution=48)
 print(hashlib.sha256(pictures.tobytes() + repr(attributes).encode()).hexdigest())
 """
-PIN = "PINNED"  # of PRINT_HASH; goes with faces3d.VERSION
+PIN = "a1f5b52dd655865ad034ac6562ef54d5d6652f765dd67e968ef254fa3ab62562"  # of PRINT_HASH; goes with VERSION
 
 
 def draw(index: int) -> Face:

@@ -232,10 +232,16 @@ class Renderer {
             const float w1x = (p2.y - p0.y) * inverse, w1y = (p0.x - p2.x) * inverse;
             for (int32_t y = y0; y < y1; ++y) {
                 const float py = static_cast<float>(y) + 0.5f - p2.y;
+                const float w0row = w0y * py, w1row = w1y * py;
+                bool inside = false;
                 for (int32_t x = x0; x < x1; ++x) {
                     const float px = static_cast<float>(x) + 0.5f - p2.x;
-                    const float w0 = w0x * px + w0y * py, w1 = w1x * px + w1y * py, w2 = 1.0f - w0 - w1;
-                    if (w0 < kEdge || w1 < kEdge || w2 < kEdge) continue;
+                    const float w0 = w0x * px + w0row, w1 = w1x * px + w1row, w2 = 1.0f - w0 - w1;
+                    if (w0 < kEdge || w1 < kEdge || w2 < kEdge) {
+                        if (inside) break;  // a triangle's row is one piece
+                        continue;
+                    }
+                    inside = true;
                     const float depth = p0.z * w0 + p1.z * w1 + p2.z * w2;
                     Sample& sample = buffer_[static_cast<size_t>(y) * size + x];
                     if (depth <= sample.depth) continue;

@@ -53,10 +53,13 @@ class Shader {
         const float turn = p.field[2], hang = p.field[1];
         const float front = look_.locks > 0.0f ? look_.locks_front : 0.42f;
         if (r.z < front - 0.06f && hang < 0.7f) return look_.locks > 0.0f;
+        const float limit = look_.fringe + look_.fringe_slope * r.x - 0.25f * r.x * r.x;
+        if (r.z > front + 0.06f && r.y < 0.95f && (hang > 0.0f || r.y < limit - 0.1f || r.y > limit + 0.1f)) {
+            return hang <= 0.0f && r.y > limit;
+        }
         const float coarse = noise(turn * 110, (hang + r.y) * 4, 0, seed_ + 2);
         const float n = 0.5f * coarse + 0.5f * noise(turn * 420, (hang + r.y) * 9, 0, seed_ + 12) - 0.5f;
         if (r.z + 0.12f * n > front && r.y < 0.95f) {  // in front: a fringe or nothing
-            const float limit = look_.fringe + look_.fringe_slope * r.x - 0.25f * r.x * r.x;
             return hang <= 0.0f && r.y + 0.20f * n > limit;
         }
         return look_.locks > 0.0f && hang < 0.85f + 0.24f * n;
@@ -142,12 +145,12 @@ class Shader {
         if (r.z > 0.9f) albedo = mix(albedo, vec(look_.brow), brow(r, x));
         const float whiskers = beard(r, p.field[BEARD], p.field[MOUSTACHE]) * (1.0f - lips) * look_.beard_density;
         const float h = look_.cap > 0.0f ? scalp(r, p.field[SCALP]) : -1.0f;
-        if (whiskers <= 0.0f && h < -0.25f) return albedo;
+        shade *= 1.0f - 0.30f * smooth(h, -0.22f, 0.0f) * smooth(look_.cap_thickness, 0.02f, 0.12f);
+        if (whiskers <= 0.0f && h < -0.06f) return albedo;
         const float fuzz = noise(r.x * 40, r.y * 40, r.z * 40, seed_ + 6);
         albedo = mix(albedo, vec(look_.beard) * (0.7f + 0.6f * fuzz), whiskers * (0.85f + 0.3f * (fuzz - 0.5f)));
         gloss *= 1.0f - 0.8f * whiskers;
         albedo = mix(albedo, vec(look_.hair) * (0.7f + 0.6f * fuzz), 0.85f * smooth(h + 0.05f * (fuzz - 0.5f), -0.03f, 0.07f));
-        shade *= 1.0f - 0.30f * smooth(h, -0.22f, 0.0f) * smooth(look_.cap_thickness, 0.02f, 0.12f);
         return albedo;
     }
 
@@ -159,6 +162,7 @@ class Shader {
         const float height = 7.462f + look_.brow_height + look_.brow_arch * (1.0f - bend * bend);
         const float half = look_.brow_thickness * (1.0f - 0.6f * clamp(t - 0.15f, 0.0f, 1.0f));
         const float away = r.y > height ? r.y - height : height - r.y;
+        if (away > 1.25f * half) return 0.0f;
         const float ends = smooth(t, -0.06f, 0.10f) * (1.0f - smooth(t, 0.88f, 1.10f));
         const float hairs = noise(r.x * 60 + r.y * 30, r.y * 25, 0, seed_ + 7);
         return look_.brow_density * ends * (1.0f - smooth(away, 0.45f * half, 1.25f * half)) * (0.75f + 0.5f * hairs);

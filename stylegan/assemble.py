@@ -19,7 +19,6 @@ from stylegan.data.loader import open_dataset
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
-from stylegan.training.allocator import keep_freed_memory
 from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.checkpoint import (
     Checkpoint,
@@ -54,8 +53,6 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit.
     """
     device = distributed.pick_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     with distributed.process_group(device):
         run_dir = Path(config.run_dir or "")
         dataset = _dataset(config)
@@ -69,7 +66,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         loss = config.loss
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
-        labels = torch.stack([dataset.label(i) for i in range(len(dataset))]) if dataset.label_dim else None
+        labelled = dataset if dataset.label_dim else None
         if distributed.is_main():
             save_config(config, run_dir / layout.CONFIG)
         distributed.barrier()
@@ -80,7 +77,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 state=state,
                 phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
                 dataset=dataset,
-                maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labels),
+                maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled),
                 rounds=rounds,
                 config=config.training,
                 step=StepConfig(batch_size, ema_kimg, config.optim.ema_rampup, config.training.on_nonfinite),

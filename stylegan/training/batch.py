@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Batch
 from stylegan.models.stylegan2 import Generator
@@ -64,14 +65,14 @@ class BatchMaker:
         batch_size: Images of one iteration over all ranks.
         style_mixing_prob: Probability that an image takes its later layers from a second latent.
         pl_batch_shrink: Path length uses one image of this many (StyleGAN2, appendix B).
-        labels: All labels of the data set [images, c_dim], from which those of generated images are drawn; None without.
+        labelled: The data set from whose labels those of generated images are drawn; None for an unconditional model.
     """
 
     seed: int
     batch_size: int
     style_mixing_prob: float
     pl_batch_shrink: int
-    labels: Tensor | None = None
+    labelled: ImageDataset | None = None
 
     def draw(
         self, phase: str, nimg: int, G: Generator, real: Tensor, real_c: Tensor, rounds: Sequence[Sequence[int]]
@@ -88,7 +89,7 @@ class BatchMaker:
         """
         N, device = self.batch_size, real.device
         z = torch.randn([2, N, G.z_dim], generator=generator(self.seed, f"z/{phase}", nimg))
-        c = self._labels(phase, nimg, G.c_dim)
+        c = self.labels(f"c/{phase}", nimg, N, G.c_dim)
         cutoff = self._cutoffs(phase, nimg, G.num_ws)
         batches, start = [], 0
         for positions in rounds:
@@ -115,13 +116,12 @@ class BatchMaker:
         """Large draws are made image by image: a rank draws only its own."""
         return torch.stack([torch.randn(shape, generator=generator(self.seed, stream, nimg + p)) for p in positions])
 
-    def _labels(self, phase: str, nimg: int, c_dim: int) -> Tensor:
-        if self.labels is None:
-            return torch.zeros([self.batch_size, c_dim])
-        index = torch.randint(
-            self.labels.shape[0], [self.batch_size], generator=generator(self.seed, f"c/{phase}", nimg)
-        )
-        return self.labels[index]
+    def labels(self, stream: str, index: int, count: int, c_dim: int) -> Tensor:
+        """Labels [count, c_dim] of random training images; [count, 0] for an unconditional model."""
+        if self.labelled is None:
+            return torch.zeros([count, c_dim])
+        chosen = torch.randint(len(self.labelled), [count], generator=generator(self.seed, stream, index))
+        return torch.stack([self.labelled.label(i) for i in chosen.tolist()])
 
     def _cutoffs(self, phase: str, nimg: int, num_ws: int) -> Tensor:
         """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing)."""

@@ -238,8 +238,6 @@ def _fakes(job: Job) -> Tensor:
     """What G_ema makes of latents that stay the same for the whole run, uint8 [n, C, H, W]."""
     G, seed, count, batch = job.state.G_ema, job.state.seed, job.config.grid_images, len(job.rounds[0])
     z = torch.randn([count, G.z_dim], generator=generator(seed, "grid/z"))
-    c = torch.zeros([count, G.c_dim])
-    if (labels := job.maker.labels) is not None:
-        c = labels[torch.randint(labels.shape[0], [count], generator=generator(seed, "grid/c"))]
+    c = replace(job.maker, seed=seed).labels("grid/c", 0, count, G.c_dim)
     parts = zip(z.to(job.device).split(batch), c.to(job.device).split(batch), strict=True)
     return torch.cat([to_uint8(G(z_part, c_part, noise_mode="const")).cpu() for z_part, c_part in parts])

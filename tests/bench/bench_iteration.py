@@ -1,8 +1,7 @@
-"""Time training iterations of a recipe: `python tests/bench/bench_iteration.py [--default-malloc] [setting=value ...]`.
+"""Time training iterations of a recipe: `python tests/bench/bench_iteration.py [setting=value ...]`.
 
 Runs whole cycles of lazy regularisation (16 iterations) after one of warming up, on random images. To judge a change, run it
-before and after in turn and compare the pairs; absolute numbers of a shared machine mean little. `--default-malloc` leaves
-glibc's allocator as it is, to see what `stylegan/training/allocator.py` gains.
+before and after in turn and compare the pairs; absolute numbers of a shared machine mean little.
 """
 
 import sys
@@ -15,7 +14,6 @@ from hydra import compose, initialize_config_dir
 from stylegan.config import TrainConfig, register, to_typed
 from stylegan.files import shipped
 from stylegan.models.build import build_discriminator, build_generator
-from stylegan.training.allocator import keep_freed_memory
 from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.phases import build_optimizers, build_phases, due
 from stylegan.training.state import TrainState
@@ -26,10 +24,6 @@ CYCLE = 16
 
 def main(arguments: list[str]) -> None:
     """Print images per second, and seconds per run of each phase."""
-    if "--default-malloc" in arguments:
-        arguments.remove("--default-malloc")
-    else:
-        keep_freed_memory()
     register()
     with initialize_config_dir(str(shipped("configs").resolve()), version_base="1.3"):
         config = to_typed(compose("train", arguments), TrainConfig)
@@ -58,7 +52,9 @@ def main(arguments: list[str]) -> None:
             if name.startswith("seconds/"):
                 seconds[name].append(float(values[0]))
     total = perf_counter() - started
-    print(f"{2 * CYCLE * N / total:.1f} images/s, {total / 2 / CYCLE:.4f} s an iteration, {torch.get_num_threads()} threads")
+    print(
+        f"{2 * CYCLE * N / total:.1f} images/s, {total / 2 / CYCLE:.4f} s an iteration, {torch.get_num_threads()} threads"
+    )
     for name, values in seconds.items():
         print(f"  {name:<16} {sum(values) / len(values):.4f} s, {sum(values) / total:.0%} of the time")
 

@@ -1,8 +1,6 @@
 """generate.py as people type it: pictures appear, and what is wrong ends in one message and exit code 2."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +21,7 @@ from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.build import build_generator
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
-
-SCRIPT = Path(__file__).parents[2] / "generate.py"
+from tests.integration.command import run_here, start
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +34,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_snapshot(run_dir.snapshot_path(folder, 1000), G, provenance={"nimg": 1000})
     (folder / run_dir.CONFIG).touch()
     return folder
-
-
-def generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run generate.py in `folder`."""
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def typed(*arguments: str) -> GenerateConfig:
@@ -57,8 +49,10 @@ def pixels(path: Path) -> torch.Tensor:
 
 
 def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
-    result = generate(tmp_path, f"network={run}", "seeds=[0-2,7]", "device=cpu", "truncation_psi=0.5", "figure.cols=4")
-    assert (result.returncode, result.stdout) == (0, "grid.png\n"), result.stderr
+    arguments = [f"network={run}", "seeds=[0-2,7]", "device=cpu", "truncation_psi=0.5", "figure.cols=4"]
+    process = start("generate", *arguments, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (0, "grid.png\n"), err
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
     seeds = [0, 1, 2, 7]
     images = torch.stack(list(sample(load_generator(run), seeds, truncation_psi=0.5)))
@@ -76,24 +70,50 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
     [
         (["seeds=5-2"], "the range 5-2 runs backwards"),
         (["figure=gird"], "did you mean 'grid'"),
+        (["figure.row=2"], "did you mean 'figure.rows'"),
         (["batch=many"], "many"),
+        (["class_idx=0"], "class_idx=0: this network has no classes"),
+        (["network=nowhere"], "nowhere"),
+        (["network=notes.pkl"], "notes.pkl"),
+        (["truncation_cutoff=99"], "truncation_cutoff=99"),
+        (["noise_mode=loud"], "loud"),
+        (["device=tpu"], "device=tpu"),
     ],
 )
-def test_mistakes_end_with_one_message(run: Path, tmp_path: Path, arguments: Sequence[str], message: str) -> None:
-    result = generate(tmp_path, f"network={run}", *arguments)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not list(tmp_path.iterdir())
+def test_mistakes_end_with_one_message(
+    run: Path,
+    tmp_path: Path,
+    arguments: Sequence[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "notes.pkl").write_bytes(b"\x80\x04N.")
+    monkeypatch.chdir(tmp_path)
+    result = run_here("generate", f"network={run}", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err
+    assert message in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.pkl"]
 
 
-def test_help_names_every_setting(tmp_path: Path) -> None:
-    result = generate(tmp_path, "--help")
-    assert result.returncode == 0
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run_here("generate", "--help", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0
     for setting in ("network=demo", "seeds=0-31", "truncation_psi=1.0", "noise_mode=const", "figure.rows=null"):
-        assert setting in result.stdout
-    assert "images" in result.stdout
+        assert setting in result.out
+    assert "images" in result.out
+
+
+def test_the_demo_network_that_is_shipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_here("generate", "network=demo", "seeds=0-3", "batch=4", capsys=capsys, monkeypatch=monkeypatch)
+    assert (result.code, result.out) == (0, "grid.png\n"), result.err
+    images = pixels(tmp_path / "grid.png").float()
+    assert images.std() > 20, "a picture, not one colour"
+    assert shipped("datasets/faces3d/demo.safetensors").stat().st_size < 8 << 20
 
 
 def test_arguments_arrive_typed() -> None:

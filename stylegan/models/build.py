@@ -86,7 +86,7 @@ def _check_channels(channels: int) -> None:
 
 def _config(meta: dict[str, Any], kinds: dict[str, type]) -> Any:
     kind = meta.get("kind")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"unknown kind of network {kind!r}; {nearest(str(kind), kinds)}")
     return _from_json(kinds[kind], meta.get("config", {}), kind)
 

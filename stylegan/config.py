@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -93,6 +92,7 @@ MAY_CHANGE = (
     "data.workers",
     "training.kimg",
     "training.micro_batch",
+    "training.on_nonfinite",
     "training.checkpoint_kimg",
     "training.snapshot_kimg",
     "training.keep_checkpoints",
@@ -261,8 +261,3 @@ def _field_help(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             continue
         shown = value.name if isinstance(value, Enum) else "null" if value is None else value
         yield f"{key}={shown}", item.metadata.get("help", "")
-
-
-def print_to_stderr(text: str) -> None:
-    """A line for people, out of the way of what a script prints as its result."""
-    print(text, file=sys.stderr)

@@ -29,9 +29,12 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Turn a `UserError` in the body into one line on stderr and exit code 2."""
+    """Turn a `UserError` in the body into one line on stderr and exit code 2, and Ctrl-C into exit code 130."""
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

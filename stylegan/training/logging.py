@@ -131,8 +131,8 @@ class RunLogger:
 
     def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
         """Add an iteration to the running means; at every interval, write them out."""
-        if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
-            self._since = (nimg, elapsed)
+        if self._since is None or nimg < self._nimg:
+            self._since = (nimg, elapsed)  # the first iteration of a sitting warms up caches; a rollback went back
         for name, values in stats.items():
             value = torch.cat([v.detach().flatten() for v in values]).to("cpu", torch.float64)
             self._sums[name] += torch.stack([value.sum(), torch.tensor(float(value.numel()), dtype=torch.float64)])

@@ -57,6 +57,19 @@ class InfiniteSampler(Sampler[int]):
                 yield image_index(self.size, self.seed, nimg + j)
             nimg += self.batch_size
 
+    def batches(self) -> Iterator[Tensor]:
+        """The same stream, a batch of indices at a time: int64 [len(local_indices)], without end."""
+        places = torch.tensor(self.local_indices)
+        nimg = self.start
+        while True:
+            epoch, place = (nimg + places) // self.size, (nimg + places) % self.size
+            indices = torch.empty_like(places)
+            for number in epoch.unique().tolist():
+                here = epoch == number
+                indices[here] = _permutation(self.size, self.seed, number)[place[here]].long()
+            yield indices
+            nimg += self.batch_size
+
 
 # A global batch spans two epochs at most, unless the data set is smaller than a batch: then permutations are cheap.
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import resource
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,8 +112,10 @@ class RunLogger:
         self._progress.update(self._task, completed=nimg / 1000)
         self._nimg = nimg
         self._total = total_nimg
+        self._thread_hook = threading.excepthook
 
     def __enter__(self) -> Self:
+        self._thread_hook, threading.excepthook = threading.excepthook, self._thread_error
         self._progress.start()
         return self
 
@@ -120,11 +123,17 @@ class RunLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        threading.excepthook = self._thread_hook
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first one is told
             self._text.close()
             self._stats.close()
             if self._events is not None:
                 self._events.close()
+
+    def _thread_error(self, error: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread hands a failed write to whoever calls it next: its traceback would tell it twice."""
+        if not isinstance(error.exc_value, OSError):
+            self._thread_hook(error)
 
     def message(self, text: str) -> None:
         """Print a line, and keep it in log.txt."""

@@ -91,3 +91,17 @@ def test_while_the_log_is_written(run: Run, tmp_path: Path) -> None:  # noqa: F8
     result = short(run, archive, "run_dir=run", "training.kimg=0.032")
     refused(result, "cannot write in run: No space left on device", f"goes on from {checkpoint.relative_to(tmp_path)}")
     assert layout.checkpoints(tmp_path / "run") == [checkpoint]
+
+
+def test_while_tensorboard_is_written(tmp_path: Path) -> None:
+    """A thread of its own writes there, which would print a traceback."""
+    archive = write_archive(tmp_path / "noise.zip")
+    settings = [
+        "experiment=debug",
+        f"data.path={archive}",
+        "data.cache=false",
+        "data.workers=0",
+        f"run_dir={tmp_path}/run",
+    ]
+    message = limited(*settings, file_bytes=5000, report=tmp_path / "report")
+    assert "File too large; make room" in message and "from its beginning" in message

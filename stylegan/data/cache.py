@@ -43,6 +43,7 @@ class PixelCache:
     def __init__(self, path: Path, pixels: np.ndarray, dataset: ImageDataset) -> None:
         self.path = path
         self._pixels = pixels
+        self._rows = dataset.rows.numpy()
         self._dataset = dataset
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,11 +52,12 @@ class PixelCache:
         Returns:
             Images uint8 [n, C, H, W], labels float32 [n, label_dim], both in memory of their own.
         """
-        count = len(self._dataset.names)
-        images = torch.from_numpy(self._pixels[self._dataset.rows[indices % count].numpy()])
-        # One by one while an image is still in the processor's cache: faster than gathering, turning and scattering them.
-        for i in (indices >= count).nonzero().flatten().tolist():
-            images[i] = images[i].flip(-1)
+        chosen = indices.numpy()  # numpy takes less time than torch to begin with something small
+        images = torch.from_numpy(self._pixels[self._rows[chosen % len(self._rows)]])
+        if self._dataset.xflip:
+            # One by one while an image is still in the processor's cache: faster than to gather, turn and scatter them.
+            for i in np.flatnonzero(chosen >= len(self._rows)).tolist():
+                images[i] = images[i].flip(-1)
         return images, self._dataset.labels(indices)
 
 

@@ -62,12 +62,11 @@ class InfiniteSampler(Sampler[int]):
         places = torch.tensor(self.local_indices)
         nimg = self.start
         while True:
-            epoch, place = (nimg + places) // self.size, (nimg + places) % self.size
-            indices = torch.empty_like(places)
-            for number in epoch.unique().tolist():
-                here = epoch == number
-                indices[here] = _permutation(self.size, self.seed, number)[place[here]].long()
-            yield indices
+            epoch, first = divmod(nimg, self.size)
+            if first + self.batch_size <= self.size:
+                yield _permutation(self.size, self.seed, epoch)[places + first].long()
+            else:  # the batch spans epochs
+                yield torch.tensor([image_index(self.size, self.seed, nimg + j) for j in self.local_indices])
             nimg += self.batch_size
 
 

@@ -1,8 +1,9 @@
 """From a configuration to a job that can run: networks, optimisers, phases, data, logger, and where the run stands."""
 
 import copy
+import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.config import TrainConfig, save_config
 from stylegan.data.archive import ImageDataset
-from stylegan.data.loader import open_dataset
+from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
@@ -50,16 +51,20 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         resuming: Whether the run's folder holds it already.
 
     Raises:
-        UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit.
+        UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit; another process is in
+            the folder; or the disk became full.
     """
     device = distributed.pick_device(config.device)
-    with distributed.process_group(device):
-        run_dir = Path(config.run_dir or "")
+    run_dir = Path(config.run_dir or "")
+    with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:
+        if resuming and distributed.is_main():  # before the checkpoint is chosen: the other process may write another
+            folder.enter_context(layout.sole_process(run_dir))
         dataset = _dataset(config)
         batch_size, ranks = config.training.batch_size, distributed.world_size()
         micro_batch = config.training.micro_batch or max(batch_size // ranks, 1)
         rounds = split_positions(batch_size, ranks, micro_batch, _minibatch_group(config))[distributed.rank()]
         state = _new_state(config, dataset, device)
+        cache, cache_note = open_cache(config.data, dataset)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
         here = environment(device, ranks, "reference")
         notes = _find_start(config, state, dataset, architecture, here, resuming)
@@ -68,15 +73,20 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
         labelled = dataset if dataset.label_dim else None
         if distributed.is_main():
+            if not resuming:
+                folder.enter_context(layout.sole_process(run_dir))
+                if layout.is_run_dir(run_dir):
+                    raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
         distributed.barrier()
         with _logger(config, run_dir, state) as logger:
-            for note in [*notes, _summary(config, dataset, state, gamma)]:
+            for note in [*notes, cache_note, _summary(config, dataset, state, gamma)]:
                 logger.message(note)
             yield Job(
                 state=state,
                 phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
                 dataset=dataset,
+                cache=cache,
                 maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled),
                 rounds=rounds,
                 config=config.training,
@@ -89,6 +99,23 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 environment=here,
                 provenance=_provenance(config, dataset),
             )
+
+
+@contextmanager
+def _full_disk(run_dir: Path) -> Iterator[None]:
+    """Where writing fails for want of room, say from where the run can go on. Anything else passes."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        text = str(error) if isinstance(error, UserError) else f"cannot write in {run_dir}: {cause.strerror}"
+        if layout.is_run_dir(run_dir):
+            kept = layout.checkpoints(run_dir)
+            start = f"from {kept[-1]}" if kept else "from its beginning"
+            text += f"; make room, then `python train.py run_dir={run_dir}` goes on {start}"
+        raise UserError(text) from error
 
 
 def _dataset(config: TrainConfig) -> ImageDataset:
@@ -147,6 +174,9 @@ def _find_start(
 
 
 def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> None:
+    """Other files are read to the end, since what they say about themselves need not be true; the same ones are believed."""
+    if checkpoint.fingerprint != dataset.fingerprint:
+        dataset.verify()
     if checkpoint.content_hash != dataset.content_hash:
         raise UserError(
             f"data.path={path} ({dataset.path}) is not the data set that {checkpoint.path} was trained on: its content hash is "

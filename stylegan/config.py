@@ -89,6 +89,7 @@ MAY_CHANGE = (
     "run_dir",
     "device",
     "data.path",
+    "data.cache",
     "data.workers",
     "training.kimg",
     "training.micro_batch",
@@ -137,7 +138,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
         run_dir /= str(hydra.job.num)
     composed.run_dir = str(run_dir)
     if not layout.is_run_dir(run_dir):
-        if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        if run_dir.exists() and (not run_dir.is_dir() or any(path.name != layout.LOCK for path in run_dir.iterdir())):
             raise UserError(
                 f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it"
             )

@@ -5,13 +5,46 @@ Pictures are named by kimg in 6 digits, checkpoints and snapshots by nimg (image
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from stylegan.errors import UserError
 
 CONFIG = "config.yaml"
 LOG = "log.txt"
 STATS = "stats.jsonl"
 REALS = "reals.png"
+LOCK = ".lock"
+
+
+@contextmanager
+def sole_process(run_dir: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder, which is made where it is missing. A crash of the process frees it.
+
+    Raises:
+        UserError: Another process is in it, or it cannot be written to.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run_dir / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"run_dir={run_dir} is in use by another process; wait until that one ends, or stop it (SIGINT saves a "
+            "checkpoint), or choose another run_dir"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot write {run_dir}: {error.strerror or error}; choose another run_dir or mend its permissions"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fakes_path(run_dir: Path, nimg: int) -> Path:

@@ -12,6 +12,11 @@ ignore (`ArchiveInfo`). `content_hash` is the SHA-256 of, in this order,
 
 It is a hash of what a network sees: two archives with other names, compression or attributes, but these pixels and
 labels, have the same one.
+
+To compute it every image is decoded, so an archive's own word for it is believed at first, and made sure of by
+`ImageDataset.verify` when there is reason to: when a cache of the pixels is made, and when a run goes on with files
+that are not those it was trained on. `fingerprint` tells cheaply whether files are the same: it is the SHA-256 of each
+member's name, size and CRC-32 in a ZIP (it survives copying), of each file's name, size and time in a folder.
 """
 
 import dataclasses
@@ -23,7 +28,8 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +38,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from stylegan.errors import UserError
@@ -41,6 +48,7 @@ METADATA = "dataset.json"
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".jp2", ".avif")
 )
+DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 # What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all.
 BROKEN_IMAGE = (
@@ -130,6 +138,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         has_labels: Whether the archive holds labels, used or not.
         label_dim: Length of a label; 0 without `use_labels`.
         info: What the archive says about itself.
+        fingerprint: Of the archive's files when it was opened (see the module's description), 64 hexadecimal digits.
+        rows: Which of the archive's images these are, counted from 0 in archive order: int64 [N], ascending.
         names: The images' names, in order.
 
     Raises:
@@ -143,6 +153,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.path = Path(path)
         self.xflip = xflip
         self._storage = open_storage(self.path)
+        self.fingerprint = self._storage.fingerprint()
         self._all_names = self._storage.image_names()
         if not self._all_names:
             raise UserError(
@@ -153,9 +164,9 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.resolution, self.channels = self._check_images()
         self._raw_labels: list[Any] | None = metadata.get("labels") or None
         self.has_labels = self._raw_labels is not None
-        self.names = self._all_names
-        if max_images is not None:
-            self.names = self._choose(max_images)
+        self.rows = self._choose(max_images)
+        self.names = [self._all_names[row] for row in self.rows.tolist()]
+        self._verified = False
         self._labels, self.label_dim = self._label_table() if use_labels else (None, 0)
 
     def __len__(self) -> int:
@@ -175,39 +186,79 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def label(self, index: int) -> Tensor:
         """The label of image `index`, float32 [label_dim]: a class as one-hot, a vector as it stands in the archive."""
-        position = self._position(index)
+        return self.labels(torch.tensor([self._position(index)]))[0]
+
+    def labels(self, indices: Tensor) -> Tensor:
+        """The labels of the images `indices`, int64 [n] in 0 .. len - 1: float32 [n, label_dim]."""
         if self._labels is None:
-            return torch.zeros(0)
-        if self._labels.ndim == 2:
-            return torch.from_numpy(self._labels[position].copy())
-        one_hot = torch.zeros(self.label_dim)
-        one_hot[int(self._labels[position])] = 1
-        return one_hot
+            return torch.zeros(len(indices), 0)
+        chosen = torch.from_numpy(self._labels[(indices % len(self.names)).numpy()])
+        return chosen if chosen.ndim == 2 else one_hot(chosen, self.label_dim).float()
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W) of all of the archive's images, whether in use or not."""
+        return (len(self._all_names), self.channels, *self.resolution)
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of all of the archive's pixels and labels, as the archive says, else computed (reads every image)."""
         if not self.info.content_hash:
-            digest = hashlib.sha256()
-            for name in self._all_names:
-                digest.update(self._read(name).tobytes())
-            if self._raw_labels is not None:
-                labels = match_labels(self._raw_labels, self._all_names, self.path)
-                digest.update(label_bytes(labels))
-            self.info = dataclasses.replace(self.info, content_hash=digest.hexdigest())
+            self.verify()
         return self.info.content_hash
+
+    def verify(self) -> None:
+        """Make sure that `content_hash` is true, by reading every image; nothing where that was done before.
+
+        Raises:
+            UserError: An image is damaged, or the archive holds other pixels or labels than it says.
+        """
+        if not self._verified:
+            for _ in self.verified_pixels():
+                pass
+
+    def verified_pixels(self) -> Iterator[np.ndarray]:
+        """Yield all of the archive's images, whether in use or not, in archive order: uint8 [H, W, C].
+
+        Threads decode them. What is raised is raised as late as at the end, where the hash is known; see `verify`.
+        """
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(self._all_names), DECODED_TOGETHER):
+                for pixels in pool.map(self._read, self._all_names[start : start + DECODED_TOGETHER]):
+                    digest.update(pixels.tobytes())
+                    yield pixels
+        if self._raw_labels is not None:
+            digest.update(label_bytes(match_labels(self._raw_labels, self._all_names, self.path)))
+        self.accept_hash(digest.hexdigest())
+
+    def accept_hash(self, content_hash: str) -> None:
+        """Take a content hash as proved: by `verified_pixels`, or earlier for files of the same fingerprint.
+
+        Raises:
+            UserError: The archive says another one.
+        """
+        if self.info.content_hash not in ("", content_hash):
+            raise UserError(
+                f"{self.path} was changed since it was prepared: its pixels and labels have the content hash "
+                f"{content_hash[:16]}..., its {METADATA} says {self.info.content_hash[:16]}...; restore it, prepare it "
+                f"again, or remove all keys but `labels` from {METADATA}"
+            )
+        self.info = dataclasses.replace(self.info, content_hash=content_hash)
+        self._verified = True
 
     def _position(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         return index % len(self.names)
 
-    def _choose(self, max_images: int) -> list[str]:
+    def _choose(self, max_images: int | None) -> Tensor:
         count = len(self._all_names)
+        if max_images is None:
+            return torch.arange(count)
         if max_images < 1:
             raise UserError(f"max_images={max_images} leaves no image of {self.path}; give at least 1")
-        chosen = torch.randperm(count, generator=generator(0, "data/max_images"))[:max_images]
-        return [self._all_names[i] for i in chosen.sort().values.tolist()]
+        return torch.randperm(count, generator=generator(0, "data/max_images"))[:max_images].sort().values
 
     def _check_images(self) -> tuple[tuple[int, int], int]:
         """(H, W) and channels of the first image, after checks of the others by their headers."""
@@ -363,6 +414,12 @@ class FolderStorage:
         """One file, to be closed by the caller. Raises FileNotFoundError."""
         return (self.path / name).open("rb")
 
+    def fingerprint(self) -> str:
+        """The SHA-256 of names, sizes and times of the images and the metadata."""
+        names = [*self.image_names(), *([METADATA] if (self.path / METADATA).is_file() else [])]
+        found = ((name, (self.path / name).stat()) for name in names)
+        return _digest((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
 
 class ZipStorage:
     """The members of a ZIP.
@@ -391,6 +448,12 @@ class ZipStorage:
             return self._zip().open(name)
         except KeyError:
             raise FileNotFoundError(f"no {name} in {self.path}") from None
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
+        members = sorted(self._zip().infolist(), key=lambda member: member.filename)
+        used = (member for member in members if member.filename == METADATA or _is_image(member.filename))
+        return _digest((member.filename, member.file_size, member.CRC) for member in used)
 
     def _zip(self) -> zipfile.ZipFile:
         # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
@@ -432,6 +495,14 @@ def read_metadata(storage: FolderStorage | ZipStorage) -> tuple[dict[str, Any], 
         raise UserError(
             f"{METADATA} in {storage.path} cannot be used: {error}; mend it or prepare the archive again"
         ) from None
+
+
+def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
+    """The SHA-256 of a table of files."""
+    digest = hashlib.sha256()
+    for name, *numbers in rows:
+        digest.update(f"{name}\0{numbers}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _is_image(name: str) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from stylegan.data.archive import ImageDataset
+from stylegan.data.cache import NoCacheError, PixelCache, cache_of
 from stylegan.data.prepare import ensure_faces3d
 from stylegan.data.sampler import InfiniteSampler
 from stylegan.errors import UserError
@@ -29,7 +30,13 @@ class DataConfig:
     use_labels: bool = field(default=False, metadata={"help": "train a conditional model on the archive's labels"})
     xflip: bool = field(default=False, metadata={"help": "add the mirror image of every image"})
     max_images: int | None = field(default=None, metadata={"help": "use only so many images; null: all"})
-    workers: int = field(default=0, metadata={"help": "processes that decode images; 0: the training process itself"})
+    cache: bool = field(
+        default=True,
+        metadata={"help": "keep decoded images in a file beside the archive, made once: loading is then free"},
+    )
+    workers: int = field(
+        default=2, metadata={"help": "processes of a rank that decode ahead without the cache; 0: the trainer decodes"}
+    )
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -46,8 +53,25 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     return ImageDataset(path, use_labels=config.use_labels, xflip=config.xflip, max_images=config.max_images)
 
 
+def open_cache(config: DataConfig, dataset: ImageDataset) -> tuple[PixelCache | None, str]:
+    """The cache of a data set's pixels, and a sentence that says whether and why there is one.
+
+    Raises:
+        UserError: The archive holds damaged images or other pixels than it says, or the disk became full.
+    """
+    try:
+        if not config.cache:
+            raise NoCacheError("data.cache=false")
+        cache = cache_of(dataset)
+    except NoCacheError as reason:
+        how = f"{config.workers} processes a rank decode" if config.workers else "the trainer itself decodes"
+        return None, f"images are not cached ({reason}): {how} them from {dataset.path} again and again"
+    return cache, f"images come decoded from {cache.path}"
+
+
 def image_batches(
     dataset: ImageDataset,
+    cache: PixelCache | None,
     *,
     seed: int,
     nimg: int,
@@ -60,11 +84,12 @@ def image_batches(
 
     Args:
         dataset: Where images come from.
+        cache: Their pixels; None: they are decoded by workers, which run ahead. The batches do not depend on it.
         seed: With the image count it gives the order.
         nimg: Images shown so far.
         batch_size: Images of one iteration over all ranks.
         positions: Which of these this rank takes, in its order.
-        workers: Processes that decode; the order does not depend on them.
+        workers: Processes that decode, where there is no cache; the order does not depend on them.
         device: Where the batches go.
 
     Yields:
@@ -72,17 +97,26 @@ def image_batches(
     """
     sampler = InfiniteSampler(len(dataset), seed, start=nimg, batch_size=batch_size, local_indices=positions)
     pin = device.type == "cuda"
+    batches = map(cache.batch, sampler.batches()) if cache is not None else _decoded(dataset, sampler, workers, pin)
+    for batch in batches:  # pinning what the loader has pinned takes no time
+        images, labels = (tensor.pin_memory() if pin else tensor for tensor in batch)
+        yield images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+
+
+def _decoded(
+    dataset: ImageDataset, sampler: InfiniteSampler, workers: int, pin: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches that are decoded while others are trained on: each worker is two batches ahead (PyTorch's default)."""
     loader = DataLoader(
         dataset,
-        batch_size=len(positions),
+        batch_size=len(sampler.local_indices),
         sampler=sampler,
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer if workers else None,
     )
     try:
-        for images, labels in loader:
-            yield images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+        yield from loader
     except UserError as error:
         # What a worker raises arrives with its traceback as the message; the last line is ours.
         raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None

@@ -57,6 +57,18 @@ class InfiniteSampler(Sampler[int]):
                 yield image_index(self.size, self.seed, nimg + j)
             nimg += self.batch_size
 
+    def batches(self) -> Iterator[Tensor]:
+        """The same stream, a batch of indices at a time: int64 [len(local_indices)], without end."""
+        places = torch.tensor(self.local_indices)
+        nimg = self.start
+        while True:
+            epoch, first = divmod(nimg, self.size)
+            if first + self.batch_size <= self.size:
+                yield _permutation(self.size, self.seed, epoch)[places + first].long()
+            else:  # the batch spans epochs
+                yield torch.tensor([image_index(self.size, self.seed, nimg + j) for j in self.local_indices])
+            nimg += self.batch_size
+
 
 # A global batch spans two epochs at most, unless the data set is smaller than a batch: then permutations are cheap.
 @lru_cache(maxsize=2)

@@ -1,5 +1,6 @@
 """Checkpoints: all of the training state in one file that loads without executing code."""
 
+import io
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Checkpoint:
         state: `TrainState.state_dict()`.
         architecture: What the networks are (`model_metadata`), to tell another architecture by more than a shape.
         content_hash: Of the data set that it was trained on.
+        fingerprint: Of the files that held it; empty where the checkpoint does not say.
         environment: What bit-equal continuation depends on: threads, ranks, back end, versions.
     """
 
@@ -32,6 +34,7 @@ class Checkpoint:
     state: dict[str, Any]
     architecture: dict[str, Any]
     content_hash: str
+    fingerprint: str
     environment: dict[str, Any]
 
 
@@ -41,6 +44,7 @@ def save_checkpoint(
     *,
     architecture: dict[str, Any],
     content_hash: str,
+    fingerprint: str,
     environment: dict[str, Any],
     keep: int,
 ) -> None:
@@ -50,10 +54,14 @@ def save_checkpoint(
         "state": state.state_dict(),
         "architecture": architecture,
         "content_hash": content_hash,
+        "fingerprint": fingerprint,
         "environment": environment,
     }
+    # Written from memory: torch.save into a file tells of a full disk as a RuntimeError that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
     for old in layout.checkpoints(path.parent.parent)[:-keep]:
         old.unlink()
 
@@ -80,7 +88,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} holds more than tensors and numbers; it is not loaded ({error})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is a file of torch, but not a checkpoint of this framework ({FORMAT})")
-    return Checkpoint(path, **{k: content[k] for k in ("state", "architecture", "content_hash", "environment")})
+    known = {name: content[name] for name in ("state", "architecture", "content_hash", "environment")}
+    return Checkpoint(path, fingerprint=content.get("fingerprint", ""), **known)
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:

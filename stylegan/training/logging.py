@@ -1,9 +1,11 @@
 """What a person sees of a run: a progress bar, log.txt, stats.jsonl, TensorBoard, pictures. It only watches; nothing in the
 training depends on what is written here."""
 
+import contextlib
 import json
 import resource
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,8 +112,10 @@ class RunLogger:
         self._progress.update(self._task, completed=nimg / 1000)
         self._nimg = nimg
         self._total = total_nimg
+        self._thread_hook = threading.excepthook
 
     def __enter__(self) -> Self:
+        self._thread_hook, threading.excepthook = threading.excepthook, self._thread_error
         self._progress.start()
         return self
 
@@ -119,10 +123,17 @@ class RunLogger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._text.close()
-        self._stats.close()
-        if self._events is not None:
-            self._events.close()
+        threading.excepthook = self._thread_hook
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first one is told
+            self._text.close()
+            self._stats.close()
+            if self._events is not None:
+                self._events.close()
+
+    def _thread_error(self, error: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread hands a failed write to whoever calls it next: its traceback would tell it twice."""
+        if not isinstance(error.exc_value, OSError):
+            self._thread_hook(error)
 
     def message(self, text: str) -> None:
         """Print a line, and keep it in log.txt."""
@@ -131,9 +142,12 @@ class RunLogger:
 
     def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
         """Add an iteration to the running means; at every interval, write them out."""
-        if self._since is None or nimg < self._nimg:
-            self._since = (nimg, elapsed)  # the first iteration of a sitting warms up caches; a rollback went back
+        first = self._since is None or nimg < self._nimg
+        if first:  # the first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed
+            self._since = (nimg, elapsed)
         for name, values in stats.items():
+            if first and name.startswith("seconds/"):
+                continue
             value = torch.cat([v.detach().flatten() for v in values]).to("cpu", torch.float64)
             self._sums[name] += torch.stack([value.sum(), torch.tensor(float(value.numel()), dtype=torch.float64)])
         before, self._nimg = self._nimg, nimg
@@ -156,10 +170,15 @@ class RunLogger:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)
         seconds = elapsed - since_elapsed
         speed = (nimg - since_nimg) / seconds if seconds > 0 else float("nan")
+        waited = float(self._sums["seconds/data"][0])  # until a batch was there: all that is seen of decoding workers
+        loading = (nimg - since_nimg) / waited if waited > 0 and seconds > 0 else float("nan")
+        share = waited / seconds if seconds > 0 else float("nan")
         record = {
             "nimg": nimg,
             "elapsed": round(elapsed, 3),
             "images_per_second": None if isnan(speed) else round(speed, 3),
+            "loading_images_per_second": None if isnan(loading) else round(loading, 1),
+            "loading_share": None if isnan(share) else round(share, 5),
             "memory_gib": round(peak_memory_gib(), 3),
             **{f"learning_rate/{name}": rate for name, rate in self._learning_rates.items()},
             **{name: means[name] for name in sorted(means)},
@@ -171,7 +190,8 @@ class RunLogger:
                     self._events.add_scalar(name if "/" in name else f"progress/{name}", value, nimg)
             self._events.flush()
         line = (
-            f"{speed:.1f} img/s  G {means.get('loss/G', float('nan')):.3f}  D {means.get('loss/D', float('nan')):.3f}  "
+            f"{speed:.1f} img/s  loading {loading:.0f} img/s, {share:.1%} of the time  "
+            f"G {means.get('loss/G', float('nan')):.3f}  D {means.get('loss/D', float('nan')):.3f}  "
             f"r_t {means.get('signs/real', float('nan')):+.2f}  {record['memory_gib']:.1f} GiB"
         )
         self._progress.update(self._task, line=line)

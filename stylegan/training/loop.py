@@ -15,6 +15,7 @@ from torch import Tensor
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
+from stylegan.data.cache import PixelCache
 from stylegan.data.loader import image_batches
 from stylegan.errors import UserError
 from stylegan.figures.grid import image_grid, save_png
@@ -67,11 +68,12 @@ class Job:
         state: What changes.
         phases: The parts of an iteration.
         dataset: Training images.
+        cache: Their decoded pixels, or None.
         maker: Draws random numbers.
         rounds: The positions in a batch that this rank takes, by round.
         config: Length and intervals.
         step: What an iteration needs to know.
-        workers: Processes that decode images.
+        workers: Processes that decode images where there is no cache.
         device: Where the networks are.
         run_dir: Where files go.
         logger: Who watches.
@@ -83,6 +85,7 @@ class Job:
     state: TrainState
     phases: Sequence[Phase]
     dataset: ImageDataset
+    cache: PixelCache | None
     maker: BatchMaker
     rounds: list[list[int]]
     config: TrainingConfig
@@ -115,6 +118,7 @@ def train(job: Job) -> bool:
         while state.nimg < total and not distributed.any_rank(stop.requested, job.device):
             started = perf_counter()
             real, real_c = next(images)
+            waited = perf_counter() - started
             batches = {
                 phase.name: job.maker.draw(phase.name, state.nimg, state.G, real, real_c, job.rounds)
                 for phase in due(job.phases, state.step)
@@ -125,6 +129,7 @@ def train(job: Job) -> bool:
                 _go_back(job, error)
                 images = _images(job)
                 continue
+            stats["seconds/data"] = [torch.tensor(waited)]
             state.elapsed += perf_counter() - started
             job.logger.step(stats, state.nimg, state.elapsed)
             if _crossed(state.nimg, config.snapshot_kimg, config.batch_size):
@@ -169,6 +174,7 @@ class StopRequest:
 def _images(job: Job) -> Iterator[tuple[Tensor, Tensor]]:
     return image_batches(
         job.dataset,
+        job.cache,
         seed=job.maker.seed,
         nimg=job.state.nimg,
         batch_size=job.step.batch_size,
@@ -207,6 +213,7 @@ def _save_checkpoint(job: Job) -> None:
             job.state,
             architecture=job.architecture,
             content_hash=job.dataset.content_hash,
+            fingerprint=job.dataset.fingerprint,
             environment=job.environment,
             keep=job.config.keep_checkpoints,
         )

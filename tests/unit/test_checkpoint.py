@@ -14,7 +14,12 @@ from stylegan.training.checkpoint import differences, newest_checkpoint, read_ch
 from stylegan.training.step import OnNonfinite, StepConfig, train_step
 from tests.unit.test_step import batches, make_phases
 
-ABOUT: dict[str, Any] = {"architecture": {"G": {"z_dim": 8}}, "content_hash": "abc", "environment": {"threads": 1}}
+ABOUT: dict[str, Any] = {
+    "architecture": {"G": {"z_dim": 8}},
+    "content_hash": "abc",
+    "fingerprint": "def",
+    "environment": {"threads": 1},
+}
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -83,7 +83,14 @@ def test_a_sweep_makes_one_run_a_value(
 
     monkeypatch.chdir(tmp_path)
     archive = write_archive(tmp_path / "noise.zip")
-    arguments = ["-m", "experiment=debug", "seed=1,2", f"data.path={archive}", "training.kimg=0.008"]
+    arguments = [
+        "-m",
+        "experiment=debug",
+        "seed=1,2",
+        f"data.path={archive}",
+        "training.kimg=0.008",
+        "data.cache=false",
+    ]
     result = run_here("train", *arguments, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     for number, seed in enumerate([1, 2]):

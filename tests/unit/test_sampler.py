@@ -86,3 +86,14 @@ def test_impossible_shares(wrong: dict) -> None:
     arguments = {"size": 3, "start": 0, "batch_size": 4, "local_indices": [0]} | wrong
     with pytest.raises(ValueError, match="cannot draw"):
         InfiniteSampler(seed=0, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "places"), [(10, 4, [0, 1, 2, 3]), (7, 5, [4, 1]), (3, 8, [0, 7, 2, 5])]
+)
+def test_a_batch_at_a_time_is_the_same_stream(size: int, batch_size: int, places: list[int]) -> None:
+    sampler = InfiniteSampler(size, 5, start=9, batch_size=batch_size, local_indices=places)
+    whole = list(islice(sampler, 12 * len(places)))
+    found = list(islice(sampler.batches(), 12))
+    assert all(indices.dtype == torch.int64 and len(indices) == len(places) for indices in found)
+    assert torch.cat(found).tolist() == whole

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
 from stylegan.data.align import crop_face
@@ -242,6 +242,8 @@ def _make(job: _Job, writer: ArchiveWriter, options: ImageOptions, landmarks: La
         if landmarks is not None and options.resolution is not None:
             image = crop_face(image, landmarks(job.name, image), max(options.resolution))
         image = fit_image(image, options.resolution, options.fit, options.filter)
+    except UnidentifiedImageError:  # whose message names an object in memory
+        return _Made(reason="it is no image of a known kind")
     except BROKEN_IMAGE as error:
         return _Made(reason=str(error) or type(error).__name__)
     pixels = image_array(image)

@@ -23,7 +23,10 @@ def picture_hash(pixels: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(hashes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """For each image that is near to an earlier one (at most `NEAR` bits differ), its number and the earlier one's.
+    """For each image that is near to an earlier one, its number and the earlier one's.
+
+    Near: at most `NEAR` bits differ, and at most a tenth of those that are set in either. The latter is for pictures that
+    are mostly even, such as clothes on black, in which few bits tell anything.
 
     Exact: of `NEAR` + 1 parts of a hash, two near ones share at least one, so that only images which share a part are
     compared. Takes seconds for 70,000 images, and longer the more of them are alike.
@@ -40,8 +43,9 @@ def near_duplicates(hashes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
             for position in range(1, len(group)):
                 index = group[position]
                 if earlier[index] < 0:
-                    differing = _BITS_SET[table[group[:position]] ^ table[index]].sum(1)
-                    first = int(differing.argmin())
-                    if differing[first] <= NEAR:
-                        earlier[index] = group[first]
+                    others = table[group[:position]]
+                    differing = _BITS_SET[others ^ table[index]].sum(1)
+                    near = (differing <= NEAR) & (10 * differing <= _BITS_SET[others | table[index]].sum(1))
+                    if near.any():
+                        earlier[index] = group[int(np.where(near, differing, BITS).argmin())]
     return [(int(index), int(earlier[index])) for index in np.flatnonzero(earlier >= 0)]

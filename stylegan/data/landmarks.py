@@ -60,7 +60,8 @@ def _detector(weights: str) -> Landmarks:
     except ImportError:
         raise UserError(
             f"--align {MTCNN} needs the detector of the package facenet-pytorch: pip install --no-deps "
-            "facenet-pytorch==2.6.0 (--no-deps: it asks for an older torch than it needs), or give a file of landmarks"
+            "facenet-pytorch==2.6.0 && pip install requests tqdm (--no-deps: it asks for an older torch than it needs); or "
+            "give a file of landmarks"
         ) from None
     detector = Detector(select_largest=True)
     for stage in _STAGES if weights else ():

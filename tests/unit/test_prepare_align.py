@@ -44,7 +44,7 @@ def test_the_square_of_the_papers() -> None:
 
 def test_the_square_moves_turns_and_grows_with_the_face() -> None:
     square = face_square(FACE)
-    shifted = face_square(FACE + (7, -3))
+    shifted = face_square(FACE + np.array([7, -3]))
     assert shifted.centre == pytest.approx((square.centre[0] + 7, square.centre[1] - 3))
     half = face_square(turned(FACE, 30)).half
     assert np.rad2deg(np.arctan2(half[1], half[0])) == pytest.approx(30)

@@ -1,13 +1,14 @@
 """The `stylegan` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from stylegan.errors import UserError, nearest, one_message
 
 _Choice = TypeVar("_Choice")
+FACES3D = "faces3d"
 app = typer.Typer(
     help="Prepare data for style-based GANs. Training and figures: train.py and generate.py.",
     add_completion=False,
@@ -29,64 +30,116 @@ def _commands() -> None:
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="A folder of images (sub-folders too), or faces3d for rendered faces.")],
-    dest: Annotated[Path, typer.Argument(help="The archive to write: a ZIP if it ends in .zip, else a folder.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A folder of images (sub-folders too), ZIP, TAR or LMDB, or faces3d for rendered faces."),
+    ] = None,
+    dest: Annotated[
+        Path | None, typer.Argument(help="The archive to write: a ZIP if it ends in .zip, else a folder.")
+    ] = None,
+    inspect: Annotated[
+        Path | None, typer.Option(help="Tell what this archive holds and draw a contact sheet; no SOURCE and DEST.")
+    ] = None,
     resolution: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number for both.")] = None,
     fit: Annotated[str | None, typer.Option(help="cover (crops, the default), contain, stretch or none.")] = None,
     resize: Annotated[str | None, typer.Option("--filter", help="box, bicubic or lanczos (the default).")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 RGB (the default) or 4 RGBA.")] = None,
+    align: Annotated[
+        str | None, typer.Option(help="Crop faces as FFHQ does: a file of landmarks (.json, .csv), or mtcnn[:FOLDER].")
+    ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Names of sub-folders become class labels.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at a broken image instead of skipping it.")] = False,
+    labels_from: Annotated[Path | None, typer.Option(help="A .json or .csv file of labels by image name.")] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at a broken image instead of skipping it. --inspect: verify the hash."),
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The data set's name, recorded in the archive.")] = None,
     origin: Annotated[str | None, typer.Option(help="Where the images come from, recorded.")] = None,
     licence: Annotated[str | None, typer.Option(help="Their licence, recorded.")] = None,
-    count: Annotated[int | None, typer.Option(help="faces3d: how many (default 10000).")] = None,
+    count: Annotated[int | None, typer.Option(help="Only the first so many images; faces3d: 10000 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="faces3d: another seed, other faces (default 0).")] = None,
     split: Annotated[str | None, typer.Option(help="faces3d: train (the default), test or evaluation.")] = None,
     workers: Annotated[int, typer.Option(help="Threads; 0: one per core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST if it is an archive.")] = False,
 ) -> None:
-    """Make an archive to train on."""
-    from stylegan.data.convert import Fit, ResizeFilter
-    from stylegan.data.prepare import (
-        FACES3D,
-        FacesOptions,
-        FolderOptions,
-        prepare_faces3d,
-        prepare_folder,
+    """Make an archive to train on, or tell what one holds. Run again, it goes on where it was interrupted."""
+    for_images = {
+        **{"--fit": fit, "--filter": resize, "--channels": channels, "--align": align, "--labels": labels or None},
+        **{"--labels-from": labels_from, "--name": name, "--origin": origin, "--licence": licence},
+    }
+    for_faces = {"--seed": seed, "--split": split}
+    for_both = {"--resolution": resolution, "--count": count, "--overwrite": overwrite or None}
+    if inspect is not None:
+        _refuse(
+            {"SOURCE": source, "DEST": dest, **for_images, **for_faces, **for_both}, "making an archive, not --inspect"
+        )
+        return _inspect(inspect, strict)
+    if source is None or dest is None:
+        raise UserError("stylegan prepare SOURCE DEST makes an archive, stylegan prepare --inspect ARCHIVE shows one")
+    if source == FACES3D and not Path(source).exists():
+        _refuse({**for_images, "--strict": strict or None}, "images of your own, not faces3d")
+        given = {"count": count, "seed": seed, "split": split}
+        return _prepare_faces3d(dest, resolution, given, workers=workers, overwrite=overwrite)
+    _refuse(for_faces, "faces3d, not images of your own")
+    _prepare_images(
+        source,
+        dest,
+        resolution,
+        fit=fit or "cover",
+        resize=resize or "lanczos",
+        channels=3 if channels is None else channels,
+        align=align or "",
+        labels=labels,
+        labels_file=labels_from,
+        count=count,
+        workers=workers,
+        strict=strict,
+        overwrite=overwrite,
+        name=name or "",
+        origin=origin or "",
+        licence=licence or "",
     )
 
-    shape = None if resolution is None else _resolution(resolution)
-    for_folders = {
-        **{"--fit": fit, "--filter": resize, "--channels": channels, "--labels": labels or None},
-        **{"--strict": strict or None, "--name": name, "--origin": origin, "--licence": licence},
-    }
-    if source == FACES3D and not Path(source).exists():
-        _refuse(for_folders, "a folder of images, not faces3d")
-        H, W = shape or (64, 64)
-        if H != W:
-            raise UserError(f"--resolution {resolution}: faces3d renders squares; give one number")
-        given = {"count": count, "seed": seed, "split": split}
-        chosen = {key: value for key, value in given.items() if value is not None}
-        result = prepare_faces3d(dest, FacesOptions(H, workers=workers, overwrite=overwrite, **chosen))
-    else:
-        _refuse({"--count": count, "--seed": seed, "--split": split}, "faces3d, not a folder of images")
-        options = FolderOptions(
-            shape,
-            fit=_choice("--fit", fit or "cover", {item.value: item for item in Fit}),
-            filter=_choice("--filter", resize or "lanczos", {item.value: item for item in ResizeFilter}),
-            channels=3 if channels is None else channels,
-            labels=labels,
-            workers=workers,
-            strict=strict,
-            overwrite=overwrite,
-            name=name or "",
-            origin=origin or "",
-            licence=licence or "",
-        )
-        result = prepare_folder(source, dest, options)
-    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-    typer.echo(f"{result.path}: {result.count} images{skipped}")
+
+def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, **options: Any) -> None:
+    from stylegan.data.convert import Fit, ResizeFilter
+    from stylegan.data.prepare import ImageOptions, prepare_images
+
+    result = prepare_images(
+        source,
+        dest,
+        ImageOptions(
+            None if resolution is None else _resolution(resolution),
+            fit=_choice("--fit", fit, {item.value: item for item in Fit}),
+            filter=_choice("--filter", resize, {item.value: item for item in ResizeFilter}),
+            **options,
+        ),
+    )
+    counts = [f"{result.count} images"]
+    counts += [f"{len(result.skipped)} skipped"] if result.skipped else []
+    counts += [f"{len(result.duplicates)} near-duplicates"] if result.duplicates else []
+    listed = f"; listed in {result.report}" if result.report else ""
+    typer.echo(f"{result.path}: {', '.join(counts)}{listed}")
+
+
+def _prepare_faces3d(
+    dest: Path, resolution: str | None, given: dict[str, Any], *, workers: int, overwrite: bool
+) -> None:
+    from stylegan.data.prepare import FacesOptions, prepare_faces3d
+
+    H, W = (64, 64) if resolution is None else _resolution(resolution)
+    if H != W:
+        raise UserError(f"--resolution {resolution}: faces3d renders squares; give one number")
+    chosen = {key: value for key, value in given.items() if value is not None}
+    result = prepare_faces3d(dest, FacesOptions(H, workers=workers, overwrite=overwrite, **chosen))
+    typer.echo(f"{result.path}: {result.count} images")
+
+
+def _inspect(archive: Path, verify: bool) -> None:
+    from stylegan.data.inspection import contact_sheet, describe
+
+    typer.echo(describe(archive, verify=verify))
+    typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
 
 
 def _refuse(options: dict[str, object], belongs_to: str) -> None:

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -199,6 +199,11 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W) of all of the archive's images, whether in use or not."""
         return (len(self._all_names), self.channels, *self.resolution)
+
+    @property
+    def labels_are_classes(self) -> bool:
+        """Whether labels are in use and each image has one class, rather than a vector."""
+        return self._labels is not None and self._labels.ndim == 1
 
     @property
     def content_hash(self) -> str:
@@ -408,7 +413,7 @@ class FolderStorage:
             for folder, _, files in os.walk(self.path)
             for file in files
         )
-        return sorted(name for name in found if _is_image(name))
+        return sorted(name for name in found if is_image_name(name))
 
     def open(self, name: str) -> IO[bytes]:
         """One file, to be closed by the caller. Raises FileNotFoundError."""
@@ -440,7 +445,7 @@ class ZipStorage:
 
     def image_names(self) -> list[str]:
         """Names of all images, sorted; hidden ones are left out."""
-        return sorted(name for name in self._zip().namelist() if _is_image(name))
+        return sorted(name for name in self._zip().namelist() if is_image_name(name))
 
     def open(self, name: str) -> IO[bytes]:
         """One member, to be closed by the caller. Raises FileNotFoundError."""
@@ -477,7 +482,17 @@ def open_storage(path: Path) -> FolderStorage | ZipStorage:
     return ZipStorage(path)
 
 
-def read_metadata(storage: FolderStorage | ZipStorage) -> tuple[dict[str, Any], ArchiveInfo]:
+class Storage(Protocol):
+    """Files by name: what `read_metadata` needs of a folder, a ZIP or something else."""
+
+    path: Path
+
+    def open(self, name: str) -> IO[bytes]:
+        """One file, to be closed by the caller. Raises FileNotFoundError."""
+        ...
+
+
+def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
     """The content of `dataset.json` ({} where there is none), and what it says about the archive.
 
     Raises:
@@ -505,7 +520,8 @@ def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
     return digest.hexdigest()
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file is taken for an image: by its suffix, and not hidden."""
     parts = name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES

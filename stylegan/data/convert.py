@@ -2,9 +2,10 @@
 
 import io
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from stylegan.data.archive import CHANNELS_OF_MODE
 
@@ -29,29 +30,80 @@ class ResizeFilter(StrEnum):
 
 
 def convert_pixels(image: Image.Image, channels: int) -> Image.Image:
-    """An opened image of any kind as 8-bit grey, RGB or RGBA, turned upright as its EXIF data says.
+    """An opened image of any kind as 8-bit grey, RGB or RGBA in sRGB, turned upright as its EXIF data says.
 
-    16 bits become 8 by rounding. Transparent pixels are laid on white where there is no alpha channel to keep them. An
-    image that is of the right kind already keeps its very pixels.
+    16 bits become 8 by rounding (of 16-bit RGB, PIL gives the upper 8 bits). Colours are converted by the embedded
+    profile; a profile that is damaged or belongs to another kind of pixels is ignored, as viewers do. Transparent pixels
+    are laid on white where there is no alpha channel to keep them. Of an animation, the first frame is taken. An image
+    in sRGB that is of the right kind already keeps its very pixels.
 
     Raises:
         ValueError: Pixels of 32 bits, whose range nobody knows.
         OSError and others of `BROKEN_IMAGE`: The file is damaged.
     """
     sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if sixteen_bit:
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"its pixels have 32 bits (mode {image.mode}), of unknown range; save it with 8 or 16")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = _to_srgb(image.convert("RGBA"), profile)
         if channels != 4:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    else:
+        image = _to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)
     mode = MODE_OF_CHANNELS[channels]
     if image.mode not in ("1", "L", "RGB", "RGBA"):
         image = image.convert("RGB")  # palettes, CMYK, YCbCr, LAB: not all of them convert to grey directly
     return image if image.mode == mode else image.convert(mode)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The image in sRGB by its embedded profile, with its alpha channel if it has one."""
+    if not profile:
+        return image
+    if image.mode == "RGBA":
+        opaque = _to_srgb(image.convert("RGB"), profile)
+        opaque.putalpha(image.getchannel("A"))
+        return opaque
+    transform = _srgb_transform(profile, image.mode)
+    converted = None if transform is None else transform.apply(image)
+    return image if converted is None else converted
+
+
+@lru_cache(maxsize=32)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From pixels of `mode` with a colour profile to RGB in sRGB; None where nothing should be done."""
+    space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}.get(mode)
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if space is None or source.profile.xcolor_space.strip() != space:
+            return None
+        # Without its cache a transform may be shared by threads (Little CMS API, cmsDoTransform).
+        transform = ImageCms.ImageCmsTransform(
+            source,
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+            mode,
+            "RGB",
+            intent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.NOCACHE | ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        return None if mode in ("L", "RGB") and _changes_nothing(transform, mode) else transform
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a transform moves no colour of a coarse lattice by more than 2 of 255: sRGB under one of its many names."""
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    lattice = levels[None] if mode == "L" else np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    before = Image.fromarray(lattice)
+    after = transform.apply(before)
+    assert after is not None, "a transform gives an image unless it works in place"
+    change = np.asarray(after).astype(int) - np.asarray(before.convert("RGB")).astype(int)
+    return bool(np.abs(change).max() <= 2)
 
 
 def fit_image(image: Image.Image, resolution: tuple[int, int] | None, fit: Fit, resize: ResizeFilter) -> Image.Image:

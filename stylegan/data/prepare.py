@@ -1,31 +1,29 @@
-"""Writing archives: images from a folder, or rendered faces, made alike and stored with their labels and origin.
+"""Making archives: images from a folder, ZIP, TAR or LMDB, or rendered faces, stored with their labels and origin.
 
-Three steps, which every source shares: iterate over the source, convert each image in a pool of threads (PIL decodes,
-resizes and encodes without holding the interpreter's lock), and write in order with `ArchiveWriter`.
+Three steps, which every source shares: iterate over the source, convert each image in a pool of threads, and write in
+order with `ArchiveWriter`. What an interrupted run left is read back instead of made again, and else treated alike.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from stylegan.data.align import crop_face
 from stylegan.data.archive import (
     BROKEN_IMAGE,
     ArchiveInfo,
-    FolderStorage,
     check_resolution,
-    match_labels,
     open_storage,
     read_metadata,
 )
@@ -38,6 +36,7 @@ from stylegan.data.convert import (
     fit_image,
     image_array,
 )
+from stylegan.data.duplicates import near_duplicates, picture_hash
 from stylegan.data.faces3d import (
     LICENCE,
     MAX_RESOLUTION,
@@ -49,35 +48,43 @@ from stylegan.data.faces3d import (
     iterate_faces,
 )
 from stylegan.data.faces3d_looks import SPLITS
+from stylegan.data.labelling import Labelling, label_images
+from stylegan.data.landmarks import Landmarks, open_landmarks
+from stylegan.data.parallel import in_parallel, progress, thread_count
+from stylegan.data.partial import Entry, Plan
+from stylegan.data.sources import Reader, Source, open_source
 from stylegan.data.writer import ArchiveWriter
 from stylegan.errors import UserError, nearest
-
-FACES3D = "faces3d"
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+from stylegan.files import atomic_write
 
 
 @dataclass(frozen=True)
-class FolderOptions:
-    """How `prepare_folder` makes an archive.
+class ImageOptions:
+    """How `prepare_images` makes an archive.
 
     Attributes:
         resolution: (H, W) of the archive; None with `Fit.NONE` only: that of the first image.
         fit: How images of another shape are made to fit.
         filter: How images are scaled.
         channels: 1 (grey), 3 (RGB, transparency on white) or 4 (RGBA).
-        labels: The first sub-folder's name is the class. Else the labels of the source's `dataset.json`, if any, stay.
+        align: Crop faces as FFHQ does: a file of landmarks, or a detector; see `open_landmarks`.
+        labels: The first sub-folder's name is the class. Else the labels that the source brings along, if any, stay.
+        labels_file: A JSON or CSV file of labels; see `read_labels`.
+        count: Only the source's first so many images.
         workers: Threads; 0: one per core.
         strict: Stop at the first image that cannot be used, instead of leaving it out.
         overwrite: Replace an archive that is there.
-        name, origin, licence: Recorded in the archive; by default what the source says, else its folder's name.
+        name, origin, licence: Recorded in the archive; by default what the source says, else its file's name.
     """
 
     resolution: tuple[int, int] | None
     fit: Fit = Fit.COVER
     filter: ResizeFilter = ResizeFilter.LANCZOS
     channels: int = 3
+    align: str = ""
     labels: bool = False
+    labels_file: Path | None = None
+    count: int | None = None
     workers: int = 0
     strict: bool = False
     overwrite: bool = False
@@ -90,9 +97,13 @@ class FolderOptions:
             raise UserError(f"channels={self.channels} must be 1 (grey), 3 (RGB) or 4 (RGBA)")
         if self.resolution is None and self.fit is not Fit.NONE:
             raise UserError(f"fit={self.fit} needs a resolution, such as 64x64; with fit=none images stay as they are")
+        if self.align and (self.resolution is None or self.fit is Fit.NONE):
+            raise UserError("--align crops and scales faces, so it needs --resolution, and no --fit none")
+        if self.count is not None and self.count < 1:
+            raise UserError(f"count={self.count} must be at least 1")
         if self.resolution is not None:
             check_resolution(*self.resolution, "the resolution asked for")
-        _threads(self.workers)
+        thread_count(self.workers)
 
 
 @dataclass(frozen=True)
@@ -123,67 +134,166 @@ class FacesOptions:
             raise UserError(f"resolution={self.resolution} of faces3d must be {MIN_RESOLUTION} to {MAX_RESOLUTION}")
         if self.split not in SPLITS:
             raise UserError(f"split={self.split!r} is not a part of faces3d; {nearest(self.split, SPLITS)}")
-        _threads(self.workers)
+        thread_count(self.workers)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of a source: the archive's path and length, and the images left out with the reason of each."""
+    """What became of a source.
+
+    Attributes:
+        path: The archive.
+        count: Its images.
+        skipped: Name and reason of each image left out.
+        duplicates: Of each image that is near to an earlier one, its name and the earlier one's. They stay in.
+        report: The file that lists both, where there is something to list.
+    """
 
     path: Path
     count: int
     skipped: tuple[tuple[str, str], ...] = ()
+    duplicates: tuple[tuple[str, str], ...] = ()
+    report: Path | None = None
 
 
-def prepare_folder(source: str | Path, dest: str | Path, options: FolderOptions) -> Prepared:
-    """Make an archive of all images in a folder and its sub-folders, in the order of their names.
+@dataclass
+class _Progress:
+    """What has become of the images so far."""
+
+    kept: list[str] = field(default_factory=list)
+    hashes: list[np.ndarray] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image to be made, or to be read back: its name, and what reads it or what an earlier run noted about it."""
+
+    name: str
+    todo: Reader | Entry
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One image: pixels, uint8 [H, W, C], and PNG; or the reason why there is none. `retained`: it is stored already."""
+
+    pixels: np.ndarray | None = None
+    encoded: bytes = b""
+    reason: str = ""
+    retained: bool = False
+    hash: np.ndarray | None = None
+
+
+def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) -> Prepared:
+    """Make an archive of all images of a folder (and its sub-folders), ZIP, TAR or LMDB; see `open_source`.
 
     Images are turned as their EXIF data says and converted, cropped and scaled as `options` say. One that cannot be
-    used is reported on stderr with the reason and left out.
+    used is reported on stderr with the reason and left out. Beside the archive, `NAME.report.json` lists what was left
+    out and which images are near-duplicates, if any. A run that was interrupted goes on where it stopped.
 
     Raises:
-        UserError: `source` is no folder or holds no usable image, `dest` is there or cannot be written, labels are
-            missing, or with `strict` an image cannot be used.
+        UserError: `source` holds no usable image, `dest` is there, is being written or cannot be written, labels are
+            missing or of mixed kinds, the disk is full, or with `strict` an image cannot be used.
     """
-    source, dest = Path(source), Path(dest)
-    if not source.is_dir():
-        raise UserError(f"{source} is not a folder of images; give one" + (", or unpack it first" * source.is_file()))
-    if dest.resolve() in (source.resolve(), *source.resolve().parents):
-        raise UserError(f"the archive {dest} would replace the folder {source} that it is made of; give another place")
-    storage = FolderStorage(source)
-    names = storage.image_names()
-    if not names:
-        raise UserError(f"{source} holds no images (PNG, JPEG, WebP, TIFF ...)")
-    labels, info = _labels_and_info(storage, names, options)
-
-    def convert(name: str) -> tuple[np.ndarray, bytes] | str:
-        try:
-            with storage.open(name) as file, Image.open(file) as opened:
-                image = fit_image(
-                    convert_pixels(opened, options.channels), options.resolution, options.fit, options.filter
-                )
-        except BROKEN_IMAGE as error:
-            return str(error) or type(error).__name__
-        pixels = image_array(image)
-        return pixels, encode_png(pixels)
-
-    skipped: list[tuple[str, str]] = []
+    dest = Path(dest)
+    images = open_source(source)
+    if dest.resolve() in (images.path.resolve(), *images.path.resolve().parents):
+        raise UserError(f"the archive {dest} would replace {images.path}, which it is made of; give another place")
+    images.names = images.names[: options.count]
+    labelling = label_images(images, from_folders=options.labels, file=options.labels_file)
+    landmarks = open_landmarks(options.align, images.names[0]) if options.align else None
+    plan = Plan(_made_from(images, options), [(name, images.signature(name)) for name in images.names])
+    done = _Progress()
     with (
-        ArchiveWriter(dest, info, overwrite=options.overwrite) as writer,
-        closing(_in_parallel(convert, names, options.workers)) as results,
-        _progress("preparing", len(names)) as (console, advance),
+        ArchiveWriter(dest, _info(images, options, labelling), overwrite=options.overwrite, plan=plan) as writer,
+        closing(
+            in_parallel(
+                lambda job: _make(job, writer, options, landmarks), _jobs(images, writer.taken_up), options.workers
+            )
+        ) as results,
+        progress("preparing", len(images.names)) as (console, advance),
     ):
-        for name, converted, label in zip(names, results, labels, strict=True):
-            reason = converted if isinstance(converted, str) else _misfit(converted[0], writer, options)
-            if not reason and not isinstance(converted, str):
-                writer.add(*converted, label)
-            elif options.strict:
-                raise UserError(f"{source / name}: {reason}; mend or remove it, or leave --strict out to skip such")
-            else:
-                console.print(f"skipped {source / name}: {reason}", markup=False, highlight=False, soft_wrap=True)
-                skipped.append((name, reason))
+        if writer.taken_up:
+            console.print(f"going on after {len(writer.taken_up)} images of an interrupted run", highlight=False)
+        for name, made, label in zip(images.names, results, labelling.labels, strict=True):
+            _add(name, made, label, writer, options, done, console)
             advance()
-    return Prepared(dest, len(writer), tuple(skipped))
+    duplicates = tuple((done.kept[i], done.kept[j]) for i, j in near_duplicates(done.hashes))
+    report = _report(images, dest, done, duplicates)
+    return Prepared(dest, len(done.kept), tuple(done.skipped), duplicates, report)
+
+
+def _jobs(images: Source, taken_up: tuple[Entry, ...]) -> Iterator[_Job]:
+    jobs = chain(taken_up, images.readers(len(taken_up)))
+    return (_Job(name, todo) for name, todo in zip(images.names, jobs, strict=False))
+
+
+def _make(job: _Job, writer: ArchiveWriter, options: ImageOptions, landmarks: Landmarks | None) -> _Made:
+    """Read and convert one image, or read back what an interrupted run made of it. Runs in several threads."""
+    if isinstance(job.todo, Entry):
+        if job.todo.reason:
+            return _Made(reason=job.todo.reason, retained=True)
+        with Image.open(io.BytesIO(writer.read(job.todo))) as stored:
+            pixels = image_array(stored)
+        return _Made(pixels, retained=True, hash=picture_hash(pixels))
+    try:
+        with Image.open(io.BytesIO(job.todo())) as opened:
+            image = convert_pixels(opened, options.channels)
+        if landmarks is not None and options.resolution is not None:
+            image = crop_face(image, landmarks(job.name, image), max(options.resolution))
+        image = fit_image(image, options.resolution, options.fit, options.filter)
+    except UnidentifiedImageError:  # whose message names an object in memory
+        return _Made(reason="it is no image of a known kind")
+    except BROKEN_IMAGE as error:
+        return _Made(reason=str(error) or type(error).__name__)
+    pixels = image_array(image)
+    return _Made(pixels, encode_png(pixels), hash=picture_hash(pixels))
+
+
+def _add(
+    name: str,
+    made: _Made,
+    label: int | list[float] | None,
+    writer: ArchiveWriter,
+    options: ImageOptions,
+    done: _Progress,
+    console: Console,
+) -> None:
+    """Put one image into the archive, or report why it is left out."""
+    reason = made.reason or _misfit(made.pixels, writer, options)
+    if reason and options.strict:
+        raise UserError(f"{name}: {reason}; mend or remove it, or leave --strict out to skip such")
+    if reason:
+        if not made.retained:
+            writer.skip(reason)
+        console.print(f"skipped {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        done.skipped.append((name, reason))
+        return
+    assert made.pixels is not None and made.hash is not None, "an image without a reason has pixels"
+    if made.retained:
+        writer.retain(made.pixels, label)
+    else:
+        writer.add(made.pixels, made.encoded, label)
+    done.kept.append(name)
+    done.hashes.append(made.hash)
+
+
+def _report(images: Source, dest: Path, done: _Progress, duplicates: tuple[tuple[str, str], ...]) -> Path | None:
+    """Write what was left out and which images are near-duplicates beside the archive, if there is any."""
+    report = dest.with_name(f"{dest.name}.report.json")
+    if not done.skipped and not duplicates:
+        with contextlib.suppress(OSError):  # of an earlier archive of this name
+            report.unlink()
+        return None
+    content = {
+        "archive": dest.name,
+        "source": images.path.name,
+        "count": len(done.kept),
+        "skipped": [{"name": name, "reason": reason} for name, reason in done.skipped],
+        "near_duplicates": [{"name": name, "of": earlier} for name, earlier in duplicates],
+    }
+    atomic_write(report, json.dumps(content, indent=1) + "\n")
+    return report
 
 
 def prepare_faces3d(dest: str | Path, options: FacesOptions) -> Prepared:
@@ -205,16 +315,26 @@ def prepare_faces3d(dest: str | Path, options: FacesOptions) -> Prepared:
         resize_filter="none",
         made_with=_faces_made_with(options),
     )
-    threads = _threads(options.workers)
-    faces = iterate_faces(options.count, options.resolution, split=options.split, seed=options.seed, threads=threads)
-    with (
-        ArchiveWriter(dest, info, overwrite=options.overwrite) as writer,
-        closing(_in_parallel(encode, faces, options.workers)) as results,
-        _progress(f"rendering {dataset_name()}", options.count) as (_, advance),
-    ):
-        for pixels, encoded, attributes in results:
-            writer.add(pixels, encoded, attributes=attributes)
-            advance()
+    plan = Plan(_faces_made_with(options), [(str(index), "") for index in range(options.count)])
+    with ArchiveWriter(dest, info, overwrite=options.overwrite, plan=plan) as writer:
+        for entry in writer.taken_up:
+            with Image.open(io.BytesIO(writer.read(entry))) as stored:
+                writer.retain(image_array(stored))
+        faces = iterate_faces(
+            options.count - len(writer),
+            options.resolution,
+            split=options.split,
+            seed=options.seed,
+            threads=thread_count(options.workers),
+            start=len(writer),
+        )
+        with (
+            closing(in_parallel(encode, faces, options.workers)) as results,
+            progress(f"rendering {dataset_name()}", options.count - len(writer)) as (_, advance),
+        ):
+            for pixels, encoded, attributes in results:
+                writer.add(pixels, encoded, attributes=attributes)
+                advance()
     return Prepared(Path(dest), len(writer))
 
 
@@ -251,37 +371,41 @@ def ensure_faces3d(
     return path
 
 
-def _labels_and_info(
-    storage: FolderStorage, names: list[str], options: FolderOptions
-) -> tuple[Sequence[int | list[float] | None], ArchiveInfo]:
-    """A label or None for each of the source's images, and what to record about the archive."""
-    metadata, source = read_metadata(storage)
-    labels: Sequence[int | list[float] | None] = [None] * len(names)
-    class_names = source.class_names
-    if options.labels:
-        loose = [name for name in names if "/" not in name]
-        if loose:
-            raise UserError(
-                f"{loose[0]} lies in {storage.path} itself: with --labels every image lies in a sub-folder, whose name "
-                "is its class"
-            )
-        class_names = tuple(sorted({name.split("/")[0] for name in names}))
-        labels = [class_names.index(name.split("/")[0]) for name in names]
-    elif metadata.get("labels"):
-        labels = match_labels(metadata["labels"], names, storage.path)
-    info = ArchiveInfo(
-        name=options.name or source.name or storage.path.resolve().name,
-        source=options.origin or source.source,
-        licence=options.licence or source.licence,
-        crop=options.fit.value,
+def _info(images: Source, options: ImageOptions, labelling: Labelling) -> ArchiveInfo:
+    """What to record about an archive."""
+    made_with: dict[str, Any] = {}
+    if options.align:
+        made_with["align"] = Path(options.align).name
+    if labelling.entry_names:
+        made_with["label_names"] = list(labelling.entry_names)
+    return ArchiveInfo(
+        name=options.name or images.info.name or images.path.resolve().name.split(".")[0],
+        source=options.origin or images.info.source,
+        licence=options.licence or images.info.licence,
+        crop="ffhq" if options.align else options.fit.value,
         resize_filter="none" if options.fit is Fit.NONE else options.filter.value,
-        class_names=class_names,
+        class_names=labelling.class_names,
+        made_with=made_with,
     )
-    return labels, info
 
 
-def _misfit(pixels: np.ndarray, writer: ArchiveWriter, options: FolderOptions) -> str:
+def _made_from(images: Source, options: ImageOptions) -> dict[str, Any]:
+    """All that an image in the archive follows from, beside the image itself."""
+    align = Path(options.align)
+    return {
+        "source": str(images.path.resolve()),
+        "resolution": options.resolution,
+        "fit": options.fit.value,
+        "filter": options.filter.value,
+        "channels": options.channels,
+        "align": [options.align, align.stat().st_mtime_ns if align.is_file() else 0],
+        "pillow": Image.__version__,
+    }
+
+
+def _misfit(pixels: np.ndarray | None, writer: ArchiveWriter, options: ImageOptions) -> str:
     """Why an image does not go with the others; empty if it does. Only images left as they are can be misfits."""
+    assert pixels is not None, "an image without a reason has pixels"
     H, W = pixels.shape[:2]
     expected = options.resolution or (writer.shape[:2] if writer.shape else (H, W))
     if writer.shape is None:
@@ -298,45 +422,6 @@ def _faces_made_with(options: FacesOptions) -> dict[str, Any]:
         "seed": options.seed,
         "split": options.split,
     }
-
-
-def _threads(workers: int) -> int:
-    """How many threads `workers` stands for. Raises `UserError` where it is negative."""
-    if workers < 0:
-        raise UserError(f"workers={workers} must be 0 (one per core) or more")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return workers or cores
-
-
-def _in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> Generator[_Result]:
-    """`map` over threads: results in order, with few of them waiting in memory. Closing it drops what has not begun."""
-    threads = _threads(workers)
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 8 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f}/s")
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[tuple[Console, Callable[[], None]]]:
-    """A progress bar on stderr. Yields the console to print on meanwhile, and what to call after each image."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total)
-        yield console, lambda: progress.advance(task)
 
 
 @contextmanager

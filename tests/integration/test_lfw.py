@@ -12,7 +12,7 @@ from PIL import Image
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.data.convert import ResizeFilter
-from stylegan.data.prepare import FolderOptions, prepare_folder
+from stylegan.data.prepare import ImageOptions, prepare_images
 from stylegan.inference import load_generator, sample
 from tests.integration.command import run_here
 
@@ -32,8 +32,8 @@ def archive(photographs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("lfw")
     for i, image in enumerate(photographs):
         Image.fromarray(image).save(folder / f"face{i:03d}.png")
-    options = FolderOptions((32, 32), channels=1, filter=ResizeFilter.LANCZOS, name="lfw100")
-    result = prepare_folder(folder, folder / "lfw.zip", options)
+    options = ImageOptions((32, 32), channels=1, filter=ResizeFilter.LANCZOS, name="lfw100")
+    result = prepare_images(folder, folder / "lfw.zip", options)
     assert (result.count, result.skipped) == (100, ())
     return result.path
 

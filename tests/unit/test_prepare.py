@@ -1,7 +1,8 @@
-"""Writing archives: what goes in comes out, others can read it, and nothing is left of a run that failed."""
+"""Making archives: what goes in comes out, others can read it, and a wrong input is told."""
 
 import hashlib
 import json
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ from stylegan import cli
 from stylegan.data import prepare
 from stylegan.data.archive import ArchiveInfo, ImageDataset
 from stylegan.data.convert import Fit, ResizeFilter, convert_pixels, encode_png, fit_image, image_array
-from stylegan.data.prepare import FacesOptions, FolderOptions, ensure_faces3d, prepare_faces3d, prepare_folder
+from stylegan.data.prepare import FacesOptions, ImageOptions, ensure_faces3d, prepare_faces3d, prepare_images
 from stylegan.data.writer import ArchiveWriter
 from stylegan.errors import UserError
 
-AS_IS = FolderOptions(None, fit=Fit.NONE)
+AS_IS = ImageOptions(None, fit=Fit.NONE)
 
 
 def pixels(count: int, H: int = 8, W: int = 8, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -63,7 +64,7 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str, int]
     calls = []
 
     def faces(
-        count: int, resolution: int, *, split: str, seed: int, threads: int
+        count: int, resolution: int, *, split: str, seed: int, threads: int, start: int
     ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         calls.append((count, resolution, split, seed))
         for i, image in enumerate(pixels(count, resolution, resolution, seed=seed)):
@@ -78,8 +79,8 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str, int]
 def test_round_trip_is_exact(tmp_path: Path, dest: str, channels: int) -> None:
     images = pixels(5, H=16, W=8, channels=channels)
     source = folder_of(tmp_path / "in", {f"{i // 2}/{i}.png": image for i, image in enumerate(images)})
-    options = FolderOptions((16, 8), channels=channels, name="noise", origin="numpy", licence="CC0-1.0")
-    result = prepare_folder(source, tmp_path / dest, options)
+    options = ImageOptions((16, 8), channels=channels, name="noise", origin="numpy", licence="CC0-1.0")
+    result = prepare_images(source, tmp_path / dest, options)
     assert (result.count, result.skipped) == (5, ())
     assert np.array_equal(read(tmp_path / dest), images)
     info = ImageDataset(tmp_path / dest).info
@@ -93,7 +94,7 @@ def test_layout_is_that_of_the_public_tools(tmp_path: Path) -> None:
     """Read with nothing but zipfile, json and PIL, as another tool would."""
     images = pixels(3, H=4, W=4)
     source = folder_of(tmp_path / "in", {"dog/1.png": images[2], "cat/1.png": images[0], "cat/2.png": images[1]})
-    prepare_folder(source, tmp_path / "a.zip", FolderOptions((4, 4), labels=True))
+    prepare_images(source, tmp_path / "a.zip", ImageOptions((4, 4), labels=True))
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         names = [f"00000/img0000000{i}.png" for i in range(3)]
         assert archive.namelist() == [*names, "dataset.json"]
@@ -109,7 +110,7 @@ def test_layout_is_that_of_the_public_tools(tmp_path: Path) -> None:
 
 
 def test_unlabelled_archives_say_null(tmp_path: Path) -> None:
-    prepare_folder(folder_of(tmp_path / "in", {"a.png": pixels(1)[0]}), tmp_path / "a.zip", AS_IS)
+    prepare_images(folder_of(tmp_path / "in", {"a.png": pixels(1)[0]}), tmp_path / "a.zip", AS_IS)
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert json.loads(archive.read("dataset.json"))["labels"] is None
 
@@ -129,7 +130,7 @@ def test_nothing_but_pixels_is_kept(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera and its owner"
     picture(pixels(1)[0]).save(tmp_path / "in/a.png", icc_profile=b"profile" * 50, exif=exif)
-    prepare_folder(tmp_path / "in", tmp_path / "out", AS_IS)
+    prepare_images(tmp_path / "in", tmp_path / "out", AS_IS)
     with Image.open(tmp_path / "out/00000/img00000000.png") as image:
         assert not image.info and not image.getexif()
 
@@ -137,7 +138,7 @@ def test_nothing_but_pixels_is_kept(tmp_path: Path) -> None:
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", {f"{i}.png": image for i, image in enumerate(pixels(20))})
     for dest, workers in (("a.zip", 1), ("b.zip", 3)):
-        prepare_folder(source, tmp_path / dest, FolderOptions((16, 16), workers=workers))
+        prepare_images(source, tmp_path / dest, ImageOptions((16, 16), workers=workers))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
@@ -146,7 +147,7 @@ def test_labels_of_an_archive_are_kept(tmp_path: Path) -> None:
     (source / "b.png").write_bytes(b"broken")
     labels = {"labels": [["c.png", [0.5, 2]], ["b.png", [9, 9]], ["a.png", [1, 0]]]}
     (source / "dataset.json").write_text(json.dumps(labels))
-    prepare_folder(source, tmp_path / "out.zip", FolderOptions((4, 4)))
+    prepare_images(source, tmp_path / "out.zip", ImageOptions((4, 4)))
     dataset = ImageDataset(tmp_path / "out.zip", use_labels=True)
     assert [dataset.label(i).tolist() for i in range(len(dataset))] == [[1, 0], [0.5, 2]]
 
@@ -154,7 +155,7 @@ def test_labels_of_an_archive_are_kept(tmp_path: Path) -> None:
 def test_labels_need_sub_folders(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", {"cat/a.png": pixels(1)[0], "b.png": pixels(1)[0]})
     with pytest.raises(UserError, match=r"b\.png lies in"):
-        prepare_folder(source, tmp_path / "out.zip", FolderOptions((4, 4), labels=True))
+        prepare_images(source, tmp_path / "out.zip", ImageOptions((4, 4), labels=True))
 
 
 def test_exif_orientation_is_applied() -> None:
@@ -215,48 +216,54 @@ def test_broken_images_are_skipped_with_their_reason(tmp_path: Path, capsys: pyt
     source = folder_of(tmp_path / "in", {f"{i}.png": image for i, image in enumerate(pixels(3, 32, 32))})
     (source / "1.png").write_bytes((source / "1.png").read_bytes()[:500])
     (source / "empty.jpg").write_bytes(b"")
-    result = prepare_folder(source, tmp_path / "a.zip", FolderOptions((32, 32)))
+    result = prepare_images(source, tmp_path / "a.zip", ImageOptions((32, 32)))
     assert result.count == 2 and [name for name, _ in result.skipped] == ["1.png", "empty.jpg"]
     assert np.array_equal(read(tmp_path / "a.zip"), pixels(3, 32, 32)[[0, 2]])
     message = capsys.readouterr().err
-    assert "skipped" in message and "1.png: " in message and "empty.jpg: cannot identify" in message
+    assert "skipped" in message and "1.png: " in message and "empty.jpg: it is no image" in message
+    report = json.loads((tmp_path / "a.zip.report.json").read_text())
+    assert [(entry["name"], entry["reason"]) for entry in report["skipped"]] == list(result.skipped)
+    assert (report["count"], report["near_duplicates"]) == (2, [])
     with pytest.raises(UserError, match=r"1\.png: .*--strict"):
-        prepare_folder(source, tmp_path / "b.zip", FolderOptions((32, 32), strict=True))
+        prepare_images(source, tmp_path / "b.zip", ImageOptions((32, 32), strict=True))
+    shutil.rmtree(tmp_path / ".b.zip.partial")  # what can be taken up once the image is mended
     for file in source.iterdir():
         file.write_bytes(b"")
     with pytest.raises(UserError, match="no image could be used"):
-        prepare_folder(source, tmp_path / "c.zip", FolderOptions((32, 32)))
-    assert files_in(tmp_path) == sorted(["a.zip", *(f"in/{i}.png" for i in range(3)), "in/empty.jpg", "in"])
+        prepare_images(source, tmp_path / "c.zip", ImageOptions((32, 32)))
+    assert files_in(tmp_path) == sorted(
+        ["a.zip", "a.zip.report.json", *(f"in/{i}.png" for i in range(3)), "in/empty.jpg", "in"]
+    )
 
 
 def test_images_left_as_they_are_must_be_alike(tmp_path: Path) -> None:
     images = {"a.png": pixels(1)[0], "b.png": pixels(1, 8, 4)[0], "c.png": pixels(1)[0]}
-    result = prepare_folder(folder_of(tmp_path / "in", images), tmp_path / "a.zip", AS_IS)
+    result = prepare_images(folder_of(tmp_path / "in", images), tmp_path / "a.zip", AS_IS)
     assert result.count == 2 and result.skipped[0][0] == "b.png" and "is 4x8, not 8x8" in result.skipped[0][1]
     with pytest.raises(UserError, match="nearest is 8x8"):
-        prepare_folder(folder_of(tmp_path / "9", {"a.png": pixels(1, 9, 9)[0]}), tmp_path / "b.zip", AS_IS)
+        prepare_images(folder_of(tmp_path / "9", {"a.png": pixels(1, 9, 9)[0]}), tmp_path / "b.zip", AS_IS)
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
     folder_of(tmp_path, {"in/a.png": pixels(1)[0]})
     (tmp_path / "none").mkdir()
-    cases = {"missing": "is not a folder", "in/a.png": "is not a folder", "none": "holds no images"}
+    cases = {"missing": "there is no", "in/a.png": "is not a folder, ZIP", "none": "holds no images"}
     for name, message in cases.items():
         with pytest.raises(UserError, match=message):
-            prepare_folder(tmp_path / name, tmp_path / "a.zip", AS_IS)
+            prepare_images(tmp_path / name, tmp_path / "a.zip", AS_IS)
     for dest in ("in", "in/..", "."):
-        with pytest.raises(UserError, match="would replace the folder"):
-            prepare_folder(tmp_path / "in", tmp_path / dest, FolderOptions((8, 8), overwrite=True))
+        with pytest.raises(UserError, match="would replace"):
+            prepare_images(tmp_path / "in", tmp_path / dest, ImageOptions((8, 8), overwrite=True))
     assert (tmp_path / "in/a.png").is_file()
 
 
 def test_wrong_options() -> None:
     with pytest.raises(UserError, match="channels=2"):
-        FolderOptions((8, 8), channels=2)
+        ImageOptions((8, 8), channels=2)
     with pytest.raises(UserError, match="needs a resolution"):
-        FolderOptions(None)
+        ImageOptions(None)
     with pytest.raises(UserError, match="nearest is 96x96"):
-        FolderOptions((100, 100))
+        ImageOptions((100, 100))
     with pytest.raises(UserError, match="count=0"):
         FacesOptions(count=0)
 
@@ -264,25 +271,25 @@ def test_wrong_options() -> None:
 @pytest.mark.parametrize("dest", ["out.zip", "out"])
 def test_destination_exists(tmp_path: Path, dest: str) -> None:
     source = folder_of(tmp_path / "in", {"a.png": pixels(1)[0]})
-    prepare_folder(source, tmp_path / dest, AS_IS)
-    folder_of(source, {"b.png": pixels(1)[0]})
+    prepare_images(source, tmp_path / dest, AS_IS)
+    folder_of(source, {"b.png": pixels(1, seed=1)[0]})
     with pytest.raises(UserError, match=r"is there already.*--overwrite"):
-        prepare_folder(source, tmp_path / dest, AS_IS)
+        prepare_images(source, tmp_path / dest, AS_IS)
     assert len(ImageDataset(tmp_path / dest)) == 1
-    prepare_folder(source, tmp_path / dest, FolderOptions((8, 8), overwrite=True))
+    prepare_images(source, tmp_path / dest, ImageOptions((8, 8), overwrite=True))
     assert len(ImageDataset(tmp_path / dest)) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", dest]
 
 
 def test_only_archives_are_replaced(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", {"a.png": pixels(1)[0]})
-    options = FolderOptions((8, 8), overwrite=True)
+    options = ImageOptions((8, 8), overwrite=True)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
     (tmp_path / "odd.zip").mkdir()
     for dest in ("thesis", "odd.zip"):
         with pytest.raises(UserError, match="no archive, so it is not replaced"):
-            prepare_folder(source, tmp_path / dest, options)
+            prepare_images(source, tmp_path / dest, options)
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
 
 
@@ -291,31 +298,7 @@ def test_destination_cannot_be_written(tmp_path: Path, dest: str) -> None:
     source = folder_of(tmp_path / "in", {"a.png": pixels(1)[0]})
     (tmp_path / "file").write_text("not a folder")  # below a file nobody can write, not even root
     with pytest.raises(UserError, match="cannot write"):
-        prepare_folder(source, tmp_path / dest, AS_IS)
-
-
-@pytest.mark.parametrize("dest", ["out.zip", "out"])
-@pytest.mark.parametrize("there", [False, True])
-def test_an_interrupted_run_leaves_nothing(
-    tmp_path: Path, dest: str, there: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = folder_of(tmp_path / "in", {f"{i}.png": image for i, image in enumerate(pixels(30))})
-    if there:
-        prepare_folder(source, tmp_path / dest, AS_IS)
-    before = {path.name for path in tmp_path.iterdir()}
-    add = ArchiveWriter.add
-
-    def interrupted(self: ArchiveWriter, *arguments: Any) -> None:
-        add(self, *arguments)
-        if len(self) == 10:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(ArchiveWriter, "add", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_folder(source, tmp_path / dest, FolderOptions((8, 8), overwrite=True))
-    assert {path.name for path in tmp_path.iterdir()} == before
-    if there:
-        assert len(ImageDataset(tmp_path / dest)) == 30
+        prepare_images(source, tmp_path / dest, AS_IS)
 
 
 def test_writer_refuses_what_does_not_belong_together(tmp_path: Path) -> None:
@@ -390,7 +373,9 @@ def test_ensure_faces3d_by_two_at_once(tmp_path: Path, few_faces: list[Any], mon
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], few_faces: list[Any]) -> None:
-    source = folder_of(tmp_path / "in", {f"{c}/{i}.png": pixels(1, 20, 30)[0] for c in "ab" for i in range(2)})
+    source = folder_of(
+        tmp_path / "in", {f"{c}/{i}.png": pixels(1, 20, 30, seed=ord(c) + 2 * i)[0] for c in "ab" for i in range(2)}
+    )
     arguments = ["--resolution", "16x8", "--fit", "stretch", "--filter", "box", "--channels", "1", "--labels"]
     assert run("prepare", str(source), str(tmp_path / "a.zip"), *arguments) == 0
     assert capsys.readouterr().out.strip() == f"{tmp_path / 'a.zip'}: 4 images"
@@ -410,10 +395,10 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], few_fa
         (["in", "--resolution", "0"], "--resolution 0: give WIDTHxHEIGHT"),
         (["in"], "needs a resolution"),
         (["in", "--resolution", "100"], "nearest is 96x96"),
-        (["in", "--resolution", "8", "--count", "3", "--seed", "1"], "--count, --seed: only for faces3d"),
+        (["in", "--resolution", "8", "--count", "3", "--seed", "1"], "--seed: only for faces3d"),
         (["in", "--resolution", "8", "--workers", "-1"], "workers=-1"),
-        (["nowhere", "--resolution", "8"], "is not a folder"),
-        (["faces3d", "--channels", "1", "--labels"], "--channels, --labels: only for a folder"),
+        (["nowhere", "--resolution", "8"], "there is no nowhere"),
+        (["faces3d", "--channels", "1", "--labels"], "--channels, --labels: only for images"),
         (["faces3d", "--resolution", "64x32"], "faces3d renders squares"),
         (["faces3d", "--split", "tset", "--count", "1"], "did you mean 'test'?"),
     ],

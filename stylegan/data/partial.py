@@ -1,0 +1,294 @@
+"""An archive in the making: a folder beside it, which an interrupted run leaves and the next one takes up.
+
+    .NAME.partial/  journal.jsonl   first what the archive is made from, then a line per image of the source
+                    archive         the ZIP, or the folder, that becomes the archive
+
+A line is written after its image. What it says about the image (place, size, CRC-32) is checked before it is taken up,
+and everything behind the first line that does not hold is dropped: a crash costs the last few images, never more.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from stylegan.errors import UserError
+
+_ZIP_HEADER = 30  # bytes of a member's header before its name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What tells whether an interrupted run can go on.
+
+    Attributes:
+        made_from: Source and options, as JSON types; a run with others does not take it up.
+        items: Name and signature of each of the source's images. Those before the first that changed are taken up.
+    """
+
+    made_from: Mapping[str, Any]
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the journal: what became of one of the source's images.
+
+    Attributes:
+        item, signature: As in `Plan.items`.
+        reason: Why it was left out; empty where it was not.
+        name, size, crc: The image in the archive: its name there, number of bytes and CRC-32.
+        attributes: As given to `ArchiveWriter.add`.
+    """
+
+    item: str
+    signature: str
+    reason: str = ""
+    name: str = ""
+    size: int = 0
+    crc: int = 0
+    attributes: Mapping[str, Any] | None = None
+
+
+class PartialArchive:
+    """The folder beside `dest`, held by one process at a time.
+
+    Args:
+        dest: The archive to be.
+        plan: What it is made from; None: there is no going on.
+        replace_other: Drop what was made from something else, instead of refusing.
+
+    Attributes:
+        folder: The folder.
+        entries: What was taken up, and then what was added.
+
+    Raises:
+        UserError: Another process holds it, it holds something else, or it cannot be written.
+    """
+
+    def __init__(self, dest: Path, plan: Plan | None, *, replace_other: bool) -> None:
+        self.folder = dest.with_name(f".{dest.name}.partial")
+        self.dest = dest
+        self.plan = plan
+        self.entries: list[Entry] = []
+        self._result = self.folder / "archive"
+        self._lock = FileLock(self.folder / "lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"another process is writing {dest}; wait until it is done, or give another name") from None
+        try:
+            self._restore()
+            self._take_up(replace_other)
+            images = [entry for entry in self.entries if not entry.reason]
+            self._data: _Data = _ZipData(self._result, images) if _zipped(dest) else _FolderData(self._result, images)
+            self._journal = self._open_journal()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def write(self, name: str, data: bytes, attributes: Mapping[str, Any] | None = None) -> None:
+        """Store an image, the plan's next one."""
+        self._data.write(name, data)
+        item, signature = self._next_item()
+        self._note(Entry(item, signature, "", name, len(data), zlib.crc32(data), attributes))
+
+    def skip(self, reason: str) -> None:
+        """Note that the plan's next image was left out."""
+        self._note(replace(Entry(*self._next_item()), reason=reason))
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of an image that was taken up. May be called in any thread."""
+        return self._data.read(entry)
+
+    def finish(self, name: str, data: bytes) -> None:
+        """Store the last file, flush all to disk, and rename the result to its name."""
+        self._data.write(name, data)
+        self._data.close()
+        if self._result.is_dir() and self.dest.exists():
+            self.dest.replace(self.folder / "replaced")
+        self._result.replace(self.dest)
+        self._journal.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
+
+    def leave(self) -> bool:
+        """Stop; another run may go on if there is a plan and an image. Returns whether it may."""
+        with contextlib.suppress(OSError, ValueError):
+            self._data.close()
+        with contextlib.suppress(OSError):
+            self._journal.close()
+        self._restore()
+        keep = self.plan is not None and any(not entry.reason for entry in self.entries)
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
+        return keep
+
+    def _restore(self) -> None:
+        """Undo the first of the two renames that replace a folder, if the second did not happen."""
+        replaced = self.folder / "replaced"
+        if replaced.exists() and not self.dest.exists():
+            replaced.replace(self.dest)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def _next_item(self) -> tuple[str, str]:
+        return self.plan.items[len(self.entries)] if self.plan else ("", "")
+
+    def _note(self, entry: Entry) -> None:
+        if self.plan is not None:
+            self._journal.write(json.dumps(asdict(entry)) + "\n")
+            self._journal.flush()
+        self.entries.append(entry)
+
+    def _take_up(self, replace_other: bool) -> None:
+        """Fill `entries` with what an earlier run left and still holds."""
+        lines = _lines(self.folder / "journal.jsonl")
+        if not lines or self.plan is None:
+            return
+        made_from = json.loads(json.dumps(self.plan.made_from))
+        if lines[0] != made_from:
+            if replace_other or not isinstance(lines[0], dict):
+                return
+            changed = [key for key in made_from if lines[0].get(key) != made_from[key]]
+            was = ", ".join(f"{key}={lines[0].get(key)!r} (now {made_from[key]!r})" for key in changed)
+            raise UserError(
+                f"an interrupted run left part of {self.dest} in {self.folder}, made with other settings: {was}; give "
+                "the same ones to go on, or --overwrite to begin anew"
+            )
+        for line, item in zip(lines[1:], self.plan.items, strict=False):
+            try:
+                entry = Entry(**line)
+            except TypeError:
+                return
+            if (entry.item, entry.signature) != tuple(item):
+                return
+            self.entries.append(entry)
+        images = [entry for entry in self.entries if not entry.reason]
+        good = (_good_in_zip if _zipped(self.dest) else _good_in_folder)(self._result, images)
+        if good < len(images):
+            del self.entries[self.entries.index(images[good]) :]
+
+    def _open_journal(self) -> IO[str]:
+        journal = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
+        if self.plan is not None:
+            lines = [dict(self.plan.made_from), *(asdict(entry) for entry in self.entries)]
+            journal.writelines(json.dumps(line) + "\n" for line in lines)
+            journal.flush()
+        return journal
+
+
+class _Data(Protocol):
+    def write(self, name: str, data: bytes) -> None: ...
+    def read(self, entry: Entry) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class _ZipData:
+    """A ZIP that goes on after `images`, which it holds already; whatever is behind them is cut off."""
+
+    def __init__(self, path: Path, images: list[Entry]) -> None:
+        path.touch()
+        self._path = path
+        self._offsets: dict[str, int] = {}
+        members: list[zipfile.ZipInfo] = []
+        end = 0
+        for entry in images:
+            member = zipfile.ZipInfo(entry.name)
+            member.header_offset = end
+            member.CRC, member.file_size, member.compress_size = entry.crc, entry.size, entry.size
+            member.external_attr = 0o600 << 16  # as zipfile gives to what it writes
+            members.append(member)
+            self._offsets[entry.name] = end + _ZIP_HEADER + len(entry.name)
+            end += _ZIP_HEADER + len(entry.name) + entry.size
+        os.truncate(path, end)
+        self._file = path.open("r+b")
+        # Without a directory at its end this is no ZIP yet: mode "a" then begins one behind what is there.
+        self._zip = zipfile.ZipFile(self._file, "a", zipfile.ZIP_STORED)
+        self._zip.filelist.extend(members)
+        self._zip.NameToInfo.update({member.filename: member for member in members})
+
+    def write(self, name: str, data: bytes) -> None:
+        # A ZipInfo of our own has a fixed date: the same images give the same bytes.
+        self._zip.writestr(zipfile.ZipInfo(name), data)
+
+    def read(self, entry: Entry) -> bytes:
+        with self._path.open("rb") as file:  # of its own: threads read while one writes
+            file.seek(self._offsets[entry.name])
+            return file.read(entry.size)
+
+    def close(self) -> None:
+        try:
+            self._zip.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+
+class _FolderData:
+    """A folder that holds `images` already."""
+
+    def __init__(self, path: Path, images: list[Entry]) -> None:
+        self._path = path
+        keep = {path / entry.name for entry in images}
+        for file in [file for file in path.rglob("*") if file.is_file() and file not in keep]:
+            file.unlink()
+        path.mkdir(exist_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        (self._path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self._path / name).write_bytes(data)
+
+    def read(self, entry: Entry) -> bytes:
+        return (self._path / entry.name).read_bytes()
+
+    def close(self) -> None:
+        pass
+
+
+def _zipped(dest: Path) -> bool:
+    return dest.suffix.lower() == ".zip"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal, up to the first that was cut short."""
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_bytes().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+    return lines
+
+
+def _good_in_zip(path: Path, images: list[Entry]) -> int:
+    """How many of `images` stand one after the other at the beginning of a ZIP."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        for position, entry in enumerate(images):
+            header = file.read(_ZIP_HEADER + len(entry.name))
+            right = header[:4] == b"PK\x03\x04" and header[_ZIP_HEADER:] == entry.name.encode()
+            if not right or zlib.crc32(file.read(entry.size)) != entry.crc:
+                return position
+    return len(images)
+
+
+def _good_in_folder(path: Path, images: list[Entry]) -> int:
+    """How many of `images`, from the first on, a folder holds."""
+    for position, entry in enumerate(images):
+        file = path / entry.name
+        if not file.is_file() or zlib.crc32(file.read_bytes()) != entry.crc:
+            return position
+    return len(images)

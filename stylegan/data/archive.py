@@ -457,7 +457,7 @@ class ZipStorage:
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
         members = sorted(self._zip().infolist(), key=lambda member: member.filename)
-        used = (member for member in members if member.filename == METADATA or _is_image(member.filename))
+        used = (member for member in members if member.filename == METADATA or is_image_name(member.filename))
         return _digest((member.filename, member.file_size, member.CRC) for member in used)
 
     def _zip(self) -> zipfile.ZipFile:

@@ -143,7 +143,9 @@ class RunLogger:
     def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
         """Add an iteration to the running means; at every interval, write them out."""
         first = self._since is None or nimg < self._nimg
-        if first:  # the first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed
+        if (
+            first
+        ):  # the first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed
             self._since = (nimg, elapsed)
         for name, values in stats.items():
             if first and name.startswith("seconds/"):

@@ -4,7 +4,7 @@ import copy
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from stylegan.training.phases import (
 )
 from stylegan.training.state import TrainState
 from stylegan.training.step import StepConfig
+from stylegan.training.totals import Totals
 
 
 @contextmanager
@@ -119,11 +120,18 @@ def _full_disk(run_dir: Path) -> Iterator[None]:
 
 
 def _dataset(config: TrainConfig) -> ImageDataset:
-    """Open the data set; the first rank makes it where it must be made."""
-    if distributed.is_main():
-        open_dataset(config.data)
-    distributed.barrier()
-    return open_dataset(config.data)
+    """Open the data set. The first rank makes it where it must be made, and finds its content hash, for which every image of
+    an archive that does not state it must be read; the others wait and take both over."""
+    opened: list[ImageDataset] = []
+
+    def content_hash() -> str:
+        opened.append(open_dataset(config.data))
+        return opened[0].content_hash
+
+    known = distributed.from_main(f"content_hash of {config.run_dir}", content_hash)
+    dataset = opened[0] if opened else open_dataset(config.data)
+    dataset.info = replace(dataset.info, content_hash=known)
+    return dataset
 
 
 def _minibatch_group(config: TrainConfig) -> int | None:
@@ -225,14 +233,14 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
 
 
 def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger | SilentLogger:
+    totals = Totals(config.logging.interval_kimg, state.nimg, round(config.training.kimg * 1000), state.pl_mean.device)
     if not distributed.is_main():
-        return SilentLogger()
+        return SilentLogger(totals)
     rates = {"G": state.G_opt.param_groups[0]["lr"], "D": state.D_opt.param_groups[0]["lr"]}
     return RunLogger(
         run_dir,
         config.logging,
-        nimg=state.nimg,
-        total_nimg=round(config.training.kimg * 1000),
+        totals,
         learning_rates=rates,
     )
 

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest, one_message
@@ -197,7 +198,7 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions reach us as they are
 
     def guarded(function: Callable[[], None]) -> None:
-        with one_message():
+        with one_message(), distributed.one_voice():
             try:
                 function()
             except (HydraException, OmegaConfBaseException) as error:

@@ -4,33 +4,77 @@ Without torchrun every function here is the identity, so that the training loop 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from stylegan.errors import UserError
+
+PREPARING = timedelta(days=1)  # how long the other ranks wait while the first renders a data set or reads all of one
 
 
 @contextmanager
 def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=30)) -> Iterator[None]:
     """Join the process group that torchrun describes in the environment, and leave it at the end.
 
+    After an error it is not left but abandoned: were the connections closed at once, the others would fail, too, before
+    `one_voice` has noted who was first.
+
     Args:
         device: `cuda` talks over nccl, anything else over gloo.
-        timeout: How long a rank waits for the others before it gives up.
+        timeout: How long a rank waits in a collective before it gives up. It bounds what the first rank may do alone while
+            training (checkpoint, snapshot, pictures); work of hours goes through `from_main`.
     """
     if "RANK" not in os.environ:
         yield
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    yield
+    dist.destroy_process_group()
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let only the first of all ranks that fail tell why; the others end silently with exit code 2.
+
+    A rank that fails breaks the connections of those that wait for it, and a mistake in the command line is found by all
+    of them: without this, every rank would print something of its own.
+    """
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except SystemExit:
+        raise
+    except BaseException:
+        if "RANK" not in os.environ or _store().add("failures", 1) == 1:
+            raise
+        raise SystemExit(2) from None
+
+
+def from_main(key: str, make: Callable[[], str]) -> str:
+    """Let the first rank make a text while the others wait for it, a day if need be, and give it to all.
+
+    Args:
+        key: Names this exchange; to be used once in a process's life.
+        make: Called on the first rank only.
+    """
+    if world_size() == 1:
+        return make()
+    store = _store()
+    if is_main():
+        store.set(key, make())
+    store.wait([key], PREPARING)
+    return store.get(key).decode()
+
+
+def _store() -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
+    """torchrun's table of keys and values, which outlives the ranks."""
+    store, _, _ = next(rendezvous("env://"))
+    return store
 
 
 def pick_device(name: str) -> torch.device:
@@ -91,6 +135,15 @@ def all_reduce_gradients(gradients: Sequence[Tensor]) -> None:
     flat /= world_size()
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape))
+
+
+def sum_over_ranks(tensor: Tensor, device: torch.device) -> Tensor:
+    """The sum over ranks of a CPU tensor of equal shape on all of them, on the CPU; `device` is where ranks can talk."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.to(device)
+    dist.all_reduce(total)
+    return total.cpu()
 
 
 def average(tensors: Iterable[Tensor]) -> None:

@@ -123,5 +123,7 @@ def _decoded(
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; workers must live until the trainer has finished its step."""
+    """Ctrl-C reaches every process of a terminal, and torchrun's SIGTERM every process of a rank; workers must live until the
+    trainer has finished its step. They end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -6,7 +6,6 @@ import json
 import resource
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
@@ -25,6 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.files import atomic_write
+from stylegan.training.totals import Totals
 
 
 @dataclass
@@ -58,11 +58,20 @@ class Logger(Protocol):
 
 
 class SilentLogger:
-    """The logger of all ranks but the first."""
+    """The logger of all ranks but the first: it adds what its rank saw to what the first one reports.
+
+    Args:
+        totals: Sums of this rank.
+    """
+
+    def __init__(self, totals: Totals):
+        self._totals = totals
 
     def message(self, text: str) -> None: ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None: ...
+    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
+        """Add an iteration; where an interval ends, take part in the exchange."""
+        self._totals.add(stats, nimg)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
 
@@ -75,26 +84,22 @@ class SilentLogger:
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(
-        self, run_dir: Path, config: LoggingConfig, *, nimg: int, total_nimg: int, learning_rates: dict[str, float]
-    ):
+    def __init__(self, run_dir: Path, config: LoggingConfig, totals: Totals, *, learning_rates: dict[str, float]):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
             run_dir: The run's folder, which exists.
-            config: How often to report.
-            nimg: Images so far.
-            total_nimg: Images at the end.
+            config: Where to report.
+            totals: Sums of the values; they say when to report.
             learning_rates: By network, as they go to the optimisers.
         """
-        self._interval = round(config.interval_kimg * 1000)
+        self._totals, self._total, nimg = totals, totals.total_nimg, totals.nimg
         self._text = (run_dir / layout.LOG).open("a", buffering=1)
         # Records of a stretch that a crash threw away would stand twice.
         kept = [r for r in layout.read_stats(run_dir) if r["nimg"] <= nimg]
         atomic_write(run_dir / layout.STATS, "".join(json.dumps(record) + "\n" for record in kept))
         self._stats = (run_dir / layout.STATS).open("a", buffering=1)
         self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
-        self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
         self._learning_rates = learning_rates
         self._since: tuple[int, float] | None = None
         self._console = Console(stderr=True)
@@ -108,10 +113,9 @@ class RunLogger:
             console=self._console,
             disable=not sys.stderr.isatty(),
         )
-        self._task: TaskID = self._progress.add_task("train", total=total_nimg / 1000, line="")
+        self._task: TaskID = self._progress.add_task("train", total=self._total / 1000, line="")
         self._progress.update(self._task, completed=nimg / 1000)
-        self._nimg = nimg
-        self._total = total_nimg
+        self._steps = 0
         self._thread_hook = threading.excepthook
 
     def __enter__(self) -> Self:
@@ -141,21 +145,16 @@ class RunLogger:
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
-        """Add an iteration to the running means; at every interval, write them out."""
-        first = self._since is None or nimg < self._nimg
-        if (
-            first
-        ):  # the first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed
-            self._since = (nimg, elapsed)
-        for name, values in stats.items():
-            if first and name.startswith("seconds/"):
-                continue
-            value = torch.cat([v.detach().flatten() for v in values]).to("cpu", torch.float64)
-            self._sums[name] += torch.stack([value.sum(), torch.tensor(float(value.numel()), dtype=torch.float64)])
-        before, self._nimg = self._nimg, nimg
+        """Add an iteration to the running means; where an interval ends, write out those of all ranks."""
+        if self._since is None or nimg < self._totals.nimg:
+            # The first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed.
+            self._since, self._steps = (nimg, elapsed), 0
+        else:
+            self._steps += 1
         self._progress.update(self._task, completed=nimg / 1000)
-        if nimg // self._interval > before // self._interval or nimg >= self._total:
-            self._report(nimg, elapsed)
+        means = self._totals.add(stats, nimg)
+        if means is not None:
+            self._report(means, nimg, elapsed)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """Show a grid in TensorBoard."""
@@ -163,16 +162,12 @@ class RunLogger:
             pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
             self._events.add_image(name, pixels.view(image.height, image.width, 3), nimg, dataformats="HWC")
 
-    def _report(self, nimg: int, elapsed: float) -> None:
-        means = {name: float(total[0] / total[1]) for name, total in self._sums.items() if total[1]}
-        # Counts and seconds are of the whole interval, not of one event.
-        for name, total in self._sums.items():
-            if name.startswith("nonfinite/"):
-                means[name] = float(total[0])
+    def _report(self, means: dict[str, float], nimg: int, elapsed: float) -> None:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)
         seconds = elapsed - since_elapsed
         speed = (nimg - since_nimg) / seconds if seconds > 0 else float("nan")
-        waited = float(self._sums["seconds/data"][0])  # until a batch was there: all that is seen of decoding workers
+        # Until a batch was there: all that is seen of decoding workers.
+        waited = means.get("seconds/data", 0.0) * self._steps
         loading = (nimg - since_nimg) / waited if waited > 0 and seconds > 0 else float("nan")
         share = waited / seconds if seconds > 0 else float("nan")
         record = {
@@ -204,8 +199,7 @@ class RunLogger:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         for name in [n for n in means if n.startswith("nonfinite/")]:
             self.message(f"{nimg / 1000:.3f} kimg: {means[name]:.0f} gradient values were not finite in {name[10:]}")
-        self._sums.clear()
-        self._since = (nimg, elapsed)
+        self._since, self._steps = (nimg, elapsed), 0
 
 
 def peak_memory_gib() -> float:

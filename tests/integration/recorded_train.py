@@ -1,0 +1,34 @@
+"""train.py as it is, but for a file with the gradients of the first iteration, by phase: started by `test_two_ranks.py`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import train
+from stylegan import distributed
+from stylegan.training import step
+from stylegan.training.phases import Phase
+
+Check = Callable[[Phase, step.OnNonfinite, step.Stats], bool]
+
+
+def record_gradients(check: Check, path: Path) -> Check:
+    """`check`, which an iteration calls with the gradients of all ranks, and with it each phase's first gradients."""
+    found: dict[str, dict[str, Tensor]] = {}
+
+    def recorded(phase: Phase, policy: step.OnNonfinite, stats: step.Stats) -> bool:
+        if phase.name not in found and distributed.is_main():
+            named = phase.module.named_parameters()
+            found[phase.name] = {name: p.grad.clone() for name, p in named if p.grad is not None}
+            torch.save(found, path)
+        return check(phase, policy, stats)
+
+    return recorded
+
+
+if __name__ == "__main__":
+    step.check_gradients = record_gradients(step.check_gradients, Path(sys.argv.pop(1)))
+    train.main()

@@ -79,7 +79,7 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
     space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}.get(mode)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if space is None or source.profile.xcolor_space.strip() != space:
+        if space is None or ImageCms.core.profile_frombytes(profile).xcolor_space.strip() != space:
             return None
         # Without its cache a transform may be shared by threads (Little CMS API, cmsDoTransform).
         transform = ImageCms.ImageCmsTransform(

@@ -29,7 +29,7 @@ def near_duplicates(hashes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     are mostly even, such as clothes on black, in which few bits tell anything.
 
     Exact: of `NEAR` + 1 parts of a hash, two near ones share at least one, so that only images which share a part are
-    compared. Takes seconds for 70,000 images, and longer the more of them are alike.
+    compared. The time grows with the number of images that share parts: many alike or nearly empty pictures take longest.
     """
     if len(hashes) < 2:
         return []
@@ -43,9 +43,10 @@ def near_duplicates(hashes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
             for position in range(1, len(group)):
                 index = group[position]
                 if earlier[index] < 0:
-                    others = table[group[:position]]
-                    differing = _BITS_SET[others ^ table[index]].sum(1)
-                    near = (differing <= NEAR) & (10 * differing <= _BITS_SET[others | table[index]].sum(1))
-                    if near.any():
-                        earlier[index] = group[int(np.where(near, differing, BITS).argmin())]
+                    differing = _BITS_SET[table[group[:position]] ^ table[index]].sum(1)
+                    close = np.flatnonzero(differing <= NEAR)
+                    either = _BITS_SET[table[group[close]] | table[index]].sum(1)
+                    close = close[10 * differing[close] <= either]
+                    if len(close):
+                        earlier[index] = group[close[differing[close].argmin()]]
     return [(int(index), int(earlier[index])) for index in np.flatnonzero(earlier >= 0)]

@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -54,7 +55,8 @@ def write_source(kind: str, path: Path, files: dict[str, bytes]) -> Path:
                 if name.endswith(".png"):
                     transaction.put(name.encode(), data)
     else:
-        with tarfile.open(path, "w:" + kind.partition(".")[2]) as archive:
+        mode: Any = "w:" + kind.partition(".")[2]
+        with tarfile.open(path, mode) as archive:
             for name, data in files.items():
                 member = tarfile.TarInfo(f"./{name}")
                 member.size = len(data)

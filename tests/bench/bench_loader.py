@@ -6,8 +6,9 @@ itself and with each number of WORKERS; and how fast this core copies memory of 
 loader that hands out copies can beat. One thread; the cache's figures are per second of the core's time, the workers' per
 second on the clock.
 
-As ratios, at 256x256 on two cores that another training kept busy: batches from the cache came at about 4/5 of the speed of
-bare copying and 100 times as fast as from the ZIP without workers; one by one at half of that; a mirrored batch at 2/3.
+As ratios, at 256x256 on two cores whose time and memory another training had most of: batches from the cache came at 0.6 to
+0.9 of the speed of bare copying, about 70 times as fast as from the ZIP without workers; half mirrored at 0.45, one by one at
+0.65.
 """
 
 import sys

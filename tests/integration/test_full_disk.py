@@ -35,7 +35,9 @@ def limited(*arguments: str, file_bytes: int, report: Path) -> str:
     # Forked: starting Python and importing torch anew would take most of this file's time.
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
-    process.join(120)
+    process.join(300)  # a guard against a child that hangs
+    process.kill()
+    process.join()
     err = report.read_text()
     report.unlink()
     lines = err.strip().splitlines()

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stylegan import run_dir as layout
@@ -23,23 +25,27 @@ with sole_process(Path(sys.argv[1])):
 """
 
 
-def holder(folder: Path) -> "subprocess.Popen[str]":
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Another process is in the folder; in the end it is killed, and can free nothing itself."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "held\n"
-    return process
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
 
 
 def test_the_second_process_in_a_run_dir_is_refused(run: Run, tmp_path: Path) -> None:  # noqa: F811
     archive = write_archive(tmp_path / "noise.zip")
-    with holder(tmp_path / "run") as other:
+    with held(tmp_path / "run"):
         refused(short(run, archive, "run_dir=run"), "run_dir=run is in use by another process")
         assert [path.name for path in (tmp_path / "run").iterdir()] == [layout.LOCK]
-        other.send_signal(signal.SIGKILL)
     assert short(run, archive, "run_dir=run").code == 0, "a process that was killed holds nothing"
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    with holder(tmp_path / "run") as other:
+    with held(tmp_path / "run"):
         refused(run("run_dir=run", "training.kimg=0.016"), "run_dir=run is in use by another process")
-        other.kill()
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
     assert run("run_dir=run", "training.kimg=0.016").code == 0
 

@@ -30,7 +30,7 @@ def make_figure(config: GenerateConfig) -> Path:
     """
     seeds = parse_seeds(config.seeds)
     network = resolve_network(config.network)
-    G = load_generator(network, config.device)
+    G = load_generator(network, config.device, config.precision)
     sampling: dict[str, Any] = {
         "truncation_psi": config.truncation_psi,
         "truncation_cutoff": config.truncation_cutoff,
@@ -39,6 +39,7 @@ def make_figure(config: GenerateConfig) -> Path:
         "batch": config.batch,
     }
     about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
+    about["precision"] = G.config.precision.value
     common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
     match config.figure:
         case GridConfig():

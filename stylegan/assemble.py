@@ -20,12 +20,14 @@ from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
+from stylegan.models.layers import Precision
 from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.checkpoint import (
     Checkpoint,
     differences,
     environment,
     newest_checkpoint,
+    other_architecture,
     read_checkpoint,
     restore,
 )
@@ -35,6 +37,7 @@ from stylegan.training.phases import (
     build_optimizers,
     build_phases,
     default_ema_kimg,
+    default_loss_scale,
     default_lr,
     default_r1_gamma,
 )
@@ -91,7 +94,9 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled),
                 rounds=rounds,
                 config=config.training,
-                step=StepConfig(batch_size, ema_kimg, config.optim.ema_rampup, config.training.on_nonfinite),
+                step=StepConfig(
+                    batch_size, ema_kimg, config.optim.ema_rampup, config.training.on_nonfinite, _loss_scale(config)
+                ),
                 workers=config.data.workers,
                 device=device,
                 run_dir=run_dir,
@@ -132,6 +137,13 @@ def _dataset(config: TrainConfig) -> ImageDataset:
     dataset = opened[0] if opened else open_dataset(config.data)
     dataset.info = replace(dataset.info, content_hash=known)
     return dataset
+
+
+def _loss_scale(config: TrainConfig) -> float:
+    if config.optim.loss_scale is not None:
+        return config.optim.loss_scale
+    networks = (config.model.G, config.model.D)
+    return default_loss_scale(fp16=any(network.precision is Precision.fp16 for network in networks))
 
 
 def _minibatch_group(config: TrainConfig) -> int | None:
@@ -224,7 +236,7 @@ def _start_from(source: str, state: TrainState, architecture: dict[str, Any]) ->
 
 
 def _same_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    if found := differences(theirs, ours):
+    if found := other_architecture(theirs, ours):
         raise UserError(f"init_from={path} holds networks of another architecture: {'; '.join(found)}")
 
 

@@ -24,6 +24,7 @@ from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
 from stylegan.files import atomic_write
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
+from stylegan.models.layers import Precision
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
@@ -80,6 +81,9 @@ class GenerateConfig:
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
+    precision: Precision | None = field(
+        default=None, metadata={"help": "format of the highest resolutions: fp32, bf16 or fp16; null: as trained"}
+    )
     batch: int = field(default=16, metadata={"help": "images made at once"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
 

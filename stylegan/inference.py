@@ -13,6 +13,7 @@ from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.layers import Precision
 from stylegan.models.stylegan2 import NOISE_MODES, Generator
 from stylegan.rng import generator
 
@@ -44,12 +45,15 @@ def resolve_network(network: str | Path) -> Path:
     return path
 
 
-def load_generator(network: str | Path, device: str | torch.device = "cpu") -> Generator:
+def load_generator(
+    network: str | Path, device: str | torch.device = "cpu", precision: Precision | None = None
+) -> Generator:
     """Load a generator for inference.
 
     Args:
         network: As for `resolve_network`.
         device: Where the network goes: cpu, cuda, cuda:1, or auto for cuda where there is one.
+        precision: Compute in this format instead of that of the training; fp32 where fp16 is slow or the last bit counts.
 
     Returns:
         The network in eval mode; its parameters do not require gradients.
@@ -58,7 +62,10 @@ def load_generator(network: str | Path, device: str | torch.device = "cpu") -> G
         UserError: The network cannot be found or read, or there is no such device.
     """
     place = pick_device(str(device))
-    return read_snapshot(resolve_network(network)).G.to(place).eval().requires_grad_(False)
+    G = read_snapshot(resolve_network(network)).G
+    if precision is not None:
+        G.set_precision(precision)
+    return G.to(place).eval().requires_grad_(False)
 
 
 def to_uint8(img: Tensor) -> Tensor:

@@ -13,10 +13,18 @@ from stylegan.models.stylegan2 import Generator
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks that compete."""
+    """The networks that compete.
+
+    Attributes:
+        G: The generator.
+        D: The discriminator.
+        loss_scale: Factor under which gradients pass through the networks, so that small ones do not vanish in float16. A
+            penalty multiplies what it differentiates by it and divides the gradient; whoever calls backward does the same.
+    """
 
     G: Generator
     D: Discriminator
+    loss_scale: float = 1.0
 
 
 @dataclass(frozen=True)

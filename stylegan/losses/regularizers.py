@@ -23,7 +23,8 @@ class R1Penalty:
         real = batch.real.detach().requires_grad_(True)
         logits = networks.D(real, batch.real_c)
         # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
-        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
+        gradient = gradient / networks.loss_scale
         penalty = gradient.square().sum(dim=[1, 2, 3])
         loss = penalty * (self.gamma / 2)
         return LossOutput(loss, {"r1_penalty": penalty.detach(), "loss/D_reg": loss.detach()})
@@ -50,7 +51,8 @@ class PathLengthPenalty:
         fake = run_synthesis(networks.G, ws, batch)
         # The division makes the length independent of the resolution (StyleGAN2, appendix B, "Path length regularization").
         direction = batch.pl_noise / sqrt(fake.shape[2] * fake.shape[3])
-        (gradient,) = torch.autograd.grad((fake * direction).sum(), ws, create_graph=True)
+        (gradient,) = torch.autograd.grad((fake * direction).sum() * networks.loss_scale, ws, create_graph=True)
+        gradient = gradient / networks.loss_scale
         lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
         pl_mean = self.pl_mean.lerp(lengths.mean(), self.decay)
         self.pl_mean.copy_(pl_mean.detach())

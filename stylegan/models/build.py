@@ -15,6 +15,7 @@ from stylegan.models.stylegan2 import Generator, StyleGAN2Config
 GENERATORS: dict[str, type] = {"stylegan2": StyleGAN2Config}
 DISCRIMINATORS: dict[str, type] = {"stylegan2_discriminator": DiscriminatorConfig}
 CHANNELS = (1, 3, 4)
+HOW_IT_COMPUTES = ("precision", "reduced_blocks")  # options that weights do not depend on
 
 
 def build_generator(cfg: StyleGAN2Config, *, resolution: tuple[int, int], channels: int, c_dim: int) -> Generator:
@@ -77,6 +78,16 @@ def build_from_metadata(meta: dict[str, Any]) -> Generator:
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
     return build_discriminator(_config(meta, DISCRIMINATORS), **_dimensions(meta))
+
+
+def weights_architecture(meta: dict[str, Any]) -> dict[str, Any]:
+    """`model_metadata` as far as weights depend on it. Options that an older version did not know are at their defaults.
+
+    Raises:
+        UserError: Unknown kind, or fields that are unknown or out of range.
+    """
+    config = _to_json(_config(meta, GENERATORS | DISCRIMINATORS))
+    return {**meta, "config": {name: value for name, value in config.items() if name not in HOW_IT_COMPUTES}}
 
 
 def _check_channels(channels: int) -> None:

@@ -15,10 +15,13 @@ from stylegan.models.layers import (
     Architecture,
     Conv2d,
     FullyConnected,
+    Precision,
     block_channels,
+    block_dtypes,
     block_shapes,
     check_clamp,
     check_positive,
+    check_precision,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter
@@ -44,11 +47,17 @@ class DiscriminatorConfig:
     cmap_dim: int | None = field(
         default=None, metadata={"help": "size of the mapped label; null = channels at the end"}
     )
+    precision: Precision = field(
+        default=Precision.fp32,
+        metadata={"help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)"},
+    )
+    reduced_blocks: int = field(default=4, metadata={"help": "how many resolutions compute in bf16 or fp16"})
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network of the labels"})
 
     def __post_init__(self) -> None:
         check_positive(self, "channel_base", "channel_max")
         check_clamp(self, self.conv_clamp)
+        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
         for name in ("minibatch_std_group", "cmap_dim"):
             if getattr(self, name) is not None:
                 check_positive(self, name)
@@ -58,7 +67,11 @@ class DiscriminatorConfig:
 
 
 class DiscriminatorBlock(nn.Module):
-    """Features [N, I, H, W] -> [N, O, H / 2, W / 2]; the first block, and every one of `skip`, also reads the image."""
+    """Features [N, I, H, W] -> [N, O, H / 2, W / 2]; the first block, and every one of `skip`, also reads the image.
+
+    Attributes:
+        dtype: The format in which it computes; None for that of its parameters. Images are handed on in their own.
+    """
 
     resample_filter: Tensor
 
@@ -70,9 +83,11 @@ class DiscriminatorBlock(nn.Module):
         *,
         channels: int,
         trainable: list[bool],
+        dtype: torch.dtype | None,
         config: DiscriminatorConfig,
     ):
         super().__init__()
+        self.dtype = dtype
         self.architecture, clamp = config.architecture, config.conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         if reads_image(in_channels, self.architecture):
@@ -87,8 +102,10 @@ class DiscriminatorBlock(nn.Module):
             self.skip = Conv2d(width, out_channels, 1, bias=False, down=2, trainable=trainable.pop(0))
 
     def forward(self, x: Tensor | None, img: Tensor) -> tuple[Tensor, Tensor]:
+        dtype = self.dtype or self.conv0.weight.dtype
+        x = None if x is None else x.to(dtype)
         if self.fromrgb is not None:
-            y = self.fromrgb(img)
+            y = self.fromrgb(img.to(dtype))
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
         assert x is not None  # the first block reads the image
@@ -99,7 +116,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """The last block: features [N, I, H0, W0] -> [N, cmap_dim], or logits [N, 1] where there are no labels."""
+    """The last block: features [N, I, H0, W0] -> [N, cmap_dim], or logits [N, 1] where there are no labels.
+
+    It computes in the format of its parameters: the deviations of a small batch need all bits.
+    """
 
     def __init__(
         self,
@@ -122,6 +142,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = FullyConnected(in_channels, cmap_dim or 1)
 
     def forward(self, x: Tensor | None, img: Tensor) -> Tensor:
+        x = None if x is None else x.to(self.conv.weight.dtype)
         if self.fromrgb is not None:
             y = self.fromrgb(img)
             x = y if x is None else x + y
@@ -159,6 +180,7 @@ class Discriminator(nn.Module):
             raise UserError(f"freeze_layers={config.freeze_layers}: this discriminator has {layers} layers to freeze")
         trainable = [i >= config.freeze_layers for i in range(layers)]
         self.block_names = [f"b{max(shape)}" for shape in shapes]
+        dtypes = block_dtypes(len(shapes), config.precision, config.reduced_blocks)[::-1]
         for i, name in enumerate(self.block_names[:-1]):
             block = DiscriminatorBlock(
                 0 if i == 0 else widths[i],
@@ -166,6 +188,7 @@ class Discriminator(nn.Module):
                 widths[i + 1],
                 channels=channels,
                 trainable=[trainable.pop(0) for _ in self._layers(i, config.architecture)],
+                dtype=dtypes[i],
                 config=config,
             )
             self.add_module(name, block)

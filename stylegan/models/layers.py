@@ -29,6 +29,19 @@ class Architecture(enum.Enum):
     resnet = "resnet"
 
 
+class Precision(enum.Enum):
+    """In which floating point format convolutions compute. Parameters are float32 in any case."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format's name in torch."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.value]
+
+
 class FullyConnected(nn.Module):
     """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]."""
 
@@ -62,7 +75,7 @@ class Conv2d(nn.Module):
     """Convolution, optionally resampling by two, then bias, activation and clamp; [N, I, H, W] -> [N, O, H', W'].
 
     With `trainable=False` weight and bias are buffers: they have the same names in the state_dict, yet no optimizer, no
-    `parameters()` and no `requires_grad_` reaches them.
+    `parameters()` and no `requires_grad_` reaches them. It computes in the format of its input.
     """
 
     resample_filter: Tensor
@@ -98,7 +111,7 @@ class Conv2d(nn.Module):
         """`gain` multiplies the result, clamp included."""
         x = conv2d_resample(
             x,
-            self.weight * self.weight_gain,
+            (self.weight * self.weight_gain).to(x.dtype),
             self.resample_filter,
             up=self.up,
             down=self.down,
@@ -109,8 +122,9 @@ class Conv2d(nn.Module):
 
 
 def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:
-    """bias_act with the activation's own gain times `gain`, and a clamp that grows with `gain`."""
+    """bias_act in x's format with the activation's own gain times `gain`, and a clamp that grows with `gain`."""
     own = math.sqrt(2) if act == "lrelu" else 1.0
+    b = None if b is None else b.to(x.dtype)
     return bias_act(x, b, act=act, gain=own * gain, clamp=None if clamp is None else clamp * gain)
 
 
@@ -171,3 +185,26 @@ def check_clamp(config: object, clamp: float | None) -> None:
     """Raise a `UserError` unless `clamp` is None or positive."""
     if clamp is not None and not clamp > 0:
         raise UserError(f"{type(config).__name__}.conv_clamp={clamp}: must be above 0, or null for no clamp")
+
+
+def check_precision(config: object, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
+    """Raise a `UserError` for a negative number of blocks, or fp16 without the clamp that keeps it from overflowing."""
+    if reduced_blocks < 0:
+        raise UserError(f"{type(config).__name__}.reduced_blocks={reduced_blocks}: must be at least 0")
+    if precision is Precision.fp16 and reduced_blocks > 0 and clamp is None:
+        raise UserError(
+            f"{type(config).__name__}: precision=fp16 overflows without a bound on activations; give conv_clamp=256, "
+            "or choose precision=bf16"
+        )
+
+
+def block_dtypes(count: int, precision: Precision, reduced_blocks: int) -> list[torch.dtype | None]:
+    """The format in which each of `count` blocks computes, smallest block first; None for that of its parameters.
+
+    The highest `reduced_blocks` resolutions take the reduced one, but never the smallest block: the generator's starts from
+    a constant, the discriminator's compares images (StyleGAN2-ADA, appendix D, "Mixed-precision training").
+    """
+    if precision is Precision.fp32:
+        return [None] * count
+    reduced = max(min(reduced_blocks, count - 1), 0)
+    return [None] * (count - reduced) + [precision.dtype] * reduced

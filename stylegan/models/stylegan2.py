@@ -5,7 +5,7 @@ clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,14 @@ from stylegan.models.layers import (
     Architecture,
     Conv2d,
     FullyConnected,
+    Precision,
     activate,
     block_channels,
+    block_dtypes,
     block_shapes,
     check_clamp,
     check_positive,
+    check_precision,
     conv_weight,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
@@ -45,11 +48,17 @@ class StyleGAN2Config:
     fused_modconv: bool = field(
         default=False, metadata={"help": "weights per image and grouped convolution; slower on CPUs, same results"}
     )
+    precision: Precision = field(
+        default=Precision.fp32,
+        metadata={"help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)"},
+    )
+    reduced_blocks: int = field(default=4, metadata={"help": "how many resolutions compute in bf16 or fp16"})
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network"})
 
     def __post_init__(self) -> None:
         check_positive(self, "z_dim", "w_dim", "channel_base", "channel_max")
         check_clamp(self, self.conv_clamp)
+        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
 
 
 class SynthesisLayer(nn.Module):
@@ -88,7 +97,11 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution without demodulation, to image channels: [N, I, H, W] -> [N, channels, H, W]."""
+    """Modulated 1x1 convolution without demodulation, to image channels: [N, I, H, W] -> [N, channels, H, W].
+
+    Whatever the format of its input, it computes in that of its parameters: images are sums over resolutions, and 8 bits of
+    mantissa would show as bands.
+    """
 
     def __init__(self, in_channels: int, channels: int, *, config: StyleGAN2Config):
         super().__init__()
@@ -99,15 +112,20 @@ class ToRGB(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        s = self.affine(w) * self.weight_gain
+        s, x = self.affine(w) * self.weight_gain, x.to(self.weight.dtype)
         x = modulated_conv2d(x, self.weight, s, demodulate=False, fused_modconv=self.fused_modconv)
         return activate(x, self.bias, "linear", 1.0, self.conv_clamp)
 
 
 class SynthesisBlock(nn.Module):
-    """All layers at one resolution. The first block starts from a learned constant (StyleGAN, section 2)."""
+    """All layers at one resolution. The first block starts from a learned constant (StyleGAN, section 2).
+
+    Attributes:
+        dtype: The format in which its features are computed; None for that of its parameters.
+    """
 
     resample_filter: Tensor
+    dtype: torch.dtype | None = None
 
     def __init__(
         self,
@@ -147,6 +165,7 @@ class SynthesisBlock(nn.Module):
             y: Tensor = self.conv1(start, ws[:, 0], noises[0])
         else:
             gain = math.sqrt(0.5) if self.residual else 1.0
+            x = x.to(self.dtype or self.conv0.weight.dtype)
             y = self.conv0(x, ws[:, 0], noises[0])
             y = self.conv1(y, ws[:, 1], noises[1], gain)
             y = y + self.skip(x, gain) if self.residual else y
@@ -179,6 +198,7 @@ class SynthesisNetwork(nn.Module):
             self.add_module(self.block_names[-1], block)
             width = out
         layers = [layer for block in self.blocks for layer in block.layers]
+        self.set_precision(config.precision, config.reduced_blocks)
         self.num_ws = len(layers) + 1
         self.noise_size = sum(math.prod(layer.shape) for layer in layers)
 
@@ -186,6 +206,13 @@ class SynthesisNetwork(nn.Module):
     def blocks(self) -> list[SynthesisBlock]:
         """The blocks, smallest first."""
         return [getattr(self, name) for name in self.block_names]
+
+    def set_precision(self, precision: Precision, reduced_blocks: int) -> None:
+        """Choose the format in which the highest resolutions compute; parameters stay as they are."""
+        for block, dtype in zip(
+            self.blocks, block_dtypes(len(self.block_names), precision, reduced_blocks), strict=True
+        ):
+            block.dtype = dtype
 
     def forward(self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None) -> Tensor:
         """Make images of about [-1, 1].
@@ -260,3 +287,8 @@ class Generator(nn.Module):
         """z [N, z_dim], c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; options as in the two parts."""
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return self.synthesis(ws, noise_mode=noise_mode, noise=noise)
+
+    def set_precision(self, precision: Precision) -> None:
+        """Compute in another format than the network was trained in, for instance where fp16 is slow."""
+        self.config = replace(self.config, precision=precision)
+        self.synthesis.set_precision(precision, self.config.reduced_blocks)

@@ -7,6 +7,7 @@ Either the weights are made per image and applied as one grouped convolution, or
 input are scaled by s and those of the output by the inverse norms. The second keeps one dense convolution.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,9 @@ def modulated_conv2d(
 ) -> Tensor:
     """Convolve each image with its own weights.
 
+    For x in float16 or bfloat16, w, s and noise may be float32, which is better: they are scaled so that products with x
+    cannot overflow, and demodulation is computed, before they are rounded.
+
     Args:
         x: [N, I, H, W].
         w: [O, I, kh, kw].
@@ -48,18 +52,23 @@ def modulated_conv2d(
             which is several times faster on a CPU.
 
     Returns:
-        [N, O, H', W'].
+        [N, O, H', W'] in x's dtype.
     """
+    if demodulate and x.dtype in (torch.float16, torch.bfloat16):
+        w, s = _bounded(w, s)
     d = demodulation(w, s) if demodulate else None
     resample = {"up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
+    noise = None if noise is None else noise.to(x.dtype)
     if fused_modconv:
         n = x.shape[0]
         per_image = w[None] * s[:, None, :, None, None]
         per_image = per_image if d is None else per_image * d[:, :, None, None, None]
-        x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image.flatten(0, 1), f, groups=n, **resample)
+        per_image = per_image.flatten(0, 1).to(x.dtype)
+        x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, f, groups=n, **resample)
         x = x.reshape(n, -1, *x.shape[2:])
         return x if noise is None else x + noise
-    x = conv2d_resample(x * s[:, :, None, None], w, f, **resample)
+    x = conv2d_resample(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), f, **resample)
+    d = None if d is None else d.to(x.dtype)
     if d is not None and noise is not None:
         return torch.addcmul(noise, x, d[:, :, None, None])
     if d is not None:
@@ -74,3 +83,17 @@ def demodulation(w: Tensor, s: Tensor) -> Tensor:
     are made.
     """
     return (s.square() @ w.square().sum([2, 3]).t() + EPSILON).rsqrt()
+
+
+def _bounded(w: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """w with all of an output channel's weights in +-1 / sqrt(I kh kw), and s of every image in +-1, both float32.
+
+    A sum over I kh kw products with activations in +-256 is then at most 256 sqrt(I kh kw), which float16 can hold
+    (StyleGAN2-ADA, appendix D, "Mixed-precision training"). Demodulation takes the factors out again, whatever they are: they
+    count as constants.
+    """
+    w, s = w.float(), s.float()
+    tiny = torch.finfo(torch.float32).tiny
+    largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
+    largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
+    return w / (largest_w * math.sqrt(w[0].numel())), s / largest_s

@@ -12,6 +12,7 @@ import torch
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
+from stylegan.models.build import weights_architecture
 from stylegan.training.state import TrainState
 
 FORMAT = "stylegan-checkpoint-1"
@@ -115,15 +116,18 @@ def restore(state: TrainState, checkpoint: Checkpoint, architecture: dict[str, A
     Raises:
         UserError: It is of another architecture.
     """
-    if checkpoint.architecture != architecture:
-        raise UserError(
-            f"checkpoint {checkpoint.path} is of another architecture: "
-            + "; ".join(differences(checkpoint.architecture, architecture))
-        )
+    if found := other_architecture(checkpoint.architecture, architecture):
+        raise UserError(f"checkpoint {checkpoint.path} is of another architecture: {'; '.join(found)}")
     try:
         state.load_state_dict(checkpoint.state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"checkpoint {checkpoint.path} does not fit the networks: {error}") from error
+
+
+def other_architecture(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Where networks by name (`model_metadata` of each) differ so that they cannot exchange weights; see `differences`."""
+    old, new = ({name: weights_architecture(meta) for name, meta in networks.items()} for networks in (theirs, ours))
+    return differences(old, new)
 
 
 def differences(theirs: Any, ours: Any, key: str = "") -> list[str]:

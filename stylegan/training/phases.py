@@ -59,9 +59,12 @@ class OptimConfig:
     ema_rampup: float | None = field(
         default=0.05, metadata={"help": "G_ema's half-life is at most this share of the training so far; null: off"}
     )
+    loss_scale: float | None = field(
+        default=None, metadata={"help": "factor for gradients on their way through the networks; null: 1, with fp16 64"}
+    )
 
     def __post_init__(self) -> None:
-        for name in ("G_lr", "D_lr"):
+        for name in ("G_lr", "D_lr", "loss_scale"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"optim.{name}={value} must be positive")
@@ -83,6 +86,12 @@ def default_r1_gamma(resolution: tuple[int, int], batch_size: int) -> float:
 def default_ema_kimg(batch_size: int) -> float:
     """Half-life of G_ema in kimg (StyleGAN2: 10 kimg at a batch of 32, in proportion to the batch)."""
     return batch_size * 10 / 32
+
+
+def default_loss_scale(*, fp16: bool) -> float:
+    """Gradients at single pixels of large images reach the smallest numbers of float16 (6e-8); sums over pixels, its largest
+    (65504). 64 lifts the first out and leaves the second room; a power of two changes no bit but the exponent."""
+    return 64.0 if fp16 else 1.0
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,14 @@ class StepConfig:
         ema_kimg: Half-life of G_ema in kimg.
         ema_rampup: See `ema_decay`.
         on_nonfinite: What to do about gradients that are not finite.
+        loss_scale: See `Networks`.
     """
 
     batch_size: int
     ema_kimg: float
     ema_rampup: float | None
     on_nonfinite: OnNonfinite
+    loss_scale: float = 1.0
 
 
 def train_step(
@@ -77,7 +79,7 @@ def train_step(
     Raises:
         NonfiniteGradientsError: The policy says to roll back or to stop; the state is then unusable.
     """
-    networks = Networks(state.G, state.D)
+    networks = Networks(state.G, state.D, config.loss_scale)
     stats: Stats = defaultdict(list)
     for phase in due(phases, state.step):
         started = perf_counter()
@@ -115,11 +117,14 @@ def accumulate_gradients(
     gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
     for batch in microbatches:
         output = phase.loss_fn(networks, batch)
-        (output.loss.mean() * gain).backward()
+        (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.flatten())
         if output.w_mean is not None:
             w_means.append(output.w_mean)
+    if networks.loss_scale != 1:
+        for gradient in (p.grad for p in phase.module.parameters() if p.grad is not None):
+            gradient.div_(networks.loss_scale)
     return w_means
 
 

@@ -19,6 +19,7 @@ from stylegan.files import sha256, shipped
 from stylegan.inference import load_generator, sample
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.build import build_generator
+from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from tests.integration.command import run_here, start
@@ -119,6 +120,7 @@ def test_the_demo_network_that_is_shipped(
 def test_arguments_arrive_typed() -> None:
     assert typed() == GenerateConfig(figure=GridConfig())
     assert typed("figure=images").figure == ImagesConfig()
+    assert typed("precision=bf16").precision is Precision.bf16 and typed().precision is None
     assert typed("figure.rows=2").figure == GridConfig(rows=2)
     for seeds, value in (("0-3", "0-3"), ("5", 5), ("[0,3]", [0, 3]), ("[0-3,10]", ["0-3", 10])):
         assert typed(f"seeds={seeds}").seeds == value

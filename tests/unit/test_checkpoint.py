@@ -10,16 +10,18 @@ import torch
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
+from stylegan.models.build import model_metadata
 from stylegan.training.checkpoint import differences, newest_checkpoint, read_checkpoint, restore, save_checkpoint
 from stylegan.training.step import OnNonfinite, StepConfig, train_step
 from tests.unit.test_step import batches, make_phases
+from tests.unit.tiny import tiny_pair
 
-ABOUT: dict[str, Any] = {
-    "architecture": {"G": {"z_dim": 8}},
-    "content_hash": "abc",
-    "fingerprint": "def",
-    "environment": {"threads": 1},
-}
+
+def about(**options: Any) -> dict[str, Any]:
+    """What a checkpoint of the tiny networks says about itself, with other options of G."""
+    networks = {name: model_metadata(network) for name, network in zip("GD", tiny_pair(), strict=True)}
+    networks["G"]["config"].update(options)
+    return {"architecture": networks, "content_hash": "abc", "fingerprint": "def", "environment": {"threads": 1}}
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -34,14 +36,14 @@ def save(path: Path, nimg: int, keep: int = 10) -> dict[str, Any]:
     made = {p.name: batches(networks, p.name, 1, 8) for p in phases}
     train_step(state, phases, made, StepConfig(8, 1.0, None, OnNonfinite.stop))
     state.nimg, state.elapsed = nimg, 1.25
-    save_checkpoint(layout.checkpoint_path(path, nimg), state, **ABOUT, keep=keep)
+    save_checkpoint(layout.checkpoint_path(path, nimg), state, **about(), keep=keep)
     return flat(state.state_dict())
 
 
 def test_round_trip(tmp_path: Path) -> None:
     saved = save(tmp_path, 48)
     _, _, state = make_phases()
-    restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 48)), ABOUT["architecture"])
+    restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 48)), about()["architecture"])
     restored = flat(state.state_dict())
     assert saved.keys() == restored.keys()
     for key, value in saved.items():
@@ -102,8 +104,18 @@ def test_other_files_of_torch_and_missing_ones(tmp_path: Path) -> None:
 def test_another_architecture_is_refused_by_what_differs(tmp_path: Path) -> None:
     save(tmp_path, 8)
     _, _, state = make_phases()
-    with pytest.raises(UserError, match=r"G\.z_dim: 8 there, 16 here"):
-        restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 8)), {"G": {"z_dim": 16}})
+    with pytest.raises(UserError, match=r"G\.config\.z_dim: 8 there, 16 here"):
+        restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 8)), about(z_dim=16)["architecture"])
+
+
+def test_weights_fit_networks_that_compute_otherwise_or_were_described_by_an_older_version(tmp_path: Path) -> None:
+    save(tmp_path, 8)
+    _, _, state = make_phases()
+    checkpoint = read_checkpoint(layout.checkpoint_path(tmp_path, 8))
+    restore(state, checkpoint, about(precision="bf16", reduced_blocks=1)["architecture"])
+    for option in ("precision", "reduced_blocks"):
+        del checkpoint.architecture["G"]["config"][option], checkpoint.architecture["D"]["config"][option]
+    restore(state, checkpoint, about()["architecture"])
 
 
 def test_differences() -> None:

@@ -1,0 +1,65 @@
+"""Recipes run: two iterations of each at reduced width, at the resolution and channels it is for; and in each precision."""
+
+from pathlib import Path
+
+import pytest
+
+from stylegan import assemble
+from stylegan import run_dir as layout
+from stylegan.interop.snapshot import read_snapshot
+from tests.integration.command import run_here
+from tests.integration.images import write_archive
+
+NARROW = ["model.G.z_dim=8", "model.G.w_dim=8", "model.G.mapping.num_layers=2", "training.grid_images=1"]
+NARROW += [f"model.{name}.{key}" for name in "GD" for key in ("channel_base=256", "channel_max=4")]
+BATCH = ["training.batch_size=2", "model.D.minibatch_std_group=2", "training.kimg=0.004", "data.workers=0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "mode", "says"),
+    [
+        ("stylegan2_afhq512", (512, 512), "RGB", "512x512x3"),
+        ("stylegan2_rect", (512, 256), "RGB", "256x512x3"),
+        ("stylegan2_cifar", (32, 32), "RGB", "32x32x3, 10 labels"),
+        ("stylegan2_gray", (28, 28), "L", "28x28x1"),
+    ],
+)
+def test_two_iterations(
+    name: str,
+    size: tuple[int, int],
+    mode: str,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = write_archive(tmp_path / "images.zip", count=10 if max(size) < 64 else 4, size=size, mode=mode, labels=10)
+    settings = [f"experiment={name}", f"data.path={archive}", f"run_dir={tmp_path}/run", *NARROW, *BATCH, "device=cpu"]
+    result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and says in result.err, result.err
+    (record,) = layout.read_stats(tmp_path / "run")
+    assert record["nimg"] == 4 and {"loss/G", "loss/D", "r1_penalty"} <= record.keys()
+    assert not any(key.startswith("nonfinite/") for key in record)
+    assert layout.snapshot_path(tmp_path / "run", 4).exists()
+
+
+@pytest.mark.parametrize(("precision", "scale"), [("bf16", 1.0), ("fp16", 64.0)])
+def test_a_run_in_reduced_precision_starts_from_one_in_fp32_and_goes_on(
+    precision: str, scale: float, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_archive(tmp_path / "images.zip", count=10)
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    settings = ["experiment=debug", f"data.path={archive}", "training.kimg=0.008", "device=cpu"]
+    assert run(*settings, f"run_dir={tmp_path}/fp32").code == 0
+    settings += [f"model.G.precision={precision}", f"model.D.precision={precision}", f"run_dir={tmp_path}/run"]
+    seen: list[float] = []
+    honest = assemble.StepConfig
+    monkeypatch.setattr(assemble, "StepConfig", lambda *args: seen.append(args[-1]) or honest(*args))
+    result = run(*settings, f"init_from={tmp_path}/fp32")
+    assert result.code == 0 and "start from the checkpoint" in result.err, result.err
+    assert run(f"run_dir={tmp_path}/run", "training.kimg=0.016").code == 0 and seen == [scale, scale]
+    assert not any(key.startswith("nonfinite/") for r in layout.read_stats(tmp_path / "run") for key in r)
+    metadata = read_snapshot(layout.snapshot_path(tmp_path / "run", 16)).metadata
+    assert metadata["model"]["config"]["precision"] == precision
+    refused = run(f"run_dir={tmp_path}/run", "training.kimg=0.024", "model.G.precision=fp32")
+    assert refused.code == 2 and "model.G.precision" in refused.err

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from stylegan.data import faces3d, faces3d_numpy
-from stylegan.data.faces3d_looks import Face, Stream, draw_face, rotation, sine_cosine
+from stylegan.data.faces3d_looks import Face, Stream, rotation, sine_cosine
+from stylegan.data.faces3d_people import draw_face
 from stylegan.data.faces3d_rig import rig
 from stylegan.errors import UserError
 from stylegan.ops._build import compiler_available

@@ -129,7 +129,7 @@ class _Renderer:
         width, hang, turn, far, layer = self.fields[locks, :5].T
         wave = look.locks_wave * 0.16 * (hair.noise(look, 0, turn * 22, hang * 5, u[:, 1] * 4) - 0.5)
         fallen = hang * look.locks_length
-        pad = 0.02 + 0.6 * look.cap_thickness + look.locks_volume * (1 - 0.8 * u[:, 1]) + layer * look.fuzz
+        pad = 0.02 + 0.6 * look.cap_thickness + look.locks_volume * (1 - 0.8 * u[:, 1]) + 0.6 * layer * look.fuzz
         taper = look.locks_taper * smooth(fallen, 0.1, 1.0)
         out = pad + look.locks_flare * smooth(fallen, 0.5, 2.2) + wave * (0.3 + hang) - taper
         forward = look.locks_forward * smooth(fallen, 0.2, 1.5) * smooth(u[:, 2], -0.4, 0.4)

@@ -103,7 +103,8 @@ def covers(look: Look, part: int, r: np.ndarray, f: np.ndarray, facing: np.ndarr
     if part == CAP:
         h = scalp(look, r, f[:, SCALP])
         n = 0.6 * _fibre(look, r, 1) + 0.4 * noise(look, 2, around(r) * 15, r[:, 1] * 5)
-        found = (n > loose) & (h + 0.36 * (n - 0.5) > 0.01)
+        ragged = 0.36 - (0.36 - 0.14) * smooth(np.abs(r[:, 0]), 0.45, 0.65)
+        found = (n > loose) & (h + ragged * (n - 0.5) > 0.01)
         found = np.where((~outer & (h > 0.20)) | (h < -0.18), h > 0, found)
     else:
         z, turn, hang = r[:, 2], f[:, TURN], f[:, HANG]

@@ -92,7 +92,12 @@ def _beard(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     cheek = _polyline(x, ((0.0, 6.62), (0.20, 6.62), (0.30, 6.76), (0.5, 6.80), (0.62, 6.92), (0.72, 7.25), (0.8, 7.3)))
     jaw = smooth(cheek - y, -0.04, 0.06) * smooth(y, 5.95, 6.2) * smooth(z, 0.55, 0.75)
-    lip = (1 - smooth(y, 6.855, 6.915)) * smooth(y, 6.66, 6.74) * (1 - smooth(x, 0.27, 0.38)) * smooth(z, 1.25, 1.35)
+    lip = (
+        (1 - smooth(y + 0.3 * x, 6.85, 6.93))
+        * smooth(y, 6.66, 6.74)
+        * (1 - smooth(x, 0.27, 0.38))
+        * smooth(z, 1.25, 1.35)
+    )
     return jaw, lip
 
 

@@ -136,7 +136,7 @@ class Renderer {
         const float* f = rig_.fields + kFields * v;
         const float wave = look_.locks_wave * 0.16f * (noise(f[TURN] * 22, f[HANG] * 5, u.y * 4, seed_) - 0.5f);
         const float fallen = f[HANG] * look_.locks_length;
-        const float pad = 0.02f + 0.6f * look_.cap_thickness + look_.locks_volume * (1.0f - 0.8f * u.y) + f[LAYER] * look_.fuzz;
+        const float pad = 0.02f + 0.6f * look_.cap_thickness + look_.locks_volume * (1.0f - 0.8f * u.y) + 0.6f * f[LAYER] * look_.fuzz;
         const float taper = look_.locks_taper * smooth(fallen, 0.1f, 1.0f);
         const float out = pad + look_.locks_flare * smooth(fallen, 0.5f, 2.2f) + wave * (0.3f + f[HANG]) - taper;
         const float forward = look_.locks_forward * smooth(fallen, 0.2f, 1.5f) * smooth(u.z, -0.4f, 0.4f);

@@ -56,7 +56,8 @@ class Hair {
             if (layer == 0.0f && (h > 0.20f || h < -0.18f)) return h > 0.0f;
             if (h < -0.18f) return false;
             const float n = 0.6f * fibre(r, 1) + 0.4f * noise(around(r) * 15, r.y * 5, 0, seed_ + 2);
-            return n > loose && h + 0.36f * (n - 0.5f) > 0.01f;
+            const float ragged = mix(0.36f, 0.14f, smooth(absolute(r.x), 0.45f, 0.65f));  // fringes more than temples
+            return n > loose && h + ragged * (n - 0.5f) > 0.01f;
         }
         const float turn = p.field[TURN], hang = p.field[HANG], along = hang * look_.locks_length + r.y;
         const float front = look_.locks_front * (1.0f + 0.25f * hang);

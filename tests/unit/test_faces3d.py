@@ -177,7 +177,7 @@ def test_tinted_lenses_darken_the_eyes() -> None:
     clear = picture_of(face, 128).astype(int)
     face.look.tint[:] = (0.1, 0.1, 0.1)
     darker = clear - picture_of(face, 128)
-    rows, columns = np.nonzero(darker.max(0) > 10)
+    rows, _ = np.nonzero(darker.max(0) > 10)
     assert len(rows) > 300 and abs(rows.mean() - 0.465 * 128) < 8 and darker.min() >= 0
 
 

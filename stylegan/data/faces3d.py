@@ -47,7 +47,7 @@ def _native() -> tuple[ctypes.CDLL, _CRig, Rig] | None:
     if not compiler_available():
         return None
     folder = Path(__file__).parent / "csrc"
-    headers = [folder / "faces3d.h", folder / "faces3d_hair.h", folder / "faces3d_shading.h"]
+    headers = [folder / f"faces3d{part}.h" for part in ("", "_camera", "_hair", "_shading", "_shadow")]
     library = load_library("faces3d", [folder / "faces3d.cpp"], headers=headers, flags=_FLAGS)
     library.faces3d_render.restype = None
     library.faces3d_render.argtypes = [

@@ -31,6 +31,7 @@ from stylegan.data.faces3d_rig import (
 _PIVOT = np.array((0.0, 6.35, 0.45))
 _SHADOW, _SHADOW_SIDE, _SHADOW_MIDDLE = 128, 3.4, np.array((0.0, 7.1, 0.6))  # texels; units; units
 _EDGE = -1e-4
+_BARE = -0.32  # this far outside the hairline no hair grows
 _CHUNK = 1_000_000  # how many pairs of triangle and sample are looked at together; bounds the memory
 
 
@@ -73,6 +74,7 @@ class _Renderer:
         self.rest, self.fields = rig.rest.astype(np.float64), rig.fields.astype(np.float64)
         self.position = self.rest.copy()
         self.normal = np.zeros_like(self.rest)
+        self.bare = np.zeros(len(self.rest), bool)  # vertices of the cap without hair
 
     def render(self, morphs: dict[int, float]) -> np.ndarray:
         self._morph(morphs)
@@ -113,6 +115,7 @@ class _Renderer:
 
         r = rest[cap]
         h = hair.scalp(self.look, r, fields[cap, hair.SCALP])
+        self.bare[cap] = h < _BARE
         source = self.rig.source[cap]
         up = hair.volume(self.look, r, h, fields[cap, hair.LAYER])
         position[cap] = position[source] + normal[source] * up[:, None]
@@ -263,7 +266,7 @@ class _Renderer:
         """Triangles of parts that this face does not have."""
         part, look = self.rig.part, self.look
         cap, locks, glasses = (part == CAP) & (look.cap == 0), (part == LOCKS) & (look.locks == 0), look.glasses == 0
-        return cap | locks | ((part >= FRAME) & glasses)
+        return cap | locks | ((part >= FRAME) & glasses) | self.bare[self.rig.triangles].all(1)
 
     def _rasterize(self, screen: np.ndarray, buffer: _Samples, lens: _Samples) -> None:
         part = self.rig.part

@@ -106,7 +106,8 @@ def _skin(look: Look, r: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndar
     albedo = blend(albedo, np.array(look.brow[:]), np.where(face, _brow(look, r), 0.0))
 
     whiskers = hair.beard(look, r, f) * (1 - lips) * look.beard_density
-    h = hair.scalp(look, r, f[:, SCALP]) if look.cap > 0 else np.full(len(r), -1.0)
+    hairless = (look.cap == 0) | ((y < 7.2) & (f[:, SCALP] < -0.4))
+    h = np.where(hairless, -1.0, hair.scalp(look, r, f[:, SCALP]))
     fuzz = noise(look, 6, around(r) * 70, y * 32)
     grown = np.clip(whiskers * (0.55 + 0.5 * whiskers + 0.7 * (fuzz - 0.5)), 0, 1)
     albedo = blend(albedo, np.array(look.beard[:]) * (0.6 + 0.8 * fuzz)[:, None], grown)

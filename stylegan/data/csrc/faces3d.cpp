@@ -7,7 +7,9 @@
 
 #include <vector>
 
+#include "faces3d_camera.h"
 #include "faces3d_shading.h"
+#include "faces3d_shadow.h"
 
 namespace {
 
@@ -17,10 +19,6 @@ struct Sample {  // what the z-buffer keeps: depth, triangle and the weights of 
     float depth, w0, w1;
     int32_t triangle;
 };
-
-constexpr int32_t kShadow = 128;  // side of the shadow map in texels,
-constexpr float kShadowSide = 3.4f;  // and in units of the head
-constexpr Vec kShadowMiddle = {0.0f, 7.1f, 0.6f};
 
 class Renderer {
    public:
@@ -38,7 +36,8 @@ class Renderer {
           screen_(rig.vertices),
           buffer_(static_cast<size_t>(resolution) * samples * resolution * samples, Sample{-1e30f, 0, 0, -1}),
           lens_(look.glasses > 0.0f ? buffer_.size() : 0, Sample{-1e30f, 0, 0, -1}),
-          shadow_(kShadow * kShadow, -1e30f) {}
+          bare_(rig.vertices, 0),
+          shadow_(vec(look.key_direction)) {}
 
     void render(uint8_t* out) {
         morph();
@@ -50,7 +49,7 @@ class Renderer {
         cast_shadows();
         project();
         rasterize();
-        expose(shade_all(), out);
+        expose(shade_all(), look_, resolution_, samples_, out);
     }
 
    private:
@@ -114,7 +113,9 @@ class Renderer {
                 position_[v] = position_[v] + normal_[v] * (look_.beard_thickness * hair_.beard(r, field(v, BEARD), field(v, MOUSTACHE)));
             } else if (rig_.kind[v] == CAP) {
                 const int32_t s = rig_.source[v];
-                position_[v] = position_[s] + normal_[s] * hair_.volume(r, hair_.scalp(r, field(v, SCALP)), field(v, INSIDE));
+                const float h = hair_.scalp(r, field(v, SCALP));
+                bare_[v] = h < kBare;
+                position_[v] = position_[s] + normal_[s] * hair_.volume(r, h, field(v, INSIDE));
             }
         }
         Vec low = position_[rig_.skull[0]], high = low;
@@ -208,49 +209,23 @@ class Renderer {
 
     // What the key light sees: a depth map along its direction. Eyes, mouth, glasses and loose strands cast none.
     void cast_shadows() {
-        const Vec key = vec(look_.key_direction);
-        right_ = normalized(cross(Vec{0, 1, 0}, key));
-        up_ = cross(key, right_);
         std::vector<Vec> seen(rig_.vertices);
-        for (int32_t v = 0; v < rig_.vertices; ++v) seen[v] = to_light(position_[v]);
+        for (int32_t v = 0; v < rig_.vertices; ++v) seen[v] = shadow_.to_light(position_[v]);
         for (int32_t t = 0; t < rig_.triangles; ++t) {
             const uint8_t part = rig_.part[t];
             if ((part >= EYE && part <= LASH) || part >= FRAME || hidden(part)) continue;
             const int32_t* c = rig_.triangle + 3 * t;
             const bool hair = part == CAP || part == LOCKS;
-            if (hair && field(c[0], INSIDE) > 0.0f) continue;
+            if (hair && (field(c[0], INSIDE) > 0.0f || bare(c))) continue;
             const Vec p0 = seen[c[0]], p1 = seen[c[1]], p2 = seen[c[2]];
             const float area = (p1.x - p0.x) * (p2.y - p0.y) - (p1.y - p0.y) * (p2.x - p0.x);
             if (hair ? area == 0.0f : area <= 0.0f) continue;
-            scan(p0, p1, p2, area, kShadow, [&](int32_t place, float depth, float w0, float w1) {
-                if (depth <= shadow_[place]) return;
+            scan(p0, p1, p2, area, ShadowMap::kSide, [&](int32_t place, float depth, float w0, float w1) {
+                if (depth <= shadow_.depth(place)) return;
                 if (hair && !hair_.covers(part, interpolate(t, w0, w1), 0.0f)) return;
-                shadow_[place] = depth;
+                shadow_.depth(place) = depth;
             });
         }
-    }
-
-    // Place in the shadow map, in texels, and height towards the light.
-    Vec to_light(Vec p) const {
-        p = p - kShadowMiddle;
-        return {(dot(p, right_) / kShadowSide + 0.5f) * kShadow, (dot(p, up_) / kShadowSide + 0.5f) * kShadow, dot(p, vec(look_.key_direction))};
-    }
-
-    // Share of the key light that arrives: the mean of 3 x 3 comparisons, weighted so that it is continuous.
-    float lit(Vec p, float facing) const {
-        const Vec q = to_light(p);
-        if (q.x < 2.0f || q.y < 2.0f || q.x > kShadow - 3.0f || q.y > kShadow - 3.0f) return 1.0f;
-        const int32_t x = floor_int(q.x), y = floor_int(q.y);
-        const float fx = q.x - static_cast<float>(x), fy = q.y - static_cast<float>(y);
-        const float wx[3] = {1.0f - fx, 1.0f, fx}, wy[3] = {1.0f - fy, 1.0f, fy};
-        const float limit = q.z + 0.035f + 0.06f * (1.0f - clamp(facing, 0, 1));
-        float sum = 0;
-        for (int32_t j = 0; j < 3; ++j) {
-            for (int32_t i = 0; i < 3; ++i) {
-                if (shadow_[(y + j - 1) * kShadow + x + i - 1] <= limit) sum += wx[i] * wy[j];
-            }
-        }
-        return 0.25f * sum;
     }
 
     // Perspective about the point between the eyes, then the similarity transform that fixes eyes and mouth in the frame
@@ -302,48 +277,17 @@ class Renderer {
         return (part == CAP && look_.cap == 0.0f) || (part == LOCKS && look_.locks == 0.0f) || (part >= FRAME && look_.glasses == 0.0f);
     }
 
-    // Call put(place, depth, w0, w1) for all points of a size x size grid in a triangle.
-    template <typename Put>
-    static void scan(Vec p0, Vec p1, Vec p2, float area, int32_t size, Put put) {
-        const float limit = static_cast<float>(size);
-        const float left = std::min(p0.x, std::min(p1.x, p2.x)), right = std::max(p0.x, std::max(p1.x, p2.x));
-        const float top = std::min(p0.y, std::min(p1.y, p2.y)), bottom = std::max(p0.y, std::max(p1.y, p2.y));
-        if (right < 0.5f || bottom < 0.5f || left > limit || top > limit) return;
-        const int32_t x0 = floor_int(clamp(left + 0.5f, 0, limit)), x1 = floor_int(clamp(right + 0.5f, 0, limit));
-        const int32_t y0 = floor_int(clamp(top + 0.5f, 0, limit)), y1 = floor_int(clamp(bottom + 0.5f, 0, limit));
-        if (x0 >= x1 || y0 >= y1) return;
-        const float inverse = 1.0f / area;
-        // Barycentric weights are affine in x and y, taken relative to p2 to keep their error small.
-        const float w0x = (p1.y - p2.y) * inverse, w0y = (p2.x - p1.x) * inverse;
-        const float w1x = (p2.y - p0.y) * inverse, w1y = (p0.x - p2.x) * inverse;
-        for (int32_t y = y0; y < y1; ++y) {
-            const float py = static_cast<float>(y) + 0.5f - p2.y;
-            const float w0row = w0y * py, w1row = w1y * py;
-            bool inside = false;
-            for (int32_t x = x0; x < x1; ++x) {
-                const float px = static_cast<float>(x) + 0.5f - p2.x;
-                const float w0 = w0x * px + w0row, w1 = w1x * px + w1row, w2 = 1.0f - w0 - w1;
-                if (w0 < kEdge || w1 < kEdge || w2 < kEdge) {
-                    if (inside) break;  // a triangle's row is one piece
-                    continue;
-                }
-                inside = true;
-                put(y * size + x, p0.z * w0 + p1.z * w1 + p2.z * w2, w0, w1);
-            }
-        }
-    }
-
     void rasterize() {
         for (int32_t t = 0; t < rig_.triangles; ++t) {
             const uint8_t part = rig_.part[t];
             if (hidden(part)) continue;
             const int32_t* c = rig_.triangle + 3 * t;
+            const bool lash = part == LASH, hair = part == CAP || part == LOCKS;
+            if (hair && (bare(c) || (field(c[0], INSIDE) > 0.0f && inner(c[0]) && inner(c[1]) && inner(c[2])))) continue;
             const Vec p0 = screen_[c[0]], p1 = screen_[c[1]], p2 = screen_[c[2]];
             const float area = (p1.x - p0.x) * (p2.y - p0.y) - (p1.y - p0.y) * (p2.x - p0.x);
             const bool thin = part >= LASH && (part != CAP || look_.cap_thickness > 0.15f);  // seen from both sides
             if (thin ? area == 0.0f : area >= 0.0f) continue;  // y points down, so what faces us has a negative area
-            const bool lash = part == LASH, hair = part == CAP || part == LOCKS;
-            if (hair && field(c[0], INSIDE) > 0.0f && inner(c[0]) && inner(c[1]) && inner(c[2])) continue;
             std::vector<Sample>& buffer = part == LENS ? lens_ : buffer_;
             scan(p0, p1, p2, area, resolution_ * samples_, [&](int32_t place, float depth, float w0, float w1) {
                 Sample& sample = buffer[place];
@@ -358,6 +302,9 @@ class Renderer {
             });
         }
     }
+
+    // Whether a triangle of the cap is skin without hair.
+    bool bare(const int32_t* c) const { return bare_[c[0]] && bare_[c[1]] && bare_[c[2]]; }
 
     // Whether a vertex turns so much to the viewer that loose strands over it cannot be at the outline.
     bool inner(int32_t v) const { return absolute(normal_[v].z) > kOutline; }
@@ -379,7 +326,7 @@ class Renderer {
         const bool inside = n.z < 0.0f && part >= LASH;
         if (inside) n = n * -1.0f;
         const float facing = dot(n, vec(look_.key_direction));
-        const float share = facing > -0.45f ? lit(between(position_.data(), s.triangle, s.w0, s.w1), facing) : 0.0f;
+        const float share = facing > -0.45f ? shadow_.lit(between(position_.data(), s.triangle, s.w0, s.w1), facing) : 0.0f;
         return shader_.shade(part, interpolate(s.triangle, s.w0, s.w1), n, share, inside);
     }
 
@@ -428,40 +375,6 @@ class Renderer {
         }
     }
 
-    // The camera: a lens that blurs a little beyond the pixel, and a sensor with a little noise.
-    void expose(const std::vector<Vec>& colours, uint8_t* out) const {
-        const int32_t size = resolution_ * samples_, taps = samples_ + 2;
-        const float share = 1.0f / (static_cast<float>(samples_) + 2.0f * look_.blur);
-        const size_t plane = static_cast<size_t>(resolution_) * resolution_;
-        std::vector<Vec> rows(static_cast<size_t>(size) * resolution_);
-        for (int32_t y = 0; y < size; ++y) {
-            for (int32_t x = 0; x < resolution_; ++x) {
-                Vec sum = {0, 0, 0};
-                for (int32_t i = 0; i < taps; ++i) {
-                    const int32_t at = std::min(std::max(x * samples_ + i - 1, 0), size - 1);
-                    sum = sum + colours[static_cast<size_t>(y) * size + at] * (i == 0 || i == taps - 1 ? look_.blur : 1.0f);
-                }
-                rows[static_cast<size_t>(y) * resolution_ + x] = sum * share;
-            }
-        }
-        for (int32_t y = 0; y < resolution_; ++y) {
-            for (int32_t x = 0; x < resolution_; ++x) {
-                Vec sum = {0, 0, 0};
-                for (int32_t i = 0; i < taps; ++i) {
-                    const int32_t at = std::min(std::max(y * samples_ + i - 1, 0), size - 1);
-                    sum = sum + rows[static_cast<size_t>(at) * resolution_ + x] * (i == 0 || i == taps - 1 ? look_.blur : 1.0f);
-                }
-                const float channel[3] = {sum.x * share, sum.y * share, sum.z * share};
-                const size_t place = static_cast<size_t>(y) * resolution_ + x;
-                for (uint32_t k = 0; k < 3; ++k) {
-                    const uint32_t key = (seed_ * 3 + k) * 0x9E3779B1u + static_cast<uint32_t>(x) * 0x85EBCA77u + static_cast<uint32_t>(y) * 0xC2B2AE3Du;
-                    const float grain = look_.grain * (scramble(key) + scramble(key + 0x27D4EB2Fu) - 1.0f);
-                    out[k * plane + place] = static_cast<uint8_t>(clamp(std::sqrt(channel[k]) * 255.0f + grain + 0.5f, 0, 255));
-                }
-            }
-        }
-    }
-
     const Rig& rig_;
     const Look& look_;
     const float* weights_;
@@ -470,9 +383,9 @@ class Renderer {
     const Shader shader_;
     const Hair& hair_;
     std::vector<Vec> position_, normal_, screen_;
-    Vec right_ = {1, 0, 0}, up_ = {0, 1, 0};  // axes of the shadow map
     std::vector<Sample> buffer_, lens_;
-    std::vector<float> shadow_;
+    std::vector<uint8_t> bare_;
+    ShadowMap shadow_;
 };
 
 }  // namespace

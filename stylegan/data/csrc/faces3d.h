@@ -41,6 +41,7 @@ constexpr Vec kEye = {0.3078f, 7.2841f, 1.2454f};
 constexpr Vec kPivot = {0.0f, 6.35f, 0.45f};  // the head turns on the neck about this point
 constexpr float kEdge = -1e-4f;              // triangles overlap by this, so that rounding leaves no cracks
 constexpr float kOutline = 0.6f;             // how far a surface may face us and still be at the outline
+constexpr float kBare = -0.32f;             // this far outside the hairline no hair grows
 constexpr float kSkullY = 7.5f;               // height of the skull's equator, where locks begin to hang
 
 struct Look {  // the same fields in the same order as faces3d_looks.Look

@@ -129,7 +129,8 @@ class Shader {
 
         if (r.z > 0.9f) albedo = mix(albedo, vec(look_.brow), brow(r, x));
         const float whiskers = hair_.beard(r, p.field[BEARD], p.field[MOUSTACHE]) * (1.0f - lips) * look_.beard_density;
-        const float h = look_.cap > 0.0f ? hair_.scalp(r, p.field[SCALP]) : -1.0f;
+        const bool hairless = look_.cap == 0.0f || (r.y < 7.2f && p.field[SCALP] < -0.4f);
+        const float h = hairless ? -1.0f : hair_.scalp(r, p.field[SCALP]);
         shade *= 1.0f - 0.22f * smooth(h, -0.22f, 0.0f) * smooth(look_.cap_thickness, 0.02f, 0.12f);
         if (whiskers <= 0.0f && h < -0.25f) return albedo;
         const float fuzz = noise(Hair::around(r) * 70, r.y * 32, 0, seed_ + 6);

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
 SELU_ALPHA = 1.6732632423543772
 
@@ -102,7 +103,7 @@ def bias_act(
 
 @torch.library.custom_op("stylegan::bias_act", mutates_args=())
 def _bias_act(x: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int) -> Tensor:
-    y = torch.empty_like(x, dtype=_compute_dtype(x))
+    y = torch.empty_like(x, dtype=compute_dtype(x))
     # Positive factors pass through piecewise linear functions: scaling while adding the bias saves a pass over memory.
     early = gain if ACTIVATIONS[act].piecewise and gain > 0 else 1.0
     if b is None:
@@ -126,7 +127,7 @@ def _(x, b, act, alpha, gain, clamp, dim):
 def _bias_act_grad(
     dy: Tensor, ref: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int
 ) -> Tensor:
-    dtype = _compute_dtype(ref)
+    dtype = compute_dtype(ref)
     dx = torch.empty_like(ref, dtype=dtype)
     if ACTIVATIONS[act].piecewise:
         y = ref.to(dtype)
@@ -157,7 +158,7 @@ def _(dy, ref, b, act, alpha, gain, clamp, dim):
 def _bias_act_grad2(
     ddx: Tensor, dy: Tensor, x: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int
 ) -> Tensor:
-    dtype = _compute_dtype(x)
+    dtype = compute_dtype(x)
     dx2 = torch.empty_like(x, dtype=dtype)
     value, _, second = _derivatives(_biased(x, b, dim, dtype), act)
     torch.mul(ddx.to(dtype), dy.to(dtype), out=dx2)
@@ -220,7 +221,8 @@ _bias_act_grad.register_autograd(_backward_bias_act_grad, setup_context=_setup_b
 _bias_act_grad2.register_autograd(_refuse_third_order)
 
 
-def _compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type in which ops compute what is stored in x's."""
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 

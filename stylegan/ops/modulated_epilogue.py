@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
+from stylegan.ops.bias_act import ACTIVATIONS, FLOATS, compute_dtype
 
 EPILOGUE_ACTIVATIONS = ("linear", "lrelu")
 
@@ -69,7 +69,7 @@ def modulated_epilogue(
         raise ValueError(
             f"modulated_epilogue needs alpha >= 0, gain > 0 and clamp >= 0, got {alpha=}, {gain=}, {clamp=}"
         )
-    if x.ndim != 4 or not x.is_floating_point():
+    if x.ndim != 4 or x.dtype not in FLOATS:
         raise ValueError(f"modulated_epilogue needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
     n, c, height, width = x.shape
     shapes = {"d": [(n, c)], "noise": [(height, width), (n, 1, height, width)], "b": [(c,)]}

@@ -1,4 +1,4 @@
-"""Run-time compilation of C++ sources with ninja, into a cache that is shared by processes and runs.
+"""Run-time compilation of C++ and CUDA sources with ninja, into a cache that is shared by processes and runs.
 
 A build is named by a hash of all that can change its result: the content of sources and headers, flags, the compiler
 and the platform. So a cached library is never stale, and nothing has to be cleaned after an edit or an upgrade.
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,26 +34,58 @@ class CompilerMissingError(BuildError):
 
 
 @dataclass(frozen=True)
+class Source:
+    """One file to compile, perhaps one time of several with different flags.
+
+    Attributes:
+        path: A C++ file, or a CUDA file if it ends in .cu: that goes through nvcc.
+        flags: Flags of this file alone, after those of the whole library.
+        label: Added to the object's name.
+    """
+
+    path: Path
+    flags: Sequence[str] = ()
+    label: str = ""
+
+    @property
+    def cuda(self) -> bool:
+        """Whether nvcc compiles it."""
+        return self.path.suffix == ".cu"
+
+
+@dataclass(frozen=True)
 class BuildSpec:
     """Everything that determines one shared library.
 
     Attributes:
         name: Name of the library, and of its folder in the cache.
-        sources: C++ files to compile.
+        sources: Files to compile.
         headers: Files that the sources include; they only enter the cache key.
         include_dirs: Folders for `-I`.
-        flags: Compiler flags, in order.
+        flags: Flags of the C++ compiler, in order.
+        cuda_flags: Flags of nvcc, in order.
         link_flags: Linker flags, in order.
         versions: Versions of what comes from outside, such as torch's where its headers are included.
     """
 
     name: str
-    sources: Sequence[Path]
+    sources: Sequence[Path | Source]
     headers: Sequence[Path] = ()
     include_dirs: Sequence[Path] = ()
     flags: Sequence[str] = ()
+    cuda_flags: Sequence[str] = ()
     link_flags: Sequence[str] = ()
     versions: Sequence[str] = ()
+
+    @property
+    def files(self) -> list[Source]:
+        """All sources, each with its own flags."""
+        return [source if isinstance(source, Source) else Source(Path(source)) for source in self.sources]
+
+    @property
+    def needs_nvcc(self) -> bool:
+        """Whether any of the sources is CUDA."""
+        return any(source.cuda for source in self.files)
 
 
 def compiler() -> list[str]:
@@ -68,6 +101,38 @@ def compiler() -> list[str]:
             return [path, *candidate[1:]]
     what = f"CXX={' '.join(chosen)!r} is not a program" if chosen else "no C++ compiler (c++, g++, clang++) was found"
     raise CompilerMissingError(f"{what}; install one (apt install g++) or set CXX to its path")
+
+
+def nvcc() -> Path:
+    """The CUDA compiler: `$CUDA_HOME/bin/nvcc` if that is set, else the first nvcc on the PATH, else /usr/local/cuda's.
+
+    Raises:
+        CompilerMissingError: None of them is there.
+    """
+    home = os.environ.get("CUDA_HOME", "")
+    found = (
+        shutil.which(f"{home}/bin/nvcc") if home else shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    )
+    if found is None:
+        what = f"CUDA_HOME={home} holds no bin/nvcc" if home else "no nvcc was found"
+        raise CompilerMissingError(f"{what}; install the CUDA toolkit, or set CUDA_HOME to where it is")
+    return Path(found)
+
+
+def cuda_home() -> Path:
+    """The folder of the CUDA toolkit that `nvcc()` belongs to, as nvcc itself says: nvcc may be a script elsewhere.
+
+    Raises:
+        BuildError: nvcc does not say.
+        CompilerMissingError: There is no nvcc.
+    """
+    command = nvcc()
+    result = _run([str(command), "--dryrun", "-E", "-x", "cu", os.devnull])
+    for line in result.stdout.splitlines():
+        name, _, value = line.removeprefix("#$ ").partition("=")
+        if name == "TOP" and value:
+            return Path(value).resolve()
+    raise BuildError(f"{command} --dryrun names no toolkit ({_tail(result.stdout, 1)}); set CUDA_HOME to its folder")
 
 
 def compiler_available() -> bool:
@@ -92,16 +157,15 @@ def cache_key(spec: BuildSpec) -> str:
         BuildError: A source is missing, or the compiler does not run.
         CompilerMissingError: There is no compiler.
     """
-    command = compiler()
-    version = _run([*command, "--version"])
-    if version.returncode != 0:
-        raise BuildError(f"{' '.join(command)} --version failed: {_tail(version.stdout, 3)}; mend or unset CXX")
-    digest = hashlib.sha256()
-    settings = [spec.name, *command, version.stdout, platform.system(), platform.machine(), *spec.versions]
+    settings = [spec.name, platform.system(), platform.machine(), *spec.versions, *_identity(compiler(), "CXX")]
+    if spec.needs_nvcc:
+        settings += ["cuda", *_identity([str(nvcc())], "CUDA_HOME"), *spec.cuda_flags]
     settings += ["flags", *spec.flags, "link", *spec.link_flags, "include", *map(str, spec.include_dirs)]
+    settings += ["sources", *(text for source in spec.files for text in (source.label, *source.flags, ";"))]
+    digest = hashlib.sha256()
     for text in settings:
         digest.update(text.encode() + b"\0")
-    for path in [*spec.sources, *spec.headers]:
+    for path in [*(source.path for source in spec.files), *spec.headers]:
         try:
             content = Path(path).read_bytes()
         except OSError as error:
@@ -169,10 +233,25 @@ def load_library(
         raise BuildError(f"cannot load {library}: {error}; delete {library.parent} and try again") from None
 
 
+def _identity(command: list[str], variable: str) -> list[str]:
+    version = _run([*command, "--version"])
+    if version.returncode != 0:
+        raise BuildError(f"{' '.join(command)} --version failed: {_tail(version.stdout, 3)}; mend or unset {variable}")
+    return [*command, version.stdout]
+
+
 def _build_aside(spec: BuildSpec, folder: Path) -> None:
-    """Run ninja in a temporary folder beside `folder`, then rename it to `folder`."""
+    """Run ninja in a temporary folder beside `folder`, then rename it to `folder`. The lock must be held."""
     shutil.rmtree(folder, ignore_errors=True)
+    for left_behind in folder.parent.glob(f"{folder.name}.*/"):  # by a build that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    started = time.monotonic()
+    print(
+        f"stylegan: compiling {spec.name} ({len(spec.files)} files) into {folder}; this happens once ...",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         (aside / "build.ninja").write_text(_ninja_file(spec))
         result = _run([str(Path(ninja.BIN_DIR) / _program("ninja")), "-C", str(aside), "-v"])
@@ -183,28 +262,47 @@ def _build_aside(spec: BuildSpec, folder: Path) -> None:
                 f"compiling {spec.name} failed: {_first_error(result.stdout)}; the whole log is in {log}; "
                 "check that the compiler works, or choose another one with CXX"
             )
+        for path in aside.glob("*.o"):
+            path.unlink()
         aside.chmod(0o755)  # mkdtemp makes 0700; other users of a shared cache should be able to load it
         aside.replace(folder)
+        print(f"stylegan: {spec.name} compiled in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _ninja_file(spec: BuildSpec) -> str:
-    flags = ["-fPIC", *spec.flags, *(f"-I{path}" for path in spec.include_dirs)]
+    include = [f"-I{path}" for path in spec.include_dirs]
     lines = [
-        f"cxx = {_escape(' '.join(map(_quote, compiler())))}",
-        f"flags = {_escape(' '.join(map(_quote, flags)))}",
-        f"link_flags = {_escape(' '.join(map(_quote, spec.link_flags)))}",
+        f"cxx = {_command(compiler())}",
+        f"flags = {_command(['-fPIC', *spec.flags, *include])}",
+        f"link_flags = {_command(spec.link_flags)}",
         "rule compile",
-        "  command = $cxx $flags -c $in -o $out",
+        "  command = $cxx $flags $own -c $in -o $out",
         "rule link",
         "  command = $cxx -shared $in -o $out $link_flags",
     ]
-    objects = [f"{index}-{Path(source).stem}.o" for index, source in enumerate(spec.sources)]
-    for source, target in zip(spec.sources, objects, strict=True):
-        lines.append(f"build {target}: compile {_escape_path(Path(source).resolve())}")
+    if spec.needs_nvcc:
+        lines += [
+            f"nvcc = {_command([str(nvcc())])}",
+            f"cuda_flags = {_command(['-Xcompiler', '-fPIC', *spec.cuda_flags, *include])}",
+            "rule compile_cuda",
+            "  command = $nvcc $cuda_flags $own -c $in -o $out",
+        ]
+    objects = []
+    for index, source in enumerate(spec.files):
+        objects.append(f"{index}-{source.path.stem}{source.label}.o")
+        rule = "compile_cuda" if source.cuda else "compile"
+        lines += [
+            f"build {objects[-1]}: {rule} {_escape_path(source.path.resolve())}",
+            f"  own = {_command(source.flags)}",
+        ]
     lines.append(f"build {spec.name}.so: link {' '.join(objects)}")
     return "\n".join(lines) + "\n"
+
+
+def _command(words: Sequence[str]) -> str:
+    return _escape(" ".join(map(_quote, words)))
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
 SELU_ALPHA = 1.6732632423543772
 
@@ -91,10 +92,15 @@ def bias_act(
     clamp = math.inf if clamp is None else float(clamp)
     if alpha < 0 or clamp < 0:
         raise ValueError(f"bias_act needs alpha >= 0 and clamp >= 0, got alpha={alpha}, clamp={clamp}")
-    if b is not None and (b.shape != (x.shape[dim],) or b.dtype != x.dtype):
-        raise ValueError(
-            f"bias {tuple(b.shape)}, {b.dtype} does not fit dimension {dim} of x {tuple(x.shape)}, {x.dtype}"
-        )
+    if x.dtype not in FLOATS:
+        raise ValueError(f"bias_act knows float16, bfloat16, float32 and float64, not {x.dtype}")
+    if b is not None:
+        fits = -x.ndim <= dim < x.ndim and b.shape == (x.shape[dim],)
+        if not fits or b.dtype != x.dtype or b.device != x.device:
+            raise ValueError(
+                f"bias {tuple(b.shape)}, {b.dtype} on {b.device} does not fit dimension {dim} of "
+                f"x {tuple(x.shape)}, {x.dtype} on {x.device}"
+            )
     if act == "linear" and b is None and gain == 1 and clamp == math.inf:
         return x
     return _bias_act(x, b, act, alpha, gain, clamp, dim)
@@ -102,7 +108,7 @@ def bias_act(
 
 @torch.library.custom_op("stylegan::bias_act", mutates_args=())
 def _bias_act(x: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int) -> Tensor:
-    y = torch.empty_like(x, dtype=_compute_dtype(x))
+    y = torch.empty_like(x, dtype=compute_dtype(x))
     # Positive factors pass through piecewise linear functions: scaling while adding the bias saves a pass over memory.
     early = gain if ACTIVATIONS[act].piecewise and gain > 0 else 1.0
     if b is None:
@@ -126,7 +132,7 @@ def _(x, b, act, alpha, gain, clamp, dim):
 def _bias_act_grad(
     dy: Tensor, ref: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int
 ) -> Tensor:
-    dtype = _compute_dtype(ref)
+    dtype = compute_dtype(ref)
     dx = torch.empty_like(ref, dtype=dtype)
     if ACTIVATIONS[act].piecewise:
         y = ref.to(dtype)
@@ -157,7 +163,7 @@ def _(dy, ref, b, act, alpha, gain, clamp, dim):
 def _bias_act_grad2(
     ddx: Tensor, dy: Tensor, x: Tensor, b: Tensor | None, act: str, alpha: float, gain: float, clamp: float, dim: int
 ) -> Tensor:
-    dtype = _compute_dtype(x)
+    dtype = compute_dtype(x)
     dx2 = torch.empty_like(x, dtype=dtype)
     value, _, second = _derivatives(_biased(x, b, dim, dtype), act)
     torch.mul(ddx.to(dtype), dy.to(dtype), out=dx2)
@@ -220,7 +226,8 @@ _bias_act_grad.register_autograd(_backward_bias_act_grad, setup_context=_setup_b
 _bias_act_grad2.register_autograd(_refuse_third_order)
 
 
-def _compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type in which ops compute what is stored in x's."""
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.bias_act import FLOATS, compute_dtype
+
 SEPARABLE_TAPS = 8  # 1-D filters at least this long stay separable: two passes beat one over 64 taps
 
 
@@ -85,15 +87,13 @@ def upfirdn2d(
         [N, C, (H * up + y0 + y1 - h) // down + 1, (W * up + x0 + x1 - w) // down + 1] in x's dtype and memory format.
 
     Raises:
-        ValueError: Wrong shapes or factors, or nothing left to filter.
+        ValueError: Wrong shapes, dtypes, devices or factors, or nothing left to filter.
     """
-    f = torch.ones([1, 1], dtype=torch.float32, device=x.device) if f is None else f
-    if x.ndim != 4 or f.ndim not in (1, 2) or f.requires_grad:
-        raise ValueError(f"upfirdn2d needs x [N, C, H, W] and a constant f [h, w] or [n], got {x.shape} and {f.shape}")
+    f = as_filter("upfirdn2d", x, f)
     up, down, padding = pair(up), pair(down), four_sides(padding)
     if min(*up, *down) < 1:
         raise ValueError(f"upfirdn2d needs factors of at least 1, got up={up}, down={down}")
-    if min(_output_size(x, f, up, down, padding)) < 1:
+    if min(output_size(x.shape[2:], f, up, down, padding)) < 1:
         raise ValueError(f"padding {padding} leaves too little of x {tuple(x.shape)} for a filter {tuple(f.shape)}")
     return _upfirdn2d(x, f, up, down, padding, flip_filter, float(gain))
 
@@ -172,15 +172,35 @@ def downsample_padding(f: Tensor | None, down: int | Sequence[int], padding: int
     return [x0 + (w - dx + 1) // 2, x1 + (w - dx) // 2, y0 + (h - dy + 1) // 2, y1 + (h - dy) // 2]
 
 
-def _output_size(x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int]) -> tuple[int, int]:
+def as_filter(op: str, x: Tensor, f: Tensor | None) -> Tensor:
+    """`f` as the ops take it, float32 [h, w] or [n]; None is the identity. Raises a `ValueError` where x is no image or f
+    does not fit it."""
+    if x.ndim != 4 or x.dtype not in FLOATS:
+        raise ValueError(f"{op} needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
+    if f is None:
+        return torch.ones([1, 1], dtype=torch.float32, device=x.device)
+    fits = f.ndim in (1, 2) and f.numel() > 0 and f.is_floating_point() and f.device == x.device
+    if not fits or f.requires_grad:
+        raise ValueError(
+            f"{op} needs filters [h, w] or [n] on {x.device} that ask for no gradient, got "
+            f"{tuple(f.shape)}, {f.dtype} on {f.device}{', with requires_grad' if f.requires_grad else ''}"
+        )
+    return f.to(torch.float32)  # a network may have been converted as a whole
+
+
+def output_size(
+    size: Sequence[int], f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
+) -> tuple[int, int]:
+    """(H, W) of what `upfirdn2d` makes of an image of `size` = (H, W)."""
     (w, h), (x0, x1, y0, y1) = filter_size(f), padding
     return (
-        (x.shape[2] * up[1] + y0 + y1 - h) // down[1] + 1,
-        (x.shape[3] * up[0] + x0 + x1 - w) // down[0] + 1,
+        (size[0] * up[1] + y0 + y1 - h) // down[1] + 1,
+        (size[1] * up[0] + x0 + x1 - w) // down[0] + 1,
     )
 
 
-def _memory_format(x: Tensor) -> torch.memory_format:
+def memory_format(x: Tensor) -> torch.memory_format:
+    """channels_last where x [N, C, H, W] lies in memory so, else contiguous: the format that results are given."""
     nhwc = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if nhwc else torch.contiguous_format
 
@@ -189,11 +209,18 @@ def _memory_format(x: Tensor) -> torch.memory_format:
 def _upfirdn2d(
     x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip_filter: bool, gain: float
 ) -> Tensor:
-    layout = _memory_format(x)
-    y_size = _output_size(x, f, up, down, padding)
+    return upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
+
+
+def upfirdn2d_reference(
+    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip_filter: bool, gain: float
+) -> Tensor:
+    """The body of the op, in torch's own functions."""
+    layout = memory_format(x)
     if x.numel() == 0:
-        return torch.empty([*x.shape[:2], *y_size], dtype=x.dtype, device=x.device, memory_format=layout)
-    dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        shape = [*x.shape[:2], *output_size(x.shape[2:], f, up, down, padding)]
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+    dtype = compute_dtype(x)
     taps = f.to(dtype).flip(tuple(range(f.ndim))) if flip_filter else f.to(dtype)
     y = x.to(dtype)
     if f.ndim == 2:
@@ -206,8 +233,8 @@ def _upfirdn2d(
 
 @_upfirdn2d.register_fake
 def _(x, f, up, down, padding, flip_filter, gain):
-    shape = [x.shape[0], x.shape[1], *_output_size(x, f, up, down, padding)]
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+    shape = [x.shape[0], x.shape[1], *output_size(x.shape[2:], f, up, down, padding)]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 def _setup_upfirdn2d(ctx, inputs, output):

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylegan.ops.needed import needed
+
 
 def conv2d(
     x: Tensor,
@@ -137,7 +139,7 @@ def _setup_conv2d(ctx, inputs, output):
 
 def _backward_conv2d(ctx, dy):
     x, w = ctx.saved_tensors
-    needs_x, needs_w = ctx.needs_input_grad[:2]
+    needs_x, needs_w = needed(ctx, [0, 1])
     dy = _like(dy, x)
     dx = _conv2d_input(dy, w, x.shape[2:], *ctx.rest) if needs_x else None
     dw = _conv2d_weight(dy, x, w.shape[2:], *ctx.rest) if needs_w else None
@@ -151,7 +153,7 @@ def _setup_conv2d_input(ctx, inputs, output):
 
 def _backward_conv2d_input(ctx, ddx):
     dy, w = ctx.saved_tensors
-    needs_dy, needs_w = ctx.needs_input_grad[:2]
+    needs_dy, needs_w = needed(ctx, [0, 1])
     ddx = _like(ddx, dy)
     ddy = _conv2d(ddx, w, *ctx.rest) if needs_dy else None
     dw = _conv2d_weight(dy, ddx, w.shape[2:], *ctx.rest) if needs_w else None
@@ -165,7 +167,7 @@ def _setup_conv2d_weight(ctx, inputs, output):
 
 def _backward_conv2d_weight(ctx, ddw):
     dy, x = ctx.saved_tensors
-    needs_dy, needs_x = ctx.needs_input_grad[:2]
+    needs_dy, needs_x = needed(ctx, [0, 1])
     ddy = _conv2d(x, ddw, *ctx.rest) if needs_dy else None
     dx = _conv2d_input(dy, ddw, x.shape[2:], *ctx.rest) if needs_x else None
     return ddy, dx, None, None, None, None
@@ -193,7 +195,7 @@ def _like(gradient: Tensor, t: Tensor) -> Tensor:
 
 def _autocast(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the autocast dtype, where autocast is on."""
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         return x.to(dtype), w.to(dtype)
     return x, w

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops._build import compiler_available
 from stylegan.ops.backend import Backend, activate, reference_ops
@@ -132,6 +133,26 @@ def test_half_types_are_rounded_once(case: tuple[int, ...], dtype: torch.dtype) 
     for result, want in zip(got, [y, *torch.autograd.grad(y, [x, w], dy.double())], strict=True):
         assert result.dtype == dtype
         close(result, want, torch.finfo(dtype).eps)
+
+
+def test_a_gradient_that_nobody_asked_for_is_not_computed() -> None:
+    """R1's first derivative is by the image alone, though the weights want gradients of the second."""
+    ran: list[str] = []
+
+    class Note(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            ran.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    x, w, _ = arguments(CASES[5])
+    x, w = x.requires_grad_(), w.requires_grad_()
+    with Note():
+        (dx,) = torch.autograd.grad(conv2d(x, w, padding=1).square().sum(), x, create_graph=True)
+    assert "conv2d_input.default" in ran and "conv2d_weight.default" not in ran
+    with Note():
+        dx.square().sum().backward()
+    assert "conv2d_weight.default" in ran
+    assert w.grad is not None and w.grad.any()
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[7]], ids=str)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stylegan.errors import UserError
-from stylegan.ops import bias_act, conv2d, filtered_lrelu, modulated_epilogue, upfirdn2d
+from stylegan.ops import bias_act, conv2d, filtered_lrelu, modulated_epilogue, update, upfirdn2d
 from stylegan.ops._build import BuildError, build
 from stylegan.ops.libraries import cpu_library, cuda_library
 
@@ -33,6 +33,9 @@ OPS: tuple[Any, ...] = (
     modulated_epilogue._modulated_epilogue,
     modulated_epilogue._modulated_epilogue_grad,
     modulated_epilogue._modulated_epilogue_grad2,
+    update._adam_,
+    update._lerp_,
+    update._square_sum,
 )
 
 

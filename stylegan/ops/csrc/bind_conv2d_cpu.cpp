@@ -1,7 +1,6 @@
 // stylegan::conv2d, conv2d_input and conv2d_weight (stylegan/ops/conv2d.py) on the CPU: Winograd kernels where they are faster,
 // oneDNN through torch elsewhere. What is chosen depends on the shape, the type and the processor, never on a timing.
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
@@ -9,8 +8,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <string>
 
+#include "cpu_dispatch.h"
 #include "winograd.h"
 
 namespace stylegan {
@@ -20,18 +19,9 @@ using at::Tensor;
 using c10::IntArrayRef;
 
 const Winograd& kernels() {
-    static const Winograd& chosen = [&]() -> const Winograd& {
-        // Torch's own choice, so that ATEN_CPU_CAPABILITY holds for all of a process.
-        const std::string capability = at::get_cpu_capability();
-#ifdef STYLEGAN_AVX512
-        if (capability.rfind("AVX512", 0) == 0) return avx512::winograd();
-#endif
-#ifdef STYLEGAN_AVX2
-        if (capability == "AVX2") return avx2::winograd();
-#endif
-        return plain::winograd();
-    }();
-    return chosen;
+    const Winograd* chosen = nullptr;
+    STYLEGAN_RUN(winograd, &chosen);
+    return *chosen;
 }
 
 // Processors without arithmetic on a half type convert each element in software, several times slower than float32.

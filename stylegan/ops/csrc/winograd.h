@@ -8,9 +8,8 @@
 #pragma once
 #include <cstdint>
 
-#ifndef STYLEGAN_INLINE
-#define STYLEGAN_INLINE inline __attribute__((always_inline))
-#endif
+#include "inline.h"
+
 
 namespace stylegan {
 
@@ -57,15 +56,15 @@ struct Winograd {
     void (*finish)(const float* sum, int64_t parts, float* dw, const WinogradShape& shape, Range out);
 };
 
-// One for each instruction set that the library is compiled for.
+// For each instruction set that the library is compiled for.
 namespace plain {
-const Winograd& winograd();
+void winograd(const Winograd** kernels);
 }
 namespace avx2 {
-const Winograd& winograd();
+void winograd(const Winograd** kernels);
 }
 namespace avx512 {
-const Winograd& winograd();
+void winograd(const Winograd** kernels);
 }
 
 }  // namespace stylegan

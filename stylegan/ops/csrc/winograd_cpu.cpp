@@ -18,17 +18,16 @@ constexpr int kSums = 12;
 constexpr int64_t kLanes = 4, kPanel = 2;
 constexpr int kSums = 8;
 #endif
-#define KERNEL static inline __attribute__((always_inline))
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
-KERNEL Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
-KERNEL void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+STYLEGAN_INLINE Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+STYLEGAN_INLINE void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 
 // c[Rows x Columns * lanes] (+)= a[Rows x depth] b[depth x Columns * lanes], sums in registers, in the order of depth.
 template <int Rows, int Columns>
-KERNEL void multiply_tile(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t depth,
+STYLEGAN_INLINE void multiply_tile(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t depth,
                           float* c, int64_t c_row, bool add) {
     Vector sum[Rows][Columns];
 #pragma GCC unroll 24
@@ -83,13 +82,13 @@ struct Corner {
     int64_t image, y, x;
 };
 
-KERNEL Corner corner(int64_t tile, const WinogradShape& shape) {
+STYLEGAN_INLINE Corner corner(int64_t tile, const WinogradShape& shape) {
     const int64_t per_image = shape.tile_rows() * shape.tile_columns(), rest = tile % per_image;
     return {tile / per_image, rest / shape.tile_columns() * 2, rest % shape.tile_columns() * 2};
 }
 
 // B^T d of equation 11 along one axis.
-KERNEL void input_axis(Vector d0, Vector d1, Vector d2, Vector d3, Vector* out, int64_t step) {
+STYLEGAN_INLINE void input_axis(Vector d0, Vector d1, Vector d2, Vector d3, Vector* out, int64_t step) {
     out[0] = d0 - d2;
     out[step] = d1 + d2;
     out[2 * step] = d2 - d1;
@@ -159,7 +158,7 @@ void transform_output(const float* m, float* y, Range tiles, int64_t most, const
 }
 
 // A g along one axis: what an output tile's gradient is at the four points.
-KERNEL void gradient_axis(Vector g0, Vector g1, Vector* out, int64_t step) {
+STYLEGAN_INLINE void gradient_axis(Vector g0, Vector g1, Vector* out, int64_t step) {
     out[0] = g0;
     out[step] = g0 + g1;
     out[2 * step] = g0 - g1;
@@ -194,7 +193,7 @@ void transform_gradient(const float* dy, float* m, Range tiles, Range out, int64
 }
 
 // G g along one axis.
-KERNEL void filter_axis(Vector g0, Vector g1, Vector g2, Vector* out, int64_t step) {
+STYLEGAN_INLINE void filter_axis(Vector g0, Vector g1, Vector g2, Vector* out, int64_t step) {
     const Vector even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
     out[0] = g0;
     out[step] = even + odd;
@@ -268,7 +267,7 @@ void correlate(const float* dy, const float* x, float* sum, const WinogradShape&
 }
 
 // G^T u along one axis.
-KERNEL void weight_axis(const Vector* u, Vector* out) {
+STYLEGAN_INLINE void weight_axis(const Vector* u, Vector* out) {
     const Vector even = (u[1] + u[2]) * 0.5f;
     out[0] = u[0] + even;
     out[1] = (u[1] - u[2]) * 0.5f;
@@ -300,12 +299,11 @@ void finish(const float* sum, int64_t parts, float* dw, const WinogradShape& sha
         }
 }
 
+constexpr Winograd kKernels = {kLanes, panel, filter, forward, correlate, finish};
+
 }  // namespace
 
-const Winograd& winograd() {
-    static constexpr Winograd kernels = {kLanes, panel, filter, forward, correlate, finish};
-    return kernels;
-}
+void winograd(const Winograd** kernels) { *kernels = &kKernels; }
 
 }  // namespace STYLEGAN_ISA
 }  // namespace stylegan

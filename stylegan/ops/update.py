@@ -29,7 +29,7 @@ def adam_(
     """One step of Adam (Kingma and Ba 2015, algorithm 1), in place.
 
     Args:
-        params: Any shapes and memory formats; as the other lists, on one device.
+        params: Dense, of any shapes and memory formats; each tensor of the other lists but the last has those of its parameter.
         grads: Their gradients.
         first: First moments, of the parameters' shapes.
         second: Second moments.

@@ -32,10 +32,18 @@ class Adam(torch.optim.Adam):
                         "exp_avg_sq": torch.zeros_like(p),
                     }
             states = [self.state[p] for p in params]
-            grads = [p.grad for p in params]
+            grads = [_laid_out_as(p, p.grad) for p in params]
             beta1, beta2 = group["betas"]
             if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
                 for state, grad in zip(states, grads, strict=True):
                     state["exp_avg"] = grad
+            for p, state in zip(params, states, strict=True):
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = _laid_out_as(p, state[name])
             first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
             adam_(params, grads, first, second, steps, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"])
+
+
+def _laid_out_as(p: Tensor, t: Tensor) -> Tensor:
+    """t in the memory order of p; as a copy only where it has another, as after loading a state of another version."""
+    return t if t.stride() == p.stride() else torch.empty_like(p).copy_(t)

@@ -49,7 +49,7 @@ def test_steps_are_those_of_torch(beta1: float, dtype: torch.dtype) -> None:
         mine.step()
         torchs.step()
     for p, q in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=5e-7)
     got, want = mine.state_dict()["state"], torchs.state_dict()["state"]
     assert got.keys() == want.keys()
     for i, state in want.items():
@@ -89,7 +89,7 @@ def test_going_on_from_a_state_dict_is_exact(beta1: float) -> None:
 def test_lerp(weight: float) -> None:
     averages, targets = tensors(0), tensors(1)
     want = [a.lerp(t, weight) for a, t in zip(averages, targets, strict=True)]
-    lerp_(averages, [t.contiguous() for t in targets], weight)
+    lerp_(averages, [t.contiguous() for t in targets], weight)  # one lies in memory in another order
     for got, expected in zip(averages, want, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
         assert weight not in (0.0, 1.0) or torch.equal(got, expected)
@@ -106,7 +106,7 @@ def test_norm_of_all_elements() -> None:
 def test_the_norm_shows_what_is_not_finite(bad: float) -> None:
     for i in (2, 3, 5):
         values = tensors(0)
-        values[i].view(-1)[-1] = bad
+        values[i][..., -1] = bad
         assert not total_norm(values).isfinite()
 
 

@@ -4,7 +4,6 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -41,41 +40,29 @@ bool all_float(TensorList tensors) {
     return std::all_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return t.scalar_type() == at::kFloat; });
 }
 
-// `t` with the layout in memory of `like`, which is dense: itself, or a copy.
-Tensor laid_out_as(const Tensor& t, const Tensor& like) {
-    return t.strides() == like.strides() ? t : at::empty_like(like).copy_(t);
-}
-
-std::vector<Tensor> all_laid_out_as(TensorList tensors, TensorList like) {
-    std::vector<Tensor> result;
-    for (size_t i = 0; i < tensors.size(); i++) result.push_back(laid_out_as(tensors[i], like[i]));
-    return result;
-}
-
-void write_back(const std::vector<Tensor>& from, TensorList to) {
-    for (size_t i = 0; i < to.size(); i++)
-        if (!from[i].is_same(to[i])) to[i].copy_(from[i]);
-}
-
-bool all_dense(TensorList tensors) {
-    return std::all_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return t.is_non_overlapping_and_dense(); });
+// Whether both are dense and lie in memory in the same order, so that one can go over them side by side.
+bool side_by_side(const Tensor& a, const Tensor& b) {
+    return a.is_non_overlapping_and_dense() && a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
 void adam_(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps, double lr,
            double beta1, double beta2, double eps) {
-    if (!all_float(params) || !all_float(grads) || !all_dense(params)) {
+    for (size_t i = 0; i < params.size(); i++)
+        for (const Tensor& t : {grads[i], firsts[i], seconds[i]})
+            TORCH_CHECK_VALUE(side_by_side(params[i], t), "adam_: parameter ", i, " ", params[i].sizes(), " with strides ",
+                              params[i].strides(), " does not go with ", t.sizes(), ", ", t.strides());
+    if (!all_float(params) || !all_float(grads)) {
         at::_foreach_add_(steps, 1);
         at::_fused_adam_(params, grads, firsts, seconds, {}, steps, lr, beta1, beta2, 0, eps, false, false);
         return;
     }
-    const auto g = all_laid_out_as(grads, params), m = all_laid_out_as(beta1 == 0 ? grads : firsts, params), v = all_laid_out_as(seconds, params);
     std::vector<AdamRun> runs;
     for (size_t i = 0; i < params.size(); i++) {
         float& step = *steps[i].mutable_data_ptr<float>();
         step += 1;
         const double root = std::sqrt(1 - std::pow(beta2, step)), size = lr * root / (1 - std::pow(beta1, step));
-        runs.push_back({params[i].mutable_data_ptr<float>(), m[i].data_ptr<float>(), v[i].mutable_data_ptr<float>(),
-                        g[i].const_data_ptr<float>(), 0, static_cast<float>(beta1), static_cast<float>(beta2),
+        runs.push_back({params[i].mutable_data_ptr<float>(), firsts[i].data_ptr<float>(), seconds[i].mutable_data_ptr<float>(),
+                        grads[i].const_data_ptr<float>(), 0, static_cast<float>(beta1), static_cast<float>(beta2),
                         static_cast<float>(1 - beta2), static_cast<float>(size), static_cast<float>(eps * root)});
     }
     parallel_over(params, [&](size_t i, int64_t begin, int64_t end) {
@@ -84,16 +71,15 @@ void adam_(TensorList params, TensorList grads, TensorList firsts, TensorList se
         run.count = end - begin;
         STYLEGAN_RUN(adam, run);
     });
-    write_back(m, firsts);  // where beta1 = 0, the gradients; nothing to do if the caller gave those
-    write_back(v, seconds);
 }
 
 void lerp_(TensorList averages, TensorList targets, double weight) {
-    if (!all_float(averages) || !all_float(targets) || !all_dense(averages)) return at::_foreach_lerp_(averages, targets, weight);
-    const auto to = all_laid_out_as(targets, averages);
+    bool simple = all_float(averages) && all_float(targets);
+    for (size_t i = 0; i < averages.size() && simple; i++) simple = side_by_side(averages[i], targets[i]);
+    if (!simple) return at::_foreach_lerp_(averages, targets, weight);
     parallel_over(averages, [&](size_t i, int64_t begin, int64_t end) {
         float* average = averages[i].mutable_data_ptr<float>() + begin;
-        const float* target = to[i].const_data_ptr<float>() + begin;
+        const float* target = targets[i].const_data_ptr<float>() + begin;
         STYLEGAN_RUN(lerp, average, target, end - begin, static_cast<float>(weight));
     });
 }

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
-
+#include "cpu_kernels.h"
 
 namespace stylegan {
 

@@ -41,7 +41,7 @@ bool through_float(const Tensor& t) {
     return (t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kHalf) && !computes_natively(t.scalar_type());
 }
 
-at::MemoryFormat format_of(const Tensor& t) {
+at::MemoryFormat layout_of(const Tensor& t) {
     return t.is_contiguous(at::MemoryFormat::ChannelsLast) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
@@ -90,7 +90,7 @@ Tensor winograd_forward(const Tensor& x_, const Tensor& w_, bool adjoint) {
         const auto room = scratch(most, shape.in, shape.out);
         k.forward(xp, u.get(), yp, shape, {begin * most, std::min(end * most, tiles)}, most, room.get());
     });
-    return y.contiguous(format_of(x_));
+    return y.contiguous(layout_of(x_));
 }
 
 // The gradient by w. Tiles are divided into parts whose number depends on the shape alone, so that sums are added up in the
@@ -118,13 +118,13 @@ Tensor winograd_weight(const Tensor& dy_, const Tensor& x_) {
     at::parallel_for(0, shape.out, 8, [&](int64_t begin, int64_t end) {
         k.finish(sums.get(), parts, dwp, shape, {begin, end});
     });
-    return dw.contiguous(format_of(dy_));
+    return dw.contiguous(layout_of(dy_));
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& w, IntArrayRef stride, IntArrayRef padding, int64_t groups) {
     if (through_float(x)) return conv2d(x.to(at::kFloat), w.to(at::kFloat), stride, padding, groups).to(x.scalar_type());
     if (fits_winograd(x, w.size(0), {w.sizes().slice(2), stride, padding, groups}, true)) return winograd_forward(x, w, false);
-    return at::convolution(x, w, {}, stride, padding, {1, 1}, false, {0, 0}, groups).contiguous(format_of(x));
+    return at::convolution(x, w, {}, stride, padding, {1, 1}, false, {0, 0}, groups).contiguous(layout_of(x));
 }
 
 Tensor conv2d_input(const Tensor& dy, const Tensor& w, IntArrayRef size, IntArrayRef stride, IntArrayRef padding,
@@ -135,7 +135,7 @@ Tensor conv2d_input(const Tensor& dy, const Tensor& w, IntArrayRef size, IntArra
     std::array<int64_t, 2> rest{};
     for (int i = 0; i < 2; i++)
         rest[i] = size[i] - ((dy.size(2 + i) - 1) * stride[i] + w.size(2 + i) - 2 * padding[i]);
-    return at::convolution(dy, w, {}, stride, padding, {1, 1}, true, rest, groups).contiguous(format_of(dy));
+    return at::convolution(dy, w, {}, stride, padding, {1, 1}, true, rest, groups).contiguous(layout_of(dy));
 }
 
 Tensor conv2d_weight(const Tensor& dy, const Tensor& x, IntArrayRef size, IntArrayRef stride, IntArrayRef padding,
@@ -143,7 +143,7 @@ Tensor conv2d_weight(const Tensor& dy, const Tensor& x, IntArrayRef size, IntArr
     if (through_float(x))
         return conv2d_weight(dy.to(at::kFloat), x.to(at::kFloat), size, stride, padding, groups).to(x.scalar_type());
     if (fits_winograd(x, dy.size(1), {size, stride, padding, groups}, false)) return winograd_weight(dy, x);
-    const at::MemoryFormat format = format_of(dy);
+    const at::MemoryFormat format = layout_of(dy);
     const Tensor w = at::empty({dy.size(1), x.size(1) / groups, size[0], size[1]}, x.options(), format);
     return std::get<1>(at::convolution_backward(dy, x, w, at::OptionalIntArrayRef(), stride, padding, {1, 1}, false, {0, 0},
                                                 groups, {false, true, false}))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from stylegan.config import ModelConfig, TrainConfig, experiments, read_experiment
 from stylegan.data.loader import DataConfig
@@ -49,7 +48,9 @@ def configuration(name: str) -> TrainConfig:
     if name in CONFIGURATIONS:
         return CONFIGURATIONS[name]
     if name not in experiments():
-        raise UserError(f"there is no configuration or experiment {name}; {nearest(name, [*CONFIGURATIONS, *experiments()])}")
+        raise UserError(
+            f"there is no configuration or experiment {name}; {nearest(name, [*CONFIGURATIONS, *experiments()])}"
+        )
     return read_experiment(name)
 
 

@@ -10,7 +10,7 @@ from stylegan.errors import UserError, nearest, one_message
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
 app = typer.Typer(
-    help="Prepare data for style-based GANs. Training and figures: train.py and generate.py.",
+    help="Prepare data for style-based GANs, and measure. Training and figures: train.py and generate.py.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -124,6 +124,56 @@ def doctor() -> None:
         typer.echo(f"{finding.verdict.value:<8} {finding.subject:<16} {finding.text}")
     if any(finding.broken for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="demo64 (the default), wide64, mid128, paper256, or experiments such as demo."),
+    ] = None,
+    measure: Annotated[
+        str,
+        typer.Option(
+            help="speed: seconds, against the machine's peak and the reference ops; cost: counts; growth: a table."
+        ),
+    ] = "speed",
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file.")] = None,
+    rounds: Annotated[int, typer.Option(help="Repetitions; medians are shown.")] = 5,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images, instead of the configuration's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images of a batch, instead of the configuration's.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; otherwise its own choice.")] = None,
+    clock: Annotated[
+        str, typer.Option(help="wall, or cpu: seconds of the processor a thread (shared machines).")
+    ] = "wall",
+    reference: Annotated[bool, typer.Option(help="Also time the reference ops, in turns.")] = True,
+) -> None:
+    """Time the four phases of an iteration, or count what they cost on any machine.
+
+    speed runs Gmain, Greg, Dmain and Dreg on random images, measures this machine's peak (a 3x3 convolution, float32 and
+    bfloat16) in the same rounds, and shows the share of it that the weighted iteration Gmain + Greg/4 + Dmain + Dreg/16
+    reaches. cost counts FLOPs, ops, bytes and what is kept for the backward pass, without computing. growth makes a table
+    of these over resolutions from 32 to 1024 and batches from 1 to 64, with seconds up to 256 pixels.
+    """
+    from stylegan.bench.report import BenchOptions, bench_cost, bench_growth
+    from stylegan.bench.report import bench as bench_speed
+
+    run = _choice("--measure", measure, {"speed": bench_speed, "cost": bench_cost, "growth": bench_growth})
+    default = "paper256" if measure == "growth" else "demo64"
+    run(
+        BenchOptions(
+            tuple(names or [default]),
+            resolution=resolution,
+            batch_size=batch_size,
+            precision=precision,
+            rounds=rounds,
+            threads=threads,
+            clock=clock,
+            compare=reference,
+            out=out,
+        )
+    )
 
 
 def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, **options: Any) -> None:

@@ -22,7 +22,7 @@ from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
-from stylegan.files import atomic_write
+from stylegan.files import atomic_write, shipped
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import OpsConfig
@@ -129,6 +129,24 @@ def to_typed(config: DictConfig, kind: type[_T]) -> _T:
     typed = OmegaConf.to_object(config)
     assert isinstance(typed, kind), f"a composed {kind.__name__}, not {type(typed).__name__}"
     return typed
+
+
+def experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in (shipped("configs") / "experiment").glob("*.yaml"))
+
+
+def read_experiment(name: str) -> TrainConfig:
+    """A shipped experiment as `train.py experiment=NAME` composes it; for commands other than train.py.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    if name not in experiments():
+        raise UserError(f"there is no experiment={name}; {nearest(name, experiments())}")
+    register()
+    with hydra.initialize_config_dir(str(shipped("configs").resolve()), version_base="1.3"):
+        return to_typed(hydra.compose("train", [f"experiment={name}"]), TrainConfig)
 
 
 def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:

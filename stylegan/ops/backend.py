@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from stylegan.errors import UserError
-from stylegan.ops import bias_act, filtered_lrelu, modulated_epilogue, upfirdn2d
+from stylegan.ops import bias_act, conv2d, filtered_lrelu, modulated_epilogue, update, upfirdn2d
 from stylegan.ops._build import BuildError, build
 from stylegan.ops.libraries import cpu_library, cuda_library
 
@@ -25,12 +25,18 @@ OPS: tuple[Any, ...] = (
     bias_act._bias_act,
     bias_act._bias_act_grad,
     bias_act._bias_act_grad2,
+    conv2d._conv2d,
+    conv2d._conv2d_input,
+    conv2d._conv2d_weight,
     upfirdn2d._upfirdn2d,
     filtered_lrelu._filtered_lrelu,
     filtered_lrelu._filtered_lrelu_masked,
     modulated_epilogue._modulated_epilogue,
     modulated_epilogue._modulated_epilogue_grad,
     modulated_epilogue._modulated_epilogue_grad2,
+    update._adam_,
+    update._lerp_,
+    update._square_sum,
 )
 
 

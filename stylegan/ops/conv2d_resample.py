@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.conv2d import conv2d, conv_transpose2d
 from stylegan.ops.upfirdn2d import downsample_padding, four_sides, upfirdn2d, upsample_padding
 
 
@@ -52,7 +53,7 @@ def conv2d_resample(
         return _convolve(x, w, [0] * 4, groups, flip_weight)
     if up == 1:
         x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter)
-        return F.conv2d(x, _oriented(w, flip_weight), stride=down, groups=groups)
+        return conv2d(x, _oriented(w, flip_weight), stride=down, groups=groups)
     if pointwise and down == 1:
         x = _convolve(x, w, [0] * 4, groups, flip_weight)
         return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain)
@@ -71,7 +72,7 @@ def _convolve_spread(
     crop_x, crop_y = max(min(-left[0], -left[1]), 0), max(min(-left[2], -left[3]), 0)
     # Its weight is [I, O / groups, kh, kw], and it convolves where conv2d correlates.
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
-    x = F.conv_transpose2d(x, _oriented(w, not flip_weight), stride=up, padding=(crop_y, crop_x), groups=groups)
+    x = conv_transpose2d(x, _oriented(w, not flip_weight), stride=up, padding=(crop_y, crop_x), groups=groups)
     return x, [left[0] + crop_x, left[1] + crop_x, left[2] + crop_y, left[3] + crop_y]
 
 
@@ -79,8 +80,8 @@ def _convolve(x: Tensor, w: Tensor, sides: list[int], groups: int, flip_weight: 
     x0, x1, y0, y1 = sides
     w = _oriented(w, flip_weight)
     if x0 == x1 >= 0 and y0 == y1 >= 0:
-        return F.conv2d(x, w, padding=(y0, x0), groups=groups)
-    return F.conv2d(F.pad(x, sides), w, groups=groups)
+        return conv2d(x, w, padding=(y0, x0), groups=groups)
+    return conv2d(F.pad(x, sides), w, groups=groups)
 
 
 def _oriented(w: Tensor, keep: bool) -> Tensor:

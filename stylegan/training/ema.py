@@ -3,6 +3,7 @@
 import torch
 
 from stylegan.models.stylegan2 import Generator
+from stylegan.ops.update import lerp_
 
 
 def ema_decay(batch_size: int, nimg: int, ema_kimg: float, rampup: float | None) -> float:
@@ -23,7 +24,6 @@ def ema_decay(batch_size: int, nimg: int, ema_kimg: float, rampup: float | None)
 @torch.no_grad()
 def update_ema(G_ema: Generator, G: Generator, decay: float) -> None:
     """Move the parameters of `G_ema` towards those of `G`; buffers (`w_avg`, noise) are copied."""
-    for average, new in zip(G_ema.parameters(), G.parameters(), strict=True):
-        average.lerp_(new, 1 - decay)
+    lerp_(list(G_ema.parameters()), list(G.parameters()), 1 - decay)
     for average, new in zip(G_ema.buffers(), G.buffers(), strict=True):
         average.copy_(new)

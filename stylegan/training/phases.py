@@ -12,6 +12,7 @@ from stylegan.losses.base import LossFn
 from stylegan.losses.regularizers import PathLengthPenalty, R1Penalty
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.stylegan2 import Generator
+from stylegan.training.adam import Adam
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Phase:
     loss_fn: LossFn
 
 
-def lazy_adam(parameters: list[Tensor], lr: float, config: OptimConfig, interval: int | None) -> torch.optim.Adam:
+def lazy_adam(parameters: list[Tensor], lr: float, config: OptimConfig, interval: int | None) -> Adam:
     """Adam for a network whose penalty runs in every `interval`-th iteration (None: it has no penalty).
 
     Such a network takes interval + 1 steps in `interval` iterations; lr and betas make up for it (StyleGAN2, appendix B,
@@ -121,12 +122,12 @@ def lazy_adam(parameters: list[Tensor], lr: float, config: OptimConfig, interval
     """
     ratio = 1.0 if interval is None else interval / (interval + 1)
     betas = (config.beta1**ratio, config.beta2**ratio)
-    return torch.optim.Adam(parameters, lr=lr * ratio, betas=betas, eps=config.eps, fused=True)
+    return Adam(parameters, lr=lr * ratio, betas=betas, eps=config.eps)
 
 
 def build_optimizers(
     G: Generator, D: Discriminator, loss: LossConfig, optim: OptimConfig, resolution: tuple[int, int]
-) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+) -> tuple[Adam, Adam]:
     """The optimisers of G and D."""
     G_lr = optim.G_lr if optim.G_lr is not None else default_lr(resolution)
     D_lr = optim.D_lr if optim.D_lr is not None else default_lr(resolution)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stylegan import distributed
 from stylegan.losses.base import Batch, Networks
+from stylegan.ops.update import total_norm
 from stylegan.training.ema import ema_decay, update_ema
 from stylegan.training.phases import Phase, due
 from stylegan.training.state import TrainState
@@ -139,11 +140,11 @@ def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
         NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
     gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = total_norm(gradients)
     stats[f"grad_norm/{phase.name}"].append(norm)
     if bool(norm.isfinite()):
         return True
-    # A finite gradient can have an infinite norm only beyond 1e19; then, too, the report below is what one wants to see.
+    # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report below is what one wants to see.
     named = [(name, p.grad) for name, p in phase.module.named_parameters() if p.grad is not None]
     broken = [(name, int((~gradient.isfinite()).sum())) for name, gradient in named]
     report = ", ".join(f"{name} ({count})" for name, count in broken if count)

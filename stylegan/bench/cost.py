@@ -1,0 +1,185 @@
+"""Counts of what an iteration costs that do not depend on the machine, made on the meta device, where nothing is computed.
+
+They stand in for measurements on devices that nobody here has: they cannot show how fast a kernel is, but a change that doubles
+the bytes which pass through memory shows at once, everywhere.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+from stylegan.bench.workload import Workload, weighted, workload
+from stylegan.config import TrainConfig
+
+# Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
+VIEWS = frozenset(
+    [
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "detach",
+        "as_strided",
+        "split",
+        "split_with_sizes",
+        "unbind",
+        "alias",
+        "narrow",
+        "chunk",
+        "unfold",
+        "diagonal",
+        "empty",
+        "empty_like",
+        "new_empty",
+        "empty_strided",
+        "new_empty_strided",
+        "_reshape_alias",
+        "is_same_size",
+        "lift_fresh",
+        "detach_",
+        "set_",
+        "item",
+        "_local_scalar_dense",
+    ]
+)
+COMPUTE_BOUND = 8  # FLOPs a byte: with fewer, a convolution waits for memory like any other op
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one phase, or the weighted iteration, costs.
+
+    Attributes:
+        gflop: Multiplications and additions of convolutions and matrix products, in units of 10^9.
+        ops: Ops that the dispatcher starts, views left out: kernels, for a GPU.
+        other_gb: Bytes in and out of all ops but compute-bound convolutions, in units of 10^9.
+        saved_gb: Bytes that the backward pass needs kept besides parameters, in units of 10^9. Of an iteration: the most of
+            any phase.
+    """
+
+    gflop: float
+    ops: float
+    other_gb: float
+    saved_gb: float
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = self.ops = self.other_bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = func.__name__.split(".")[0]
+        formula = flop_registry.get(func._overloadpacket)
+        flops = formula(*args, **kwargs, out_val=out) if formula else 0
+        self.flops += flops
+        if name not in VIEWS:
+            moved = sum(_bytes(t) for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor))
+            self.ops += 1
+            self.other_bytes += 0 if "conv" in name and flops > COMPUTE_BOUND * moved else moved
+        return out
+
+
+def phase_cost(work: Workload, name: str) -> Cost:
+    """Run one phase on the meta device and count."""
+    phase = next(p for p in work.phases if p.name == name)
+    networks = (work.networks.G, work.networks.D)
+    kept = {t.untyped_storage()._cdata for n in networks for t in [*n.parameters(), *n.buffers()]}
+    saved: dict[int, torch.UntypedStorage] = {}  # holds on to the storages, so that their addresses stay apart
+
+    def note(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        if storage._cdata not in kept:
+            saved[storage._cdata] = storage
+        return t
+
+    with saved_tensors_hooks(note, lambda t: t), _Counter() as counter:
+        work.run(phase)
+    saved_bytes = sum(storage.nbytes() for storage in saved.values())
+    return Cost(counter.flops / 1e9, counter.ops, counter.other_bytes / 1e9, saved_bytes / 1e9)
+
+
+def iteration_cost(config: TrainConfig, resolution: int, batch_size: int) -> dict[str, Cost]:
+    """The costs of all phases by name, and of the weighted `iteration`."""
+    work = workload(config, resolution=resolution, batch_size=batch_size, device="meta")
+    costs = {phase.name: phase_cost(work, phase.name) for phase in work.phases}
+    sums = [
+        weighted(work.phases, {name: getattr(cost, field) for name, cost in costs.items()})
+        for field in ("gflop", "ops", "other_gb")
+    ]
+    return {**costs, "iteration": Cost(*sums, max(cost.saved_gb for cost in costs.values()))}
+
+
+def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:
+    """Rounded as they are kept in a file."""
+    return {name: {k: round(v, 3) for k, v in asdict(cost).items()} for name, cost in costs.items()}
+
+
+def risen(costs: dict[str, Cost], recorded: Path) -> list[str]:
+    """Where costs are higher than a file says, or where it says nothing; one line each."""
+    before = json.loads(recorded.read_text())["costs"]
+    found = []
+    for name, values in as_json(costs).items():
+        for field, value in values.items():
+            old = before.get(name, {}).get(field)
+            if old is None or value > old:
+                found.append(f"{name}.{field}: {value}, recorded is {old}")
+    return found
+
+
+def _bytes(t: Tensor) -> int:
+    """Of the elements that lie in memory; a broadcast one counts once."""
+    count = t.numel()
+    for size, stride in zip(t.shape, t.stride(), strict=True):
+        if stride == 0 and size > 1:
+            count //= size
+    return count * t.element_size()
+
+
+def _register(op: Any, formula: Callable[..., int]) -> None:
+    if op not in flop_registry:
+        register_flop_formula(op)(formula)
+
+
+def _conv2d_flops(x: list[int], w: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
+    return 2 * _product(w) * out_shape[0] * out_shape[2] * out_shape[3]
+
+
+def _conv2d_input_flops(dy: list[int], w: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
+    return 2 * _product(w) * dy[0] * dy[2] * dy[3]
+
+
+def _conv2d_weight_flops(dy: list[int], x: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
+    return 2 * _product(out_shape) * dy[0] * dy[2] * dy[3]
+
+
+def _product(sizes: list[int]) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
+
+
+_register(torch.ops.stylegan.conv2d, _conv2d_flops)
+_register(torch.ops.stylegan.conv2d_input, _conv2d_input_flops)
+_register(torch.ops.stylegan.conv2d_weight, _conv2d_weight_flops)

@@ -1,0 +1,152 @@
+"""Seconds of an iteration on this machine, against what the machine can do and against the reference ops.
+
+All that is compared is run in turns within a round, and ratios are medians of the rounds' own ratios: what else the
+machine does then hits both sides. A single number of seconds from a machine that is shared means little.
+"""
+
+import copy
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter, process_time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan.bench.workload import Workload, weighted
+from stylegan.ops.backend import reference_ops
+from stylegan.ops.update import lerp_, total_norm
+from stylegan.training.adam import Adam
+
+CLOCKS = ("wall", "cpu")
+PEAK_SHAPES = ((8, 128, 32), (4, 256, 32))  # N, channels, side: convolutions that reach what a processor can do
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Timer:
+    """Measures seconds.
+
+    Attributes:
+        clock: `wall`, or `cpu`: seconds of the processor, divided by the number of threads. The second leaves out the time in
+            which other processes had the core, but counts that in which threads wait for each other.
+    """
+
+    clock: str = "wall"
+
+    def __call__(self, call: Callable[[], object]) -> float:
+        """Seconds of one call."""
+        now, share = (perf_counter, 1) if self.clock == "wall" else (process_time, torch.get_num_threads())
+        started = now()
+        call()
+        return (now() - started) / share
+
+
+def peak_gflops(dtype: torch.dtype, timer: Timer) -> float:
+    """GFLOP/s of torch's own 3x3 convolution in its best layout: the best of a few, now."""
+    best = 0.0
+    for n, channels, side in PEAK_SHAPES:
+        x = torch.ones(n, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        w = torch.ones(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        gflop = 2 * 9 * x.numel() * channels / 1e9
+        with torch.no_grad():
+            seconds = min(timer(lambda x=x, w=w: torch.conv2d(x, w, padding=1)) for _ in range(3))
+        best = max(best, gflop / seconds)
+    return best
+
+
+def measure_iteration(
+    work: Workload, gflop: float, *, rounds: int, timer: Timer, compare: bool, progress: Progress
+) -> dict[str, Any]:
+    """Time the phases of an iteration in turns with the peak and, if asked for, with the reference ops.
+
+    Args:
+        work: On the CPU.
+        gflop: Of the weighted iteration (`cost.iteration_cost`).
+        rounds: How often; a first round more warms up.
+        timer: The clock.
+        compare: Whether the reference ops run, too.
+        progress: Is told what is going on.
+
+    Returns:
+        Medians: `seconds` by phase and of the weighted `iteration`, `peak_gflops` by dtype, `utilisation` of either peak,
+        and `reference_ratio`, how many times as long the reference takes.
+    """
+    rows: list[dict[str, float]] = []
+    for round_ in range(rounds + 1):
+        row = {}
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            progress(f"round {round_} of {rounds}: peak {name}")
+            row[f"peak {name}"] = peak_gflops(dtype, timer)
+        for phase in work.phases:
+            progress(f"round {round_} of {rounds}: {phase.name}")
+            row[phase.name] = timer(lambda phase=phase: work.run(phase))
+            if compare:
+                with reference_ops():
+                    row[f"reference {phase.name}"] = timer(lambda phase=phase: work.run(phase))
+        row["iteration"] = weighted(work.phases, row)
+        if compare:
+            row["reference"] = weighted(work.phases, {p.name: row[f"reference {p.name}"] for p in work.phases})
+        if round_ > 0:
+            rows.append(row)
+
+    def median(value: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(map(value, rows))
+
+    names = [*(phase.name for phase in work.phases), "iteration"]
+    peaks = {name: median(lambda row, name=name: row[f"peak {name}"]) for name in ("fp32", "bf16")}
+    result: dict[str, Any] = {
+        "seconds": {name: median(lambda row, name=name: row[name]) for name in names},
+        "peak_gflops": peaks,
+        "utilisation": {
+            name: median(lambda row, name=name: gflop / row["iteration"] / row[f"peak {name}"]) for name in peaks
+        },
+    }
+    if compare:
+        result["reference_ratio"] = median(lambda row: row["reference"] / row["iteration"])
+    return result
+
+
+def measure_update(work: Workload, *, rounds: int, timer: Timer, progress: Progress) -> dict[str, float]:
+    """Time what follows G's gradients in an iteration, as one op over all parameters each and as plain loops, in turns.
+
+    The plain loops are: `nan_to_num` on every gradient, `torch.optim.Adam` parameter by parameter, and for the average a lerp
+    and a copy of every parameter.
+
+    Returns:
+        Median `seconds` and `plain_seconds`, and the median `ratio`.
+    """
+    ours, theirs = copy.deepcopy(work.networks.G), copy.deepcopy(work.networks.G)
+    our_average, their_average = copy.deepcopy(ours).requires_grad_(False), copy.deepcopy(ours).requires_grad_(False)
+    options: dict[str, Any] = {"lr": 0.002, "betas": (0.0, 0.99), "eps": 1e-8}
+    our_adam = Adam(list(ours.parameters()), **options)
+    their_adam = torch.optim.Adam(theirs.parameters(), foreach=False, fused=False, **options)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        p.grad, q.grad = torch.randn_like(p), torch.randn_like(p)
+
+    def update() -> None:
+        assert bool(total_norm(_gradients(ours)).isfinite())
+        our_adam.step()
+        with torch.no_grad():
+            lerp_(list(our_average.parameters()), list(ours.parameters()), 0.001)
+
+    def plain() -> None:
+        for gradient in _gradients(theirs):
+            torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
+        their_adam.step()
+        with torch.no_grad():
+            for average, new in zip(their_average.parameters(), theirs.parameters(), strict=True):
+                average.copy_(new.lerp(average, 0.999))
+
+    pairs = []
+    for round_ in range(rounds + 2):
+        progress(f"round {round_} of {rounds}: optimizer, moving average and gradient check")
+        pairs.append((timer(update), timer(plain)))
+    ratios = [b / a for a, b in pairs[2:]]
+    seconds, plain_seconds = (statistics.median(column) for column in zip(*pairs[2:], strict=True))
+    return {"seconds": seconds, "plain_seconds": plain_seconds, "ratio": statistics.median(ratios)}
+
+
+def _gradients(network: torch.nn.Module) -> list[Tensor]:
+    return [p.grad for p in network.parameters() if p.grad is not None]

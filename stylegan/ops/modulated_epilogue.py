@@ -252,7 +252,7 @@ def _slope_and_argument(
 ) -> tuple[Tensor, Tensor]:
     """y' at every element, and x where y' is not zero."""
     y = y.to(compute_dtype(y))
-    m = torch.where(y > 0, gain, gain * alpha) if act == "lrelu" else torch.full_like(y, gain)
+    m = torch.where(y > 0, y.new_full((), gain), gain * alpha) if act == "lrelu" else torch.full_like(y, gain)
     m = m if clamp == math.inf else m.masked_fill(y.abs() >= clamp, 0)
     x = y / m.to(y.dtype).masked_fill(m == 0, 1)
     x = x if noise is None else x - noise

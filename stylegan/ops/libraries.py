@@ -10,7 +10,7 @@ from stylegan.ops._build import BuildSpec, Source, cuda_home
 
 CSRC = Path(__file__).parent / "csrc"
 # A NaN must come out as NaN, so that training sees it: no -ffast-math.
-NUMERICS = ("-fno-math-errno", "-fno-trapping-math")
+NUMERICS = ("-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-ffp-contract=fast")
 # Instruction sets that a CPU kernel is compiled for on x86-64, besides the plain one; chosen at run time.
 INSTRUCTION_SETS = {
     "avx2": ("-mavx2", "-mfma", "-mf16c"),

@@ -11,7 +11,8 @@ enum CodeValue : uint8_t { code_positive = 0, code_negative = 1, code_stopped = 
 enum class CodeMode : int32_t { none = 0, write = 1, read = 2 };
 
 // Of the grid between the filters, up_h x up_w pixels:
-//   u[uy, ux] = gain * sum over ky, kx of tap_u(ky, kx) * z[uy + ky - pad_y, ux + kx - pad_x],  z: x + b with up - 1 zeros between
+//   z: x + b with up - 1 zeros after every pixel of a row and every row, and zeros all around
+//   u[uy, ux] = gain * sum over ky, kx of tap_u(ky, kx) * z[uy + ky - pad_y, ux + kx - pad_x]
 //   v = u >= 0 ? u : slope * u, then clamped to +-clamp        (modes none, write)
 //   v = u * factor(codes[uy + code_y, ux + code_x]); 0 outside (mode read: linear in x)
 //   y[oy, ox] = sum over ky, kx of tap_d(ky, kx) * v[oy * down + ky, ox * down + kx]

@@ -9,8 +9,8 @@ namespace stylegan {
 // m = dy/dt = gain, gain * alpha, or 0 where |y| >= clamp: read off y.
 // x is not kept. Where m != 0 it is (y / m - noise - b) / d, and elsewhere nothing depends on it.
 //
-// x-like tensors (x, y, dy, dx, ddx, d_dy, d_x) are dense, all contiguous or all channels_last. All else is contiguous and in the compute
-// type: float for f16, bf16 and f32, double for f64.
+// x-like tensors (x, y, dy, dx, ddx, d_dy, d_x) are dense, all contiguous or all channels_last. All else is contiguous and
+// in the compute type.
 struct EpilogueShape {
     index_t n, c, pixels;
     bool channels_last;
@@ -35,7 +35,7 @@ struct EpilogueForward {
 struct EpilogueGrad {
     EpilogueShape s;
     const void *dy, *y;
-    const void* link;  // x-like or null: added to dx
+    const void* dlink;  // x-like or null: added to dx
     void* dx;
     index_t chunks;
     void* dd;      // [n, chunks, c], before they are added up
@@ -43,7 +43,8 @@ struct EpilogueGrad {
     void* db;      // [n, chunks, c]
 };
 
-// Gradient of EpilogueGrad for the upstream ddx, ddd [n, c], ddnoise ([n, pixels] or, as the noise, [pixels]), ddb [c]; each may be null.
+// Gradient of EpilogueGrad for the upstream ddx, ddd [n, c], ddnoise ([n, pixels] or, as the noise, [pixels]) and ddb [c];
+// each may be null. d_x is only wanted with ddd, d_d only with ddx.
 //   d_dy = m * (ddx * d + ddd * x + ddnoise + ddb);  d_x = m * dy * ddd;  d_d[n, c] = sum over p of m * dy * ddx
 struct EpilogueGrad2 {
     EpilogueShape s;

@@ -14,7 +14,7 @@ constexpr int kEpilogueThreads = 256, kPixelsPerChunk = 64;  // the latter for c
 
 template <class T> struct EpilogueArguments {
     using A = Compute<T>;
-    const T *x, *dy, *y, *link, *ddx;
+    const T *x, *dy, *y, *dlink, *ddx;
     T *y_out, *dx, *d_dy, *d_x;
     const A *d, *noise, *b, *ddd, *ddnoise, *ddb;
     A *dd, *dnoise, *db, *d_d;
@@ -84,10 +84,10 @@ template <class A, int V> struct EpilogueTerms { A scale[V], bias[V]; };
 template <class T, int V, int ORDER>
 __device__ __forceinline__ void epilogue_vector(const EpilogueArguments<T>& p, index_t i, const EpilogueSides<Compute<T>, V>& s, EpilogueTerms<Compute<T>, V>& terms) {
     using A = Compute<T>;
-    A y[V], dy[V], other[V] = {}, first[V], second[V];  // other: link in order 1, ddx in order 2
+    A y[V], dy[V], other[V] = {}, first[V], second[V];  // other: dlink in order 1, ddx in order 2
     load<V>(p.y + i, y);
     load<V>(p.dy + i, dy);
-    if (const T* q = ORDER == 1 ? p.link : p.ddx) load<V>(q + i, other);
+    if (const T* q = ORDER == 1 ? p.dlink : p.ddx) load<V>(q + i, other);
 #pragma unroll
     for (int k = 0; k < V; k++) {
         const bool positive = y[k] > 0;
@@ -309,13 +309,13 @@ int modulated_epilogue_cuda(const EpilogueForward& p, void* stream) {
 
 int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream) {
     if (p.s.n * p.s.c * p.s.pixels == 0) return cudaSuccess;
-    return epilogue_dispatch(p.s, {p.dy, p.y, p.link, p.dx}, [&](auto* type, auto length) {
+    return epilogue_dispatch(p.s, {p.dy, p.y, p.dlink, p.dx}, [&](auto* type, auto length) {
         using T = std::remove_pointer_t<decltype(type)>;
         using A = Compute<T>;
         EpilogueArguments<T> a = epilogue_arguments<T>(p.s);
         a.dy = static_cast<const T*>(p.dy);
         a.y = static_cast<const T*>(p.y);
-        a.link = static_cast<const T*>(p.link);
+        a.dlink = static_cast<const T*>(p.dlink);
         a.dx = static_cast<T*>(p.dx);
         a.dd = static_cast<A*>(p.dd);
         a.dnoise = static_cast<A*>(p.dnoise);

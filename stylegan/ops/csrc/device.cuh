@@ -126,6 +126,9 @@ inline size_t element_bytes(Dtype dtype) { return dtype == Dtype::f64 ? 8 : dtyp
 
 // Call f with a null pointer of the element type.
 template <class F> int dispatch(Dtype dtype, F f) {
+#ifdef STYLEGAN_HALF_ONLY  // a quarter of the time to compile, for tests under sanitizers
+    return dtype == Dtype::f16 ? f(static_cast<__half*>(nullptr)) : 1;
+#endif
     switch (dtype) {
         case Dtype::f32: return f(static_cast<float*>(nullptr));
         case Dtype::f64: return f(static_cast<double*>(nullptr));

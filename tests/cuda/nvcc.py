@@ -89,12 +89,11 @@ def resources(path: Path, architecture: str) -> Iterator[Resources]:
         report = _checked([*command, "-o", f"{aside}/made.cubin"])
     entry = re.compile(
         r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-        r".*?Used (\d+) registers[^\n]*?(?:, (\d+) bytes smem)?[^\n]*",
+        r".*?Used (\d+) registers([^\n]*)",
         re.S,
     )
-    for kernel, stack, stores, loads, registers, _ in entry.findall(report):
-        line = re.search(rf"'{kernel}'.*?Used [^\n]*", report, re.S)
-        shared = re.search(r"(\d+) bytes smem", line[0]) if line else None
+    for kernel, stack, stores, loads, registers, rest in entry.findall(report):
+        shared = re.search(r"(\d+) bytes smem", rest)
         numbers = int(registers), int(shared[1]) if shared else 0, int(stack), int(stores), int(loads)
         yield Resources(kernel, architecture, int(threads[kernel]), *numbers)
 
@@ -123,14 +122,11 @@ def occupancy(rows: Sequence[Resources]) -> list[float]:
 
 def demangled(names: Sequence[str]) -> list[str]:
     """Readable names: without namespace and parameters."""
-    result = subprocess.run(
-        [shutil.which("c++filt") or "c++filt"], input="\n".join(names), capture_output=True, text=True, check=True
-    )
+    program = shutil.which("c++filt") or "c++filt"
+    result = subprocess.run([program], input="\n".join(names), capture_output=True, text=True, check=True)
+    shorter = {"void ": "", "stylegan::": "", "__nv_bfloat16": "bf16", "__half": "f16"}
     names = [re.sub(r"\(\w+\)", "", line.partition(">(")[0] + ">") for line in result.stdout.splitlines()]
-    return [
-        name.removeprefix("void ").replace("stylegan::", "").replace("__nv_bfloat16", "bf16").replace("__half", "f16")
-        for name in names
-    ]
+    return [re.sub("|".join(shorter), lambda m: shorter[m[0]], name) for name in names]
 
 
 def table(rows: Sequence[Resources]) -> str:

@@ -1,4 +1,4 @@
-"""nvcc and ptxas accept the kernels without a warning of theirs, and nothing spills. One architecture here; all seven in `nvcc.main`."""
+"""nvcc and ptxas accept the kernels, and nothing spills. One architecture here; all seven in `nvcc.main`."""
 
 from tests.cuda.building import KERNELS, need_nvcc
 from tests.cuda.nvcc import CI_ARCHITECTURE, all_resources, table

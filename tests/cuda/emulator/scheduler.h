@@ -88,13 +88,21 @@ struct Block {
   char block_mark[2], warp_mark[32][2];
 };
 
+// Blocks take turns at sets of fibres: to TSan, what one fibre does in two blocks would have an order.
+#if defined(__SANITIZE_THREAD__)
+constexpr unsigned kPools = 3;
+#else
+constexpr unsigned kPools = 1;
+#endif
+
 struct Runtime {
   std::mutex one_launch;
   Fibre host;
   Thread* current = nullptr;
   Block* block = nullptr;
   const std::function<void()>* body = nullptr;
-  std::vector<Thread*> pool;
+  std::vector<Thread*> pools[kPools];
+  unsigned turn = 0;
   std::exception_ptr error;
   char begin_mark, end_mark;
 };
@@ -222,8 +230,9 @@ EMULATION_RUNTIME inline void run_block(Block& b, Order& order) {
   Runtime& r = runtime();
   r.block = &b;
   const unsigned n = b.dim.x * b.dim.y * b.dim.z;
-  while (r.pool.size() < n) r.pool.push_back(static_cast<Thread*>(make_fibre(new Thread)));
-  b.threads.assign(r.pool.begin(), r.pool.begin() + n);
+  std::vector<Thread*>& pool = r.pools[r.turn++ % kPools];
+  while (pool.size() < n) pool.push_back(static_cast<Thread*>(make_fibre(new Thread)));
+  b.threads.assign(pool.begin(), pool.begin() + n);
   std::vector<Thread*> turns = b.threads;
   if (order.kind == Order::reverse) std::reverse(turns.begin(), turns.end());
   for (unsigned i = 0; i < n; i++) {

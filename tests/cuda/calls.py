@@ -1,0 +1,185 @@
+"""Calls of the ops below their wrappers: every kernel, every branch of its launcher, sizes of 0, 1, primes and tiles.
+
+`tests/ops/cases.py` calls the ops as users do. This list aims at the CUDA kernels, and is also what sanitizers and the PTX
+interpreter see.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan.ops import bias_act, filtered_lrelu, modulated_epilogue, upfirdn2d
+from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
+from stylegan.ops.upfirdn2d import setup_filter
+
+CLAMP = 0.75  # exact in every type, so that all agree on which side of it a number lies
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a dispatched op.
+
+    Attributes:
+        name: What is called, for messages.
+        op: The `custom_op`; `op._init_fn` is its reference.
+        args: Its arguments.
+    """
+
+    name: str
+    op: Any
+    args: tuple
+
+    def run(self) -> list[Tensor]:
+        """The results of whatever implements the op."""
+        return _as_list(self.op(*self.args))
+
+    def reference(self) -> list[Tensor]:
+        """The results of the reference in float64."""
+        return _as_list(self.op._init_fn(*(_widened(a) for a in self.args)))
+
+
+class Maker:
+    """Makes tensors of one dtype and memory format; the same numbers for every dtype but for rounding."""
+
+    def __init__(self, dtype: torch.dtype, nhwc: bool) -> None:
+        self.dtype, self.nhwc = dtype, nhwc
+        self.generator = torch.Generator().manual_seed(1)
+
+    def image(self, *shape: int, bound: float = math.inf) -> Tensor:
+        """[N, C, H, W] in the memory format."""
+        t = torch.randn(shape, generator=self.generator, dtype=torch.float64).clamp(-bound, bound).to(self.dtype)
+        return t.contiguous(memory_format=torch.channels_last) if self.nhwc else t
+
+    def vector(self, *shape: int) -> Tensor:
+        """A small tensor of the images' dtype."""
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.dtype)
+
+    def compute(self, *shape: int) -> Tensor:
+        """A small tensor of the dtype that is computed in, clear of zero."""
+        t = torch.randn(shape, generator=self.generator, dtype=torch.float64)
+        return (t + t.sign()).to(compute_dtype(self.vector(0)))
+
+    def taps(self, *shape: int) -> Tensor:
+        """A filter."""
+        return torch.randn(shape, generator=self.generator)
+
+
+def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Call]:
+    """The list for one dtype and memory format; not `thorough`: one call per kernel, for slow checkers."""
+    make = Maker(dtype, nhwc)
+    yield from _bias_act_calls(make, thorough)
+    yield from _upfirdn2d_calls(make, thorough)
+    yield from _filtered_lrelu_calls(make, thorough)
+    yield from _epilogue_calls(make, thorough)
+
+
+def _bias_act_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    shapes = [(2, 8, 4, 8), (1, 3, 7, 5)]
+    shapes += [(0, 3, 2, 2), (1, 1, 1, 1), (2, 5, 13, 3), (5, 16, 1, 1), (3, 40, 5, 8)] if thorough else []
+    for i, shape in enumerate(shapes):
+        for act in ACTIVATIONS if i == 0 and thorough else ("lrelu", "swish"):
+            x, dy, ddx = (make.image(*shape) for _ in range(3))
+            b = None if i == 3 else make.vector(shape[1])
+            rest = (act, 0.2, 1.5 if i != 1 else -1.5, CLAMP if i % 2 == 0 else math.inf, 1)
+            name = f"bias_act {act} {shape}"
+            yield Call(name, bias_act._bias_act, (x, b, *rest))
+            ref = x.clamp(-CLAMP, CLAMP) if ACTIVATIONS[act].piecewise else x
+            yield Call(f"{name} grad", bias_act._bias_act_grad, (dy, ref, b, *rest))
+            if not ACTIVATIONS[act].piecewise:
+                yield Call(f"{name} grad2", bias_act._bias_act_grad2, (ddx, dy, x, b, *rest))
+
+
+def _upfirdn2d_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    low_pass = setup_filter([1, 3, 3, 1])
+    crooked, long, twelve = make.taps(2, 3), make.taps(5), make.taps(12)
+    factors = {"1:1": (1, 1), "up 2": (2, 1), "down 2": (1, 2)}
+    for name, (up, down) in factors.items():
+        settings: list[tuple[tuple[int, ...], Tensor, list[int], bool]] = [
+            ((1, 8, 9, 21), low_pass, [2, 1, 2, 1], False),
+            ((1, 2, 11, 13), twelve, [6, 5, 7, 6], True),
+        ]
+        if thorough:
+            settings += [
+                ((2, 16, 64 // up, 32), low_pass, [1, 1, 1, 1] if down == 2 else [2, 1, 2, 1], True),
+                ((1, 3, 7, 5), crooked, [1, 3, 3, -2], False),
+                ((2, 1, 1, 1), low_pass, [3, 3, 2, 4], False),
+                ((0, 3, 8, 8), low_pass, [2, 1, 2, 1], False),
+                ((1, 3, 37, 41), long, [3, 1, -1, 4], False),
+                ((1, 1, 70, 67), twelve, [5, 6, 5, 6], False),
+            ]
+        for shape, f, sides, flip in settings:
+            args = (make.image(*shape), f, [up, up], [down, down], sides, flip, 1.25)
+            yield Call(f"upfirdn2d {name} {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+    for shape in [(1, 3, 6, 7), (2, 1, 1, 11)][: 2 if thorough else 1]:
+        for f in (crooked, long):
+            args = (make.image(*shape), f, [2, 3], [3, 2], [4, 3, 5, 2], False, 0.7)
+            yield Call(f"upfirdn2d generic {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+
+
+def _filtered_lrelu_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    twelve, twice, square, one = make.taps(12), make.taps(24), make.taps(5, 4), torch.ones(1, 1)
+    scale = 1 / 6  # keeps sums of that many taps near 1
+    settings: list[tuple[str, tuple[int, ...], Tensor, Tensor, int, int, list[int]]] = [
+        ("2-2", (1, 2, 19, 21), twelve * scale, twelve * scale, 2, 2, [11, 10, 9, 12]),
+        ("2-2 2d", (1, 2, 9, 8), square * scale, square * scale, 2, 2, [4, 5, 3, 6]),
+    ]
+    if thorough:
+        settings += [
+            ("4-2", (1, 2, 18, 11), twice * scale, twelve * scale, 4, 2, [15, 18, 13, 20]),
+            ("2-4", (1, 2, 37, 40), twelve * scale, twice * scale, 2, 4, [14, 13, 16, 11]),
+            ("no filters", (2, 3, 8, 10), one, one, 1, 1, [0, 0, 0, 0]),
+            ("down past the filter", (1, 1, 7, 9), one, one, 1, 4, [1, -1, 2, 0]),
+            ("3-1", (1, 3, 5, 7), make.taps(7), square * scale, 3, 1, [-1, 9, 8, 4]),
+            ("empty", (0, 3, 19, 21), twelve * scale, twelve * scale, 2, 2, [11, 10, 9, 12]),
+        ]
+    for i, (name, shape, fu, fd, up, down, sides) in enumerate(settings):
+        x, b = make.image(*shape), make.vector(shape[1])
+        clamp, flip = CLAMP if i % 2 == 0 else math.inf, i % 3 == 1
+        for write in (True, False) if thorough else (True,):
+            args = (x, None if i == 4 else b, fu, fd, up, down, sides, 1.5, 0.2, clamp, flip, write)
+            yield Call(f"filtered_lrelu {name} {shape} codes {write}", filtered_lrelu._filtered_lrelu, args)
+        grid_h, grid_w = filtered_lrelu._grid_size(x, fu, up, sides)
+        for offset in ([0, 0], [-5, 6], [3, -2])[: 3 if thorough else 2]:
+            codes = torch.randint(
+                0, 256, (*shape[:2], grid_h, grid_w // 4), generator=make.generator, dtype=torch.uint8
+            )
+            if make.nhwc:
+                codes = codes.contiguous(memory_format=torch.channels_last)
+            masked = (x, codes, fu, fd, up, down, sides, offset, 1.5, 0.2, flip)
+            yield Call(f"filtered_lrelu_masked {name} {offset}", filtered_lrelu._filtered_lrelu_masked, masked)
+
+
+def _epilogue_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    shapes = [(2, 8, 4, 8), (2, 3, 5, 7)]
+    shapes += (
+        [(0, 3, 2, 2), (1, 1, 1, 1), (2, 5, 23, 29), (1, 40, 9, 16), (2, 264, 3, 3), (1, 16, 32, 40)]
+        if thorough
+        else []
+    )
+    for i, (n, c, h, w) in enumerate(shapes):
+        x, y, dy, link, ddx = (make.image(n, c, h, w, bound=CLAMP if k == 1 else math.inf) for k in range(5))
+        d, b, ddd, ddb = make.compute(n, c), make.compute(c), make.compute(n, c), make.compute(c)
+        noise, ddnoise = (make.compute(*((n, 1, h, w) if i % 2 == 0 else (h, w))) for _ in range(2))
+        rest = ("lrelu" if i != 3 else "linear", 0.2, 1.5, CLAMP if i % 2 == 0 else math.inf)
+        name = f"modulated_epilogue {(n, c, h, w)}"
+        for some in (True, False) if thorough else (True,):
+            ops: tuple[Tensor | None, ...] = (d, noise, b) if some else (None, noise, None)
+            yield Call(name, modulated_epilogue._modulated_epilogue, (x, *ops, *rest))
+            grad = (dy, y, torch.zeros(()), link if some else None, *ops, *rest, [some, True, some])
+            yield Call(f"{name} grad {some}", modulated_epilogue._modulated_epilogue_grad, grad)
+            up: tuple[Tensor | None, ...] = (ddx, ddd, ddnoise, ddb) if some else (ddx, None, None, None)
+            grad2 = (*up, dy, y, *ops, *rest, [True, some, some])
+            yield Call(f"{name} grad2 {some}", modulated_epilogue._modulated_epilogue_grad2, grad2)
+
+
+def _as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def _widened(argument: Any) -> Any:
+    """Images and what belongs to them in float64; filters are float32 in every call."""
+    return argument.double() if isinstance(argument, Tensor) and argument.is_floating_point() else argument

@@ -14,6 +14,7 @@ from torch import nn
 import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.augment.build import AugmentKind, build_augment, build_controller, build_strength
 from stylegan.config import TrainConfig, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
@@ -76,6 +77,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
         labelled = dataset if dataset.label_dim else None
+        augment = build_augment(config.augment, channels=dataset.channels, resolution=dataset.resolution)
         if distributed.is_main():
             if not resuming:
                 folder.enter_context(layout.sole_process(run_dir))
@@ -91,7 +93,10 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
                 dataset=dataset,
                 cache=cache,
-                maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled),
+                maker=BatchMaker(
+                    state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled, augment
+                ),
+                strength=build_strength(config.augment),
                 rounds=rounds,
                 config=config.training,
                 step=StepConfig(
@@ -160,7 +165,8 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         D = build_discriminator(config.model.D, **shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     G_opt, D_opt = build_optimizers(G, D, config.loss, config.optim, dataset.resolution)
-    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed)
+    ada = build_controller(config.augment, config.training.batch_size)
+    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada)
 
 
 def _find_start(
@@ -265,8 +271,24 @@ def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamm
     return (
         f"{dataset.name}: {len(dataset)} images of {W}x{H}x{dataset.channels}, {dataset.label_dim} labels; "
         f"G {sizes[0]:.2f} M and D {sizes[1]:.2f} M parameters; batch {config.training.batch_size} on "
-        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; {torch.get_num_threads()} threads, ops: reference"
+        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; augmentation: {_augmentation(config)}; "
+        f"{torch.get_num_threads()} threads, ops: reference"
     )
+
+
+def _augmentation(config: TrainConfig) -> str:
+    augment = config.augment
+    match augment.kind:
+        case AugmentKind.none:
+            return "none"
+        case AugmentKind.diffaugment:
+            return f"DiffAugment, {', '.join(augment.policy)}"
+        case AugmentKind.fixed:
+            return f"{augment.pipe.preset}, p {augment.p:g}" + (
+                "" if augment.p_end is None else f" to {augment.p_end:g} in {augment.p_kimg:g} kimg"
+            )
+        case AugmentKind.ada:
+            return f"ADA, {augment.pipe.preset}, target {augment.target:g}, p at most {augment.p_max:g}"
 
 
 def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
@@ -286,4 +308,5 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
         "batch_size": config.training.batch_size,
         "loss": asdict(config.loss),
         "optim": asdict(config.optim),
+        "augment": {**asdict(config.augment), "kind": config.augment.kind.name},
     }

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.augment.build import AugmentConfig
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
@@ -53,6 +54,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = MISSING
     loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

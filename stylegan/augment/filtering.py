@@ -52,7 +52,7 @@ def filter_bands(images: Tensor, gains: Tensor) -> Tensor:
 def filter_bank() -> Tensor:
     """Symmetric filters of four octaves that add up to the identity, float64 [4, 43].
 
-    From the wavelet sym2: with low-pass polynomial l(z) and high-pass h(z), |l|^2 / 2 + |h|^2 / 2 = 1; an octave down is z -> z^2.
+    From the wavelet sym2: of its low-pass l(z) and its high-pass h(z), |l|^2 / 2 + |h|^2 / 2 = 1; an octave down z becomes z^2.
     """
     r = 3**0.5
     low = torch.tensor([1 + r, 3 + r, 3 - r, 1 - r], dtype=torch.float64) / (4 * 2**0.5)

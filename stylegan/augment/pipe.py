@@ -1,4 +1,4 @@
-"""The augmentation pipeline of Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA), appendix B.
+"""The augmentation pipeline of Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", appendix B.
 
 First it is decided what happens to each image, from numbers that are a function of seed, stream and image count; then it is
 carried out, without any drawing. The decision is a record that travels with the batch.

@@ -1,6 +1,6 @@
 """Which augmentations of the pipeline are on, how often and how strong: presets and single switches."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stylegan.errors import UserError, nearest
@@ -153,5 +153,5 @@ class PipeConfig:
                 f"augment.pipe: with preset={self.preset} nothing is switched on; choose a preset, switch something on "
                 "(augment.pipe.xflip=1), or say augment=none"
             )
-        same = {f.name: getattr(self, f.name) for f in fields(Strengths) if f.name not in CATEGORIES}
-        return replace(Strengths(**values), **{**same, "imgfilter_bands": tuple(self.imgfilter_bands)})
+        same: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Strengths) if f.name not in CATEGORIES}
+        return Strengths(**{**values, **same, "imgfilter_bands": tuple(self.imgfilter_bands)})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import stylegan
 from stylegan import distributed
@@ -19,7 +18,6 @@ from stylegan.config import TrainConfig, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
 from stylegan.models.layers import Precision
 from stylegan.training.batch import BatchMaker, split_positions
@@ -28,8 +26,6 @@ from stylegan.training.checkpoint import (
     differences,
     environment,
     newest_checkpoint,
-    other_architecture,
-    read_checkpoint,
     restore,
 )
 from stylegan.training.logging import RunLogger, SilentLogger
@@ -45,6 +41,7 @@ from stylegan.training.phases import (
 from stylegan.training.state import TrainState
 from stylegan.training.step import StepConfig
 from stylegan.training.totals import Totals
+from stylegan.training.transfer import start_from
 
 
 @contextmanager
@@ -194,8 +191,15 @@ def _find_start(
         notes.append("the run has no checkpoint yet; it starts anew")
     else:
         notes = []
+    trained = False
     if config.init_from is not None:
-        notes.append(_start_from(config.init_from, state, architecture))
+        told, trained = start_from(config.init_from, state)
+        notes += told
+    if config.model.D.freeze_layers and not trained:
+        notes.append(
+            f"warning: model.D.freeze_layers={config.model.D.freeze_layers} holds layers of a discriminator that starts anew; "
+            "freezing is meant for one that init_from= brings (a checkpoint or a run)"
+        )
     return notes
 
 
@@ -209,45 +213,6 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
             f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
             "or start a new run with init_from="
         )
-
-
-def _start_from(source: str, state: TrainState, architecture: dict[str, Any]) -> str:
-    """Load networks from elsewhere; optimisers, image count and randomness start anew."""
-    path = Path(source)
-    if layout.is_run_dir(path):
-        found = layout.checkpoints(path)
-        if not found:
-            raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
-        path = found[-1]
-    if not path.exists():
-        raise UserError(
-            f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run"
-        )
-    if path.suffix == ".safetensors":
-        snapshot = read_snapshot(path)
-        _same_architecture(path, {"G": model_metadata(snapshot.G)}, {"G": architecture["G"]})
-        for G in (state.G, state.G_ema):
-            _copy(snapshot.G, G)
-        return f"G starts from the snapshot {path}; it holds no discriminator, so D starts anew"
-    if path.suffix == ".pt":
-        checkpoint = read_checkpoint(path)
-        _same_architecture(path, checkpoint.architecture, architecture)
-        for name in ("G", "D", "G_ema"):
-            getattr(state, name).load_state_dict(checkpoint.state[name])
-        state.pl_mean.copy_(checkpoint.state["pl_mean"])
-        return f"G, D and G_ema start from the checkpoint {path}"
-    raise UserError(
-        f"init_from={source} is neither a snapshot (.safetensors), nor a checkpoint (.pt), nor a run of train.py"
-    )
-
-
-def _same_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    if found := other_architecture(theirs, ours):
-        raise UserError(f"init_from={path} holds networks of another architecture: {'; '.join(found)}")
-
-
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    target.load_state_dict(source.state_dict())
 
 
 def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger | SilentLogger:

@@ -150,8 +150,8 @@ class PipeConfig:
                 values[name] = float(asked)
         if not any(values.values()):
             raise UserError(
-                f"augment.pipe: with preset={self.preset} nothing is switched on; choose a preset, switch something on "
-                "(augment.pipe.xflip=1), or say augment=none"
+                f"augment.pipe: with preset={self.preset or 'null'} nothing is switched on; choose a preset, switch "
+                "something on (augment.pipe.xflip=1), or say augment=none"
             )
         same: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Strengths) if f.name not in CATEGORIES}
         return Strengths(**{**values, **same, "imgfilter_bands": tuple(self.imgfilter_bands)})

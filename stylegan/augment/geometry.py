@@ -2,7 +2,7 @@
 
 Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", appendix B: the maps of all enabled
 transformations are multiplied, then the image is enlarged by two with an orthogonal wavelet filter, sampled bilinearly and
-reduced again. Shifts by whole pixels give them back unchanged, since the wavelet's enlarging and reducing cancel. The wavelet is
+reduced again. Shifts by whole pixels give them back unchanged, as the wavelet's enlarging and reducing cancel. The wavelet is
 only nearly symmetric: flips and quarter turns come out a tenth of a pixel off, as they do in the papers' code.
 """
 

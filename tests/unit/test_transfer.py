@@ -115,8 +115,7 @@ def test_a_snapshot_brings_G_and_says_what_became_of_it(tmp_path: Path) -> None:
     state = state_of(tiny_pair())
     lines, trained_D = start_from(str(tmp_path / "a.safetensors"), state)
     assert not trained_D and "D starts anew" in lines[0] and "0 new" in lines[0] and "left out" in lines[0]
-    assert "G, taken over: synthesis.b4.*, synthesis.b8.*, synthesis.b16.*, mapping.*" in lines
-    assert "G, left out: synthesis.b32.*" in lines
+    assert lines[1:] == ["G, taken over: synthesis.*, mapping.*", "G, left out: synthesis.b32.*"]
     for network in (state.G, state.G_ema):
         assert torch.equal(network.mapping.w_avg, old.mapping.w_avg)
 

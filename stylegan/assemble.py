@@ -41,7 +41,7 @@ from stylegan.training.phases import (
 from stylegan.training.state import TrainState
 from stylegan.training.step import StepConfig
 from stylegan.training.totals import Totals
-from stylegan.training.transfer import start_from
+from stylegan.training.transfer import start_from, warn_of_frozen
 
 
 @contextmanager
@@ -191,16 +191,9 @@ def _find_start(
         notes.append("the run has no checkpoint yet; it starts anew")
     else:
         notes = []
-    trained = False
     if config.init_from is not None:
-        told, trained = start_from(config.init_from, state)
-        notes += told
-    if config.model.D.freeze_layers and not trained:
-        notes.append(
-            f"warning: model.D.freeze_layers={config.model.D.freeze_layers} holds layers of a discriminator that starts anew; "
-            "freezing is meant for one that init_from= brings (a checkpoint or a run)"
-        )
-    return notes
+        return [*notes, *start_from(config.init_from, state)]
+    return [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
 
 
 def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> None:

@@ -181,7 +181,7 @@ def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> Di
     changed = [key for key in given if new[key] != old.get(key)]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
-        listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
+        listed = "; ".join(f"{key} is {_shown(old.get(key))} in the run and {_shown(new[key])} here" for key in refused)
         raise UserError(
             f"run_dir={base.run_dir} holds a run with another configuration: {listed}. Leave these out to continue it, or "
             "choose another run_dir (init_from= starts from its networks)"
@@ -222,8 +222,8 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
             try:
                 function()
             except (HydraException, OmegaConfBaseException) as error:
-                if isinstance(error.__cause__, UserError):  # from within an interpolation
-                    raise error.__cause__ from None
+                if (ours := _within(error)) is not None:
+                    raise ours from None
                 raise UserError(_explain(error, root())) from error
 
     # Hydra announces every exception of a job but lets SystemExit pass: therefore the job is guarded by itself, too.
@@ -234,15 +234,28 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
     guarded(hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)(job))
 
 
+def _within(error: BaseException | None) -> UserError | None:
+    """Our own error, which OmegaConf wraps in others of its own where an interpolation met it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what it was raised from."""
+    return [error, *_chain(error.__cause__)] if error.__cause__ is not None else [error]
+
+
+def _shown(value: Any) -> Any:
+    return value.name if isinstance(value, Enum) else value
+
+
 def _explain(error: Exception, root: Any) -> str:
     """What Hydra or OmegaConf complains about, in one line, with the nearest name where a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"there is no {group}={name}; {nearest(name, error.options)}"
-    chain: list[BaseException] = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    lines = [line for link in chain for line in str(link).splitlines() if line.strip()]
+    lines = [line for link in _chain(error) for line in str(link).splitlines() if line.strip()]
     if lines and lines[0].startswith("Could not override '"):
         key = lines[0].split("'")[1]
         keys = flatten(dataclasses.asdict(root))
@@ -283,5 +296,5 @@ def _field_help(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(value):
             yield from _field_help(value, f"{key}.")
             continue
-        shown = value.name if isinstance(value, Enum) else "null" if value is None else value
+        shown = "null" if value is None else _shown(value)
         yield f"{key}={shown}", item.metadata.get("help", "")

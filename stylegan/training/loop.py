@@ -137,7 +137,7 @@ def train(job: Job) -> bool:
                     continue
                 stats["seconds/data"] = [torch.tensor(waited)]
                 if p is not None:
-                    stats["augment/p"] = [torch.tensor(p)]
+                    stats["augment/p"] = [torch.tensor(p, dtype=torch.float64)]
                     warned = warned or _warn_of_maximum(job, p)
                 state.elapsed += perf_counter() - started
                 job.logger.step(stats, state.nimg, state.elapsed)

@@ -96,7 +96,7 @@ def train_step(
     if state.ada is not None:
         state.ada.update(torch.cat(stats["signs/real"]))
         if state.ada.r_t is not None:
-            stats["augment/r_t"].append(torch.tensor(state.ada.r_t))
+            stats["augment/r_t"].append(torch.tensor(state.ada.r_t, dtype=torch.float64))
     state.advance(config.batch_size)
     return stats
 

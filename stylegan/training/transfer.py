@@ -17,6 +17,7 @@ from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import model_metadata, weights_architecture
+from stylegan.models.discriminator import Discriminator
 from stylegan.training.checkpoint import differences, read_checkpoint
 from stylegan.training.state import TrainState
 
@@ -59,7 +60,7 @@ class Transfer:
         ]
 
 
-def start_from(source: str, state: TrainState) -> tuple[list[str], bool]:
+def start_from(source: str, state: TrainState) -> list[str]:
     """Load networks from elsewhere; optimisers, image count and randomness start anew.
 
     Args:
@@ -67,7 +68,7 @@ def start_from(source: str, state: TrainState) -> tuple[list[str], bool]:
         state: New networks, which take over what they can.
 
     Returns:
-        What the user should be told, and whether the discriminator starts from there, too.
+        What the user should be told.
 
     Raises:
         UserError: It is nothing of the kind, of another architecture, or nothing of it fits.
@@ -94,7 +95,25 @@ def start_from(source: str, state: TrainState) -> tuple[list[str], bool]:
             )
     summary = "; ".join(f"{name}: {done[name]}" for name in theirs)
     lines = [line for name in theirs for line in done[name].listing(name)]
-    return [f"{head}. {summary}", *lines], "D" in theirs
+    new_in_D = done["D"].new if "D" in done else state.D.state_dict()
+    return [f"{head}. {summary}", *lines, *warn_of_frozen(state.D, new_in_D)]
+
+
+def warn_of_frozen(D: Discriminator, new: Iterable[str]) -> list[str]:
+    """A warning where Freeze-D holds fast what was never trained; empty where it does not.
+
+    Args:
+        D: The discriminator.
+        new: Which of its tensors start anew.
+    """
+    trainable = {name for name, _ in D.named_parameters()}
+    frozen = [name for name in new if name.endswith((".weight", ".bias")) and name not in trainable]
+    if not frozen:
+        return []
+    return [
+        f"warning: model.D.freeze_layers={D.config.freeze_layers} holds layers that start anew: {', '.join(frozen)}; freezing "
+        "is meant for layers that init_from= brings, from a checkpoint or a run of the same resolution"
+    ]
 
 
 def adapt(source: Mapping[str, Tensor], target: nn.Module) -> Transfer:

@@ -28,13 +28,13 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_p_is_shown_bounded_and_warned_of(run: Run, tmp_path: Path) -> None:
     settings = ["experiment=debug", "training.kimg=0.032", "run_dir=r", "augment=ada", "augment.pipe.preset=bgcfnc"]
-    settings += ["augment.p=0.2", "augment.p_max=0.5", "augment.target=-0.99999", "augment.interval=1"]
-    result = run(*settings, "augment.speed_kimg=0.04", "loss.pl_weight=0", "logging.interval_kimg=0.008")
+    settings += ["augment.p=0.2", "augment.p_max=0.5", "augment.target=-0.9", "augment.interval=1"]
+    result = run(*settings, "augment.speed_kimg=0.04", "loss.pl_weight=0", "logging.interval_kimg=0.008", "seed=5")
     assert result.code == 0 and "augmentation: ADA, bgcfnc" in result.err, result.err
     records = layout.read_stats(tmp_path / "r")
     p, r_t = ([record[f"augment/{name}"] for record in records] for name in ("p", "r_t"))
     assert p[0] == pytest.approx(0.2) and max(p) <= 0.5 and all(-1 <= r <= 1 for r in r_t)
-    moved = [0.2 * ((r > -0.99999) - (r < -0.99999)) for r in r_t[:-1]]
+    moved = [0.2 * ((r > -0.9) - (r < -0.9)) for r in r_t[:-1]]
     assert p[1:] == pytest.approx([min(max(a + d, 0), 0.5) for a, d in zip(p, moved, strict=False)])
     assert max(p) == 0.5, "it reached its bound"
     assert result.err.count("p has reached augment.p_max=0.5") == 1
@@ -53,7 +53,8 @@ def test_schedule_and_diffaugment(run: Run, tmp_path: Path) -> None:
     assert run(*settings, *scheduled, "run_dir=a").code == 0
     assert [r["augment/p"] for r in layout.read_stats(tmp_path / "a")] == pytest.approx([0.1, 0.3, 0.5])
     assert run(*settings, "augment=diffaugment", "augment.policy=[color,cutout]", "run_dir=b").code == 0
-    (refused, other) = (run("run_dir=b", "training.kimg=0.032", f"augment={kind}") for kind in ("ada", "diffaugment"))
+    refused = run("run_dir=b", "training.kimg=0.032", "augment=ada")
+    other = run("run_dir=b", "training.kimg=0.032", "augment=diffaugment", "augment.policy=[color,cutout]")
     assert refused.code == 2 and "augment.kind is diffaugment in the run and ada here" in refused.err
     assert other.code == 0, "the command line may repeat what the run has"
 
@@ -89,7 +90,7 @@ def test_auto_is_kept_by_the_run_and_gives_way_to_the_command_line(run: Run, tmp
     again = run(*settings, "training.kimg=0.016", "loss.pl_weight=0", "training.batch_size=8")
     assert again.code == 0 and "going on from" in again.err, again.err
     missing = run("experiment=ada_auto", "data.path=nowhere.zip")
-    assert missing.code == 2 and missing.err.count("nowhere.zip") == 1, missing.err
+    assert missing.code == 2 and missing.err.startswith("error: there is no archive nowhere.zip"), missing.err
 
 
 @pytest.mark.parametrize("name", ["stylegan2_ada_cifar", "stylegan2_ada_paper256"])
@@ -106,13 +107,15 @@ def test_transfer_to_other_images_and_labels(run: Run, tmp_path: Path) -> None:
     other = [*settings, "data.path=grey.zip", "data.use_labels=true", "init_from=first"]
     result = run(*other, "run_dir=second", "model.D.freeze_layers=2", "training.micro_batch=4")
     assert result.code == 0, result.err
-    for text in ("G, D and G_ema start from the checkpoint first", "tensors taken over", "G, new: ", "D, left out: "):
-        assert result.err.count(text) == 1, result.err
-    assert "mapping.embed.*" in result.err and "warning" not in result.err
+    assert "G, D and G_ema start from the checkpoint first" in result.err and "D: 23 tensors taken over" in result.err
+    assert "G, new: synthesis.b32.*, mapping.embed.*" in result.err and "D, left out: b16.fromrgb.*" in result.err
+    assert "warning: model.D.freeze_layers=2 holds layers that start anew: b32.fromrgb.weight" in result.err
     log = (tmp_path / "second" / layout.LOG).read_text()
     assert "G, reshaped: " in log and "synthesis.b4.torgb.weight" in log and "D, taken over: " in log
     snapshot = read_snapshot(layout.snapshot_path(tmp_path / "second", 8))
     assert (snapshot.G.resolution, snapshot.G.channels, snapshot.G.c_dim) == ((32, 32), 1, 3)
+    frozen = run(*settings, "run_dir=fourth", "model.D.freeze_layers=2", "init_from=first")
+    assert frozen.code == 0 and "warning" not in frozen.err
     anew = run(
         *settings, "run_dir=third", "model.D.freeze_layers=2", f"init_from={layout.snapshots(tmp_path / 'first')[0]}"
     )

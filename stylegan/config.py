@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import distributed
 from stylegan import run_dir as layout
-from stylegan.data.loader import DataConfig
+from stylegan.augment.build import AugmentConfig
+from stylegan.data.loader import DataConfig, images_and_resolution
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
@@ -26,6 +27,7 @@ from stylegan.files import atomic_write, shipped
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import OpsConfig
+from stylegan.training.auto import auto_settings
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
@@ -47,13 +49,15 @@ class TrainConfig:
         default=None, metadata={"help": "where the run goes, or goes on; null: runs/EXPERIMENT"}
     )
     init_from: str | None = field(
-        default=None, metadata={"help": "start from a snapshot, a checkpoint or a run of the same architecture"}
+        default=None,
+        metadata={"help": "start from a snapshot, a checkpoint or a run; resolution, channels and labels may differ"},
     )
     seed: int = field(default=0, metadata={"help": "all random numbers are a function of it and of the image count"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = MISSING
     loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
@@ -113,6 +117,7 @@ _T = TypeVar("_T")
 
 def register() -> None:
     """Make the configurations known to Hydra."""
+    OmegaConf.register_new_resolver("auto", _auto, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(group="model", name="stylegan2", node=ModelConfig)
@@ -122,6 +127,15 @@ def register() -> None:
     generate = GenerateConfig(figure=GridConfig())
     store.store(group="hydra/help", name="generate", node=_help("generate.py", GENERATE_HELP, generate))
     store.store(group="hydra/help", name="train", node=_help("train.py", TRAIN_HELP, TrainConfig(model=ModelConfig())))
+
+
+def _auto(name: str, *, _root_: DictConfig) -> int:
+    """`${auto:NAME}`: a field of `AutoSettings` for the data set that the configuration names and the ranks that torchrun
+    starts. What the command line says replaces the interpolation, and a run's config.yaml holds the number."""
+    data = OmegaConf.to_object(_root_.data)
+    assert isinstance(data, DataConfig)
+    count, resolution = images_and_resolution(data)
+    return getattr(auto_settings(resolution, int(os.environ.get("WORLD_SIZE", "1")), count), name)
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:
@@ -183,10 +197,12 @@ def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> Di
     named = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
     compared = set(new) if "experiment" in named else explicit
-    changed = [key for key in sorted(compared) if new[key] != old.get(key)]
+    # ${auto:...} is not evaluated: the run has what it gave for the run's data.
+    given = [key for key in sorted(compared) if not str(new[key]).startswith("${auto:")]
+    changed = [key for key in given if new[key] != old.get(key)]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
-        listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
+        listed = "; ".join(f"{key} is {_shown(old.get(key))} in the run and {_shown(new[key])} here" for key in refused)
         raise UserError(
             f"run_dir={base.run_dir} holds a run with another configuration: {listed}. Leave these out to continue it, or "
             "choose another run_dir (init_from= starts from its networks)"
@@ -227,6 +243,8 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
             try:
                 function()
             except (HydraException, OmegaConfBaseException) as error:
+                if (ours := _within(error)) is not None:
+                    raise ours from None
                 raise UserError(_explain(error, root())) from error
 
     # Hydra announces every exception of a job but lets SystemExit pass: therefore the job is guarded by itself, too.
@@ -237,15 +255,28 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
     guarded(hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)(job))
 
 
+def _within(error: BaseException | None) -> UserError | None:
+    """Our own error, which OmegaConf wraps in others of its own where an interpolation met it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what it was raised from."""
+    return [error, *_chain(error.__cause__)] if error.__cause__ is not None else [error]
+
+
+def _shown(value: Any) -> Any:
+    return value.name if isinstance(value, Enum) else value
+
+
 def _explain(error: Exception, root: Any) -> str:
     """What Hydra or OmegaConf complains about, in one line, with the nearest name where a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"there is no {group}={name}; {nearest(name, error.options)}"
-    chain: list[BaseException] = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    lines = [line for link in chain for line in str(link).splitlines() if line.strip()]
+    lines = [line for link in _chain(error) for line in str(link).splitlines() if line.strip()]
     if lines and lines[0].startswith("Could not override '"):
         key = lines[0].split("'")[1]
         keys = flatten(dataclasses.asdict(root))
@@ -286,5 +317,5 @@ def _field_help(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(value):
             yield from _field_help(value, f"{key}.")
             continue
-        shown = value.name if isinstance(value, Enum) else "null" if value is None else value
+        shown = "null" if value is None else _shown(value)
         yield f"{key}={shown}", item.metadata.get("help", "")

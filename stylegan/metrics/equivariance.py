@@ -130,3 +130,61 @@ def _known_after_shift(mask: Tensor, axis: int, shift: float, lobes: int) -> Ten
     place = torch.arange(size, device=mask.device)
     known = (place >= whole + lobes) & (place < size + whole - (lobes - 1))
     return mask * known.view([-1, 1] if axis == 2 else [1, -1])
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One way to move the input, and what the moved picture is compared with.
+
+    Attributes:
+        fraction: Move by fractions of pixels.
+        turn: Turn, by any angle, rather than move.
+    """
+
+    fraction: bool = False
+    turn: bool = False
+
+
+@torch.inference_mode()
+def squared_errors(
+    render: Callable[[Tensor], Tensor], resolution: tuple[int, int], motion: Motion, generator: torch.Generator
+) -> Tensor:
+    """Compare the pictures of a moved input with the moved pictures of the plain one.
+
+    Args:
+        render: From the input transform, float32 [3, 3], to pictures [N, C, H, W] in [-1, 1]: a sample at x (in picture sides,
+            from the centre) shows what the network has at `transform @ x`.
+        resolution: (H, W).
+        motion: Which move; how far is drawn.
+        generator: Draws, on the CPU.
+
+    Returns:
+        The sum of squared errors over the pixels that are known, and their number, float64 [2].
+    """
+    plain = render(torch.eye(3))
+    transform = torch.eye(3)
+    draw = torch.rand(2, generator=generator) * 2 - 1
+    if motion.turn:
+        angle = float(draw[0]) * math.pi
+        cos, sin = math.cos(angle), math.sin(angle)
+        transform[:2, :2] = torch.tensor([[cos, -sin], [sin, cos]])
+        moved = render(transform)
+        want, known = rotation(plain, angle)
+        got, also_known = pseudo_rotation(moved, angle)
+        known = known * also_known
+    else:
+        H, W = resolution
+        step = draw * TRANSLATE_MAX
+        if not motion.fraction:
+            step = (step * torch.tensor([W, H])).round() / torch.tensor([W, H])
+        transform[:2, 2] = -step
+        got = render(transform)
+        move = fractional_translation if motion.fraction else integer_translation
+        want, known = move(plain, *step.tolist())
+    error = ((want.double() - got.double()).square() * known).sum()
+    return torch.stack([error, known.double().sum()]).cpu()
+
+
+def decibels(sums: Tensor) -> float:
+    """The signal-to-noise ratio of pictures in [-1, 1] whose errors are summed up as in `squared_errors`."""
+    return PEAK_DB - 10 * math.log10(max(float(sums[0] / sums[1]), 1e-30))

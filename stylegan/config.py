@@ -28,6 +28,7 @@ from stylegan.models.layers import Precision
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
+from stylegan.training.watch import MetricsConfig
 
 
 @dataclass
@@ -56,6 +57,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
 
 class NoiseMode(Enum):
@@ -103,6 +105,11 @@ MAY_CHANGE = (
     "training.snapshot_kimg",
     "training.keep_checkpoints",
     "logging.interval_kimg",
+    "metrics.names",
+    "metrics.every",
+    "metrics.best",
+    "metrics.weights",
+    "metrics.batch",
 )
 
 _T = TypeVar("_T")

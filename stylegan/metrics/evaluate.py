@@ -68,7 +68,7 @@ def evaluate(
         about = {"name": network if network == "demo" else path.name, "sha256": sha256(path)}
         about["nimg"] = snapshot.metadata.get("provenance", {}).get("nimg")
         line = record(evaluator, results, about, perf_counter() - started) if distributed.is_main() else {}
-    return Evaluation(line, results[0].higher_is_better, results[0].details)
+    return Evaluation(line, evaluator.higher_is_better, results[0].details)
 
 
 def open_reals(data: Path, conditional: bool) -> ImageDataset:

@@ -56,13 +56,11 @@ class Measured:
 
     Attributes:
         values: By full name, such as `kid5k_mobilenet_v2`; on the first rank only.
-        higher_is_better: For each of them.
         fakes, reals: How many images were compared.
         details: More about some of them.
     """
 
     values: dict[str, float]
-    higher_is_better: dict[str, bool]
     fakes: int
     reals: int
     details: list[Detail] = field(default_factory=list)
@@ -154,7 +152,7 @@ class Evaluator:
         if self._moving is not None:
             with progress_of("moving", self._moving.total) as advance:
                 values |= self._moving.measure(G, labels, seed, self.settings.batch, advance)
-        return Measured(values, self._directions(), *counts, details)
+        return Measured(values, *counts, details)
 
     def output(self, request: Request, name: str, feature_name: str) -> str:
         """The full name of an output, as its weights, class and other side make it."""
@@ -163,8 +161,9 @@ class Evaluator:
             text += f"@class{self.settings.class_idx}"
         return f"{text}@reals" if self.settings.real_vs_real else text
 
-    def _directions(self) -> dict[str, bool]:
-        """Whether more is better, by full name of the output."""
+    @property
+    def higher_is_better(self) -> dict[str, bool]:
+        """Whether more is better, by full name of each result."""
         named = [(metric.request, metric.feature_name) for metric in self._metrics]
         if self._moving is not None:
             named += [(request, self._moving.feature_name(request)) for request in self._moving.requests]

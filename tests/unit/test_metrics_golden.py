@@ -1,7 +1,6 @@
 """The formulas of the metrics equal the recorded results of the papers' code."""
 
 import pytest
-import torch
 
 from stylegan.metrics import equivariance, precision_recall
 from stylegan.metrics.fid import Moments, frechet_distance

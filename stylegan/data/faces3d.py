@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from stylegan.data import faces3d_numpy
-from stylegan.data.faces3d_looks import SPLITS, Face, Look, draw_face, weights_of
+from stylegan.data.faces3d_looks import SPLITS, Face, Look, weights_of
+from stylegan.data.faces3d_people import draw_face
 from stylegan.data.faces3d_rig import Rig, rig
 from stylegan.errors import UserError, nearest
 from stylegan.ops._build import compiler_available, load_library
 
 LICENCE = "CC0-1.0"
 SOURCE = "MakeHuman community base mesh (MPFB2) and Face Units by Mika Suominen, rendered by stylegan.data.faces3d"
-VERSION = 1  # goes up when a change alters the pictures
+VERSION = 2  # goes up when a change alters the pictures
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 1024
 _FLAGS = ("-O2", "-std=c++17", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fvisibility=hidden")
 
@@ -46,7 +47,7 @@ def _native() -> tuple[ctypes.CDLL, _CRig, Rig] | None:
     if not compiler_available():
         return None
     folder = Path(__file__).parent / "csrc"
-    headers = [folder / "faces3d.h", folder / "faces3d_shading.h"]
+    headers = [folder / f"faces3d{part}.h" for part in ("", "_camera", "_hair", "_shading", "_shadow")]
     library = load_library("faces3d", [folder / "faces3d.cpp"], headers=headers, flags=_FLAGS)
     library.faces3d_render.restype = None
     library.faces3d_render.argtypes = [

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from stylegan.data import faces3d, faces3d_numpy
-from stylegan.data.faces3d_looks import Face, Stream, draw_face, rotation, sine_cosine
+from stylegan.data.faces3d_looks import Face, Stream, rotation, sine_cosine
+from stylegan.data.faces3d_people import draw_face
 from stylegan.data.faces3d_rig import rig
 from stylegan.errors import UserError
 from stylegan.ops._build import compiler_available
@@ -22,10 +23,10 @@ needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ com
 PRINT_HASH = """
 import hashlib
 from stylegan.data.faces3d import render_faces
-pictures, attributes = render_faces(range(6), resolution=48)
+pictures, attributes = render_faces([0, 1, 2, 3, 12, 17, 21, 85], resolution=48)  # fringe, glasses, bald, tinted
 print(hashlib.sha256(pictures.tobytes() + repr(attributes).encode()).hexdigest())
 """
-PIN = "a1f5b52dd655865ad034ac6562ef54d5d6652f765dd67e968ef254fa3ab62562"  # of PRINT_HASH; goes with VERSION
+PIN = "5e04062a40ae400689a649d246467632d5637e8940b523b104371fbfc82ad3f9"  # of PRINT_HASH; goes with VERSION
 
 
 def draw(index: int) -> Face:
@@ -99,15 +100,15 @@ def test_bytes_do_not_depend_on_the_processor() -> None:
 
 @needs_compiler
 def test_bytes_do_not_depend_on_the_optimizer(fresh_renderer: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, _ = faces3d.render_faces(range(3), resolution=48)
+    usual, _ = faces3d.render_faces((0, 12, 85), resolution=48)
     faces3d._native.cache_clear()
     monkeypatch.setattr(faces3d, "_FLAGS", tuple("-O0" if flag == "-O2" else flag for flag in faces3d._FLAGS))
-    assert np.array_equal(faces3d.render_faces(range(3), resolution=48)[0], usual)
+    assert np.array_equal(faces3d.render_faces((0, 12, 85), resolution=48)[0], usual)
 
 
 @needs_compiler
 def test_the_numpy_renderer_draws_the_same_faces() -> None:
-    for index in (0, 1, 4, 10, 12):  # long hair, fringe, full hair, bald, afro
+    for index in (0, 12, 17, 21, 48, 85):  # long hair, fringe, glasses and full hair, bald, afro, tinted glasses
         face = draw(index)
         difference = np.abs(picture_of(face, 40).astype(int) - faces3d_numpy.draw(rig(), face, 40, 3))
         assert difference.mean() < 0.1 and np.mean(difference > 8) < 0.01
@@ -132,10 +133,85 @@ def test_attributes_are_plain_and_in_range() -> None:
         assert set(labels) == keys
         unit = ("sex", "skin_tone", "smile", "mouth_open", "eyes_closed", "hair_length", "beard", "bald", "caucasian")
         assert all(0 <= labels[name] <= 1 for name in unit)
-        assert 18 <= labels["age"] <= 80 and abs(labels["yaw"]) <= 40 and abs(labels["pitch"]) <= 15
+        assert labels["glasses"] in (0.0, 1.0) and (labels["glasses_style"] == "none") == (labels["glasses"] == 0)
+        assert 18 <= labels["age"] <= 80 and abs(labels["yaw"]) <= 36 and abs(labels["pitch"]) <= 15
         assert math.isclose(labels["caucasian"] + labels["african"] + labels["asian"], 1)
     assert {labels["sex"] > 0.5 for labels in attributes} == {True, False}
     assert len({labels["hair_style"] for labels in attributes}) >= 4
+
+
+def test_the_population_is_that_of_an_aligned_face_set() -> None:
+    people = [draw(index).attributes for index in range(800)]
+    assert 0.08 < np.mean([labels["glasses"] for labels in people]) < 0.16
+    assert np.mean([abs(labels["yaw"]) < 25 for labels in people]) > 0.9
+    assert 0.4 < np.mean([labels["sex"] > 0.5 for labels in people]) < 0.6
+    assert {"thick round", "thin round", "thick rectangular", "thin rectangular"} <= {
+        p["glasses_style"] for p in people
+    }
+    assert np.mean([labels["freckles"] > 0 for labels in people]) < 0.2
+    assert all(labels["makeup"] == 0 for labels in people if labels["sex"] > 0.5)
+    grey = {colour: [p["age"] for p in people if (p["hair_colour"] == "grey") == colour] for colour in (True, False)}
+    assert np.mean(grey[True]) > np.mean(grey[False]) + 15
+
+
+def test_glasses_are_where_the_label_says() -> None:
+    """They change the picture near the eyes and towards the ears, and only there."""
+    seen = 0
+    for index in range(40):
+        face = draw(index)
+        if not face.attributes["glasses"]:
+            assert face.look.glasses == 0
+            continue
+        seen += 1
+        worn = picture_of(face, 128).astype(int)
+        face.look.glasses = 0.0
+        changed = np.abs(worn - picture_of(face, 128)).max(0) > 12
+        assert changed[44:76].mean() > 0.03  # the eyes are in row 59.5
+        assert changed[:36].sum() == 0 and changed[90:].sum() == 0
+    assert seen >= 2
+
+
+def test_tinted_lenses_darken_the_eyes() -> None:
+    face = draw(17)
+    face.look.tint[:] = (1.0, 1.0, 1.0)
+    clear = picture_of(face, 128).astype(int)
+    face.look.tint[:] = (0.1, 0.1, 0.1)
+    darker = clear - picture_of(face, 128)
+    rows, _ = np.nonzero(darker.max(0) > 10)
+    assert len(rows) > 300 and abs(rows.mean() - 0.465 * 128) < 8 and darker.min() >= 0
+
+
+def test_the_camera_adds_a_little_grain_and_nothing_else() -> None:
+    face = draw(3)
+    face.look.grain = 0.0
+    clean = picture_of(face).astype(int)
+    face.look.grain = 3.0
+    grain = picture_of(face).astype(int) - clean
+    inside = (clean > 5) & (clean < 250)
+    assert np.abs(grain).max() <= 3 and abs(grain[inside].mean()) < 0.1 and 0.8 < grain[inside].std() < 1.6
+
+
+def test_the_chin_casts_a_shadow_on_the_neck() -> None:
+    """With the light above, the upper neck gets darker against the forehead than with the light in front."""
+    ratios = []
+    for rise in (0, 60):
+        face = draw(21)  # bald, and so without hair's shadow
+        face.look.head_rotation[:] = rotation(0, 4, 0)
+        s, c = sine_cosine(rise)
+        face.look.key_direction[:] = (0.0, s, c)
+        picture = picture_of(face, 128).astype(float)
+        ratios.append(picture[:, 112:118, 58:70].mean() / picture[:, 28:40, 54:74].mean())
+    assert ratios[1] < 0.75 * ratios[0]
+
+
+def test_make_up_colours_the_lids_only() -> None:
+    face = next(face for face in map(draw, range(40)) if face.attributes["makeup"] > 0.3 and not face.look.glasses)
+    pictures = []
+    for strength in (0.0, 1.0):
+        face.look.makeup, face.look.liner = strength, 0.0
+        pictures.append(picture_of(face, 128).astype(int))
+    rows, _ = np.nonzero(np.abs(pictures[0] - pictures[1]).max(0) > 4)
+    assert len(rows) > 60 and rows.min() > 40 and rows.max() < 72
 
 
 def eye_pixels(face: Face) -> np.ndarray:
@@ -175,7 +251,7 @@ def test_a_turned_head_shows_more_of_one_cheek() -> None:
     """Positive yaw turns to the viewer's right: relative to the eyes, the visible skin then lies to the left."""
     centres = []
     for yaw in (-25, 25):
-        face = draw(10)  # bald
+        face = draw(21)  # bald
         face.look.head_rotation[:] = rotation(yaw, 0, 0)
         marked = []
         for level in (0.05, 0.8):

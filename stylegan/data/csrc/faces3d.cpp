@@ -1,4 +1,4 @@
-// Renders one face of the faces3d data set: morphs, hair and torso, z-buffer, shading, box filter.
+// Renders one face of the faces3d data set: morphs, hair, torso and glasses, shadow map, z-buffer, shading, camera.
 //
 // The picture must be the same to the bit on every processor, so this code keeps to + - * / and square roots of IEEE floats
 // (compiled with -ffp-contract=off and without -ffast-math), integer hashes for noise, and no function of libm besides sqrt.
@@ -7,7 +7,9 @@
 
 #include <vector>
 
+#include "faces3d_camera.h"
 #include "faces3d_shading.h"
+#include "faces3d_shadow.h"
 
 namespace {
 
@@ -28,20 +30,26 @@ class Renderer {
           samples_(samples),
           seed_(static_cast<uint32_t>(look.noise_seed)),
           shader_(look),
+          hair_(shader_.hair()),
           position_(rig.vertices),
           normal_(rig.vertices),
           screen_(rig.vertices),
-          buffer_(static_cast<size_t>(resolution) * samples * resolution * samples, Sample{-1e30f, 0, 0, -1}) {}
+          buffer_(static_cast<size_t>(resolution) * samples * resolution * samples, Sample{-1e30f, 0, 0, -1}),
+          lens_(look.glasses > 0.0f ? buffer_.size() : 0, Sample{-1e30f, 0, 0, -1}),
+          bare_(rig.vertices, 0),
+          shadow_(vec(look.key_direction)) {}
 
     void render(uint8_t* out) {
         morph();
         add_hair();
         add_torso();
+        if (look_.glasses > 0.0f) add_glasses();
         pose();
         accumulate_normals(rig_.triangles);
+        cast_shadows();
         project();
         rasterize();
-        resolve(out);
+        expose(shade_all(), look_, resolution_, samples_, out);
     }
 
    private:
@@ -102,14 +110,12 @@ class Renderer {
                 if (x > 0.72f && look_.ears_covered > 0.0f && r.y > 6.6f) {  // hair presses the ears to the head
                     position_[v].x -= 0.85f * (r.x < 0.0f ? 0.72f - x : x - 0.72f) * look_.ears_covered;
                 }
-                position_[v] = position_[v] + normal_[v] * (look_.beard_thickness * shader_.beard(r, field(v, BEARD), field(v, MOUSTACHE)));
+                position_[v] = position_[v] + normal_[v] * (look_.beard_thickness * hair_.beard(r, field(v, BEARD), field(v, MOUSTACHE)));
             } else if (rig_.kind[v] == CAP) {
-                const float h = shader_.scalp(r, field(v, SCALP));
-                const float lumps = 1.0f + 0.9f * look_.curl * (noise(r.x * 5, r.y * 5, r.z * 5, seed_) - 0.5f);
-                const float volume = look_.cap_thickness * smooth(h, -0.02f, 0.35f) * mix(0.5f, 1.0f, smooth(r.y, 7.2f, 8.2f)) *
-                                     (1.0f + look_.quiff * smooth(r.z, 0.6f, 1.2f));
                 const int32_t s = rig_.source[v];
-                position_[v] = position_[s] + normal_[s] * (0.006f + volume * lumps);
+                const float h = hair_.scalp(r, field(v, SCALP));
+                bare_[v] = h < kBare;
+                position_[v] = position_[s] + normal_[s] * hair_.volume(r, h, field(v, INSIDE));
             }
         }
         Vec low = position_[rig_.skull[0]], high = low;
@@ -118,21 +124,27 @@ class Renderer {
             low = {std::min(low.x, p.x), std::min(low.y, p.y), std::min(low.z, p.z)};
             high = {std::max(high.x, p.x), std::max(high.y, p.y), std::max(high.z, p.z)};
         }
-        const float pad = 0.03f + 0.6f * look_.cap_thickness + look_.locks_volume;
         const Vec middle = {0.5f * (low.x + high.x), kSkullY, 0.5f * (low.z + high.z)};
-        const Vec radius = {0.5f * (high.x - low.x) + pad, high.y - kSkullY + 0.6f * pad, 0.5f * (high.z - low.z) + pad};
+        const Vec size = {0.5f * (high.x - low.x), high.y - kSkullY, 0.5f * (high.z - low.z)};
         for (int32_t v = 0; v < rig_.vertices; ++v) {
-            if (rig_.kind[v] != LOCKS) continue;
-            const Vec u = rest(v);  // sine of azimuth, height, cosine of azimuth
-            const float round = rig_.fields[kFields * v], hang = rig_.fields[kFields * v + 1];
-            const float turn = rig_.fields[kFields * v + 2];
-            const float wave = look_.locks_wave * 0.16f * (noise(turn * 22, hang * 5, u.y * 4, seed_) - 0.5f);
-            const float brow = look_.fringe < 1.0f ? 0.12f * smooth(u.z, 0.2f, 0.5f) * (1.0f - smooth(u.y, 0.75f, 0.95f)) : 0.0f;
-            const float out = look_.locks_flare * hang + wave * (0.3f + hang) + brow;
-            position_[v] = {middle.x + u.x * (radius.x * round + out),
-                            middle.y + radius.y * u.y - look_.locks_length * hang,
-                            middle.z + u.z * (radius.z * round + out)};
+            if (rig_.kind[v] == LOCKS) position_[v] = hang(v, middle, size);
         }
+    }
+
+    // Hair that hangs follows the skull down to its equator, falls towards the neck and then outwards over the shoulders.
+    Vec hang(int32_t v, Vec middle, Vec size) const {
+        const Vec u = rest(v);  // sine of azimuth, height, cosine of azimuth
+        const float* f = rig_.fields + kFields * v;
+        const float wave = look_.locks_wave * 0.16f * (noise(f[TURN] * 22, f[HANG] * 5, u.y * 4, seed_) - 0.5f);
+        const float fallen = f[HANG] * look_.locks_length;
+        const float pad = 0.02f + 0.6f * look_.cap_thickness + look_.locks_volume * (1.0f - 0.8f * u.y) + 0.6f * f[LAYER] * look_.fuzz;
+        const float taper = look_.locks_taper * smooth(fallen, 0.1f, 1.0f);
+        const float out = pad + look_.locks_flare * smooth(fallen, 0.5f, 2.2f) + wave * (0.3f + f[HANG]) - taper;
+        const float forward = look_.locks_forward * smooth(fallen, 0.2f, 1.5f) * smooth(u.z, -0.4f, 0.4f);
+        const float reach = f[REACH] * f[WIDTH];
+        return {middle.x + u.x * (size.x * reach + out * f[WIDTH]),
+                middle.y + (size.y * f[REACH] + pad) * u.y - fallen,
+                middle.z + u.z * (size.z * reach + out * f[WIDTH]) + forward};
     }
 
     // Clothes are the skin of neck and shoulders, puffed up a little, and below them a torso that is fitted to the body.
@@ -151,6 +163,38 @@ class Renderer {
         }
     }
 
+    // Two rims with lenses, a bridge, and temples that end at the ears; all of it on the morphed face.
+    void add_glasses() {
+        const Vec left = eye_middle(0), right = eye_middle(1), bridge = landmark(BRIDGE), ear = landmark(EAR);
+        const float middle = 0.5f * (right.x - left.x) + 0.015f;
+        const float width = std::min(look_.lens_width, middle - 0.05f), tube = look_.frame_thickness;
+        const float height = width * look_.lens_height, level = 0.5f * (left.y + right.y) - look_.lens_drop;
+        const float plane = std::max(bridge.z + 0.05f, right.z + 0.26f);
+        for (int32_t v = 0; v < rig_.vertices; ++v) {
+            if (rig_.kind[v] != FRAME && rig_.kind[v] != LENS) continue;
+            const Vec r = rest(v);
+            const float* f = rig_.fields + kFields * v;
+            const float across = f[ACROSS] * tube, deep = f[DEEP] * std::max(0.6f * tube, 0.010f);
+            Vec p;
+            if (f[PIECE] == 1.0f) {  // bridge
+                const float x = 2.0f * f[ALONG] - 1.0f;
+                p = {x * (middle - width), level + 0.18f * height + 0.05f * (1.0f - x * x) + across, plane + 0.03f * (1.0f - x * x) + deep};
+            } else if (f[PIECE] == 2.0f) {  // temple
+                const float t = f[ALONG], outer = middle + width + 0.5f * tube;
+                const float from = plane - 0.30f * outer * outer, bulge = 0.10f * t * (1.0f - t) * 4.0f;
+                const float x = mix(outer, std::max(ear.x, outer) + 0.03f, t) + bulge * 0.6f;
+                p = {r.z * (x + 0.4f * deep), mix(level + 0.30f * height, ear.y, t) + f[ACROSS] * std::max(0.8f * tube, 0.012f), mix(from, ear.z, t)};
+            } else {  // rim or lens: between a circle and a square
+                const float longest = std::max(absolute(r.x), absolute(r.y)), square = look_.lens_square;
+                const float stretch = longest > 0.0f ? mix(1.0f, 1.0f / longest, square) : 0.0f;
+                const float x = r.x * stretch * width, y = r.y * stretch * height;
+                const float along = x + r.x * across + middle;
+                p = {r.z * along, level + y + r.y * across, plane - 0.30f * along * along + deep};
+            }
+            position_[v] = p;
+        }
+    }
+
     // Turn the head on the shoulders; the neck follows in between.
     void pose() {
         const float* a = look_.head_rotation;
@@ -160,6 +204,27 @@ class Renderer {
             const Vec head = {dot(vec(a), p), dot(vec(a + 3), p), dot(vec(a + 6), p)};
             const Vec torso = {dot(vec(b), p), dot(vec(b + 3), p), dot(vec(b + 6), p)};
             position_[v] = mix(head, torso, field(v, NECK)) + kPivot;
+        }
+    }
+
+    // What the key light sees: a depth map along its direction. Eyes, mouth, glasses and loose strands cast none.
+    void cast_shadows() {
+        std::vector<Vec> seen(rig_.vertices);
+        for (int32_t v = 0; v < rig_.vertices; ++v) seen[v] = shadow_.to_light(position_[v]);
+        for (int32_t t = 0; t < rig_.triangles; ++t) {
+            const uint8_t part = rig_.part[t];
+            if ((part >= EYE && part <= LASH) || part >= FRAME || hidden(part)) continue;
+            const int32_t* c = rig_.triangle + 3 * t;
+            const bool hair = part == CAP || part == LOCKS;
+            if (hair && (field(c[0], INSIDE) > 0.0f || bare(c))) continue;
+            const Vec p0 = seen[c[0]], p1 = seen[c[1]], p2 = seen[c[2]];
+            const float area = (p1.x - p0.x) * (p2.y - p0.y) - (p1.y - p0.y) * (p2.x - p0.x);
+            if (hair ? area == 0.0f : area <= 0.0f) continue;
+            scan(p0, p1, p2, area, ShadowMap::kSide, [&](int32_t place, float depth, float w0, float w1) {
+                if (depth <= shadow_.depth(place)) return;
+                if (hair && !hair_.covers(part, interpolate(t, w0, w1), 0.0f)) return;
+                shadow_.depth(place) = depth;
+            });
         }
     }
 
@@ -207,83 +272,106 @@ class Renderer {
         return p;
     }
 
+    // Parts that this face does not have.
+    bool hidden(uint8_t part) const {
+        return (part == CAP && look_.cap == 0.0f) || (part == LOCKS && look_.locks == 0.0f) || (part >= FRAME && look_.glasses == 0.0f);
+    }
+
     void rasterize() {
-        const int32_t size = resolution_ * samples_;
-        const float limit = static_cast<float>(size);
         for (int32_t t = 0; t < rig_.triangles; ++t) {
             const uint8_t part = rig_.part[t];
-            if (part == CAP && look_.cap == 0.0f) continue;
-            if (part == LOCKS && look_.locks == 0.0f && look_.fringe > 1.0f) continue;
+            if (hidden(part)) continue;
             const int32_t* c = rig_.triangle + 3 * t;
+            const bool lash = part == LASH, hair = part == CAP || part == LOCKS;
+            if (hair && (bare(c) || (field(c[0], INSIDE) > 0.0f && inner(c[0]) && inner(c[1]) && inner(c[2])))) continue;
             const Vec p0 = screen_[c[0]], p1 = screen_[c[1]], p2 = screen_[c[2]];
             const float area = (p1.x - p0.x) * (p2.y - p0.y) - (p1.y - p0.y) * (p2.x - p0.x);
             const bool thin = part >= LASH && (part != CAP || look_.cap_thickness > 0.15f);  // seen from both sides
             if (thin ? area == 0.0f : area >= 0.0f) continue;  // y points down, so what faces us has a negative area
-            const float left = std::min(p0.x, std::min(p1.x, p2.x)), right = std::max(p0.x, std::max(p1.x, p2.x));
-            const float top = std::min(p0.y, std::min(p1.y, p2.y)), bottom = std::max(p0.y, std::max(p1.y, p2.y));
-            if (right < 0.5f || bottom < 0.5f || left > limit || top > limit) continue;
-            const int32_t x0 = floor_int(clamp(left + 0.5f, 0, limit)), x1 = floor_int(clamp(right + 0.5f, 0, limit));
-            const int32_t y0 = floor_int(clamp(top + 0.5f, 0, limit)), y1 = floor_int(clamp(bottom + 0.5f, 0, limit));
-            if (x0 >= x1 || y0 >= y1) continue;
-            const float inverse = 1.0f / area;
-            const bool test = part == LASH || part == CAP || part == LOCKS;
-            // Barycentric weights are affine in x and y, taken relative to p2 to keep their error small.
-            const float w0x = (p1.y - p2.y) * inverse, w0y = (p2.x - p1.x) * inverse;
-            const float w1x = (p2.y - p0.y) * inverse, w1y = (p0.x - p2.x) * inverse;
-            for (int32_t y = y0; y < y1; ++y) {
-                const float py = static_cast<float>(y) + 0.5f - p2.y;
-                const float w0row = w0y * py, w1row = w1y * py;
-                bool inside = false;
-                for (int32_t x = x0; x < x1; ++x) {
-                    const float px = static_cast<float>(x) + 0.5f - p2.x;
-                    const float w0 = w0x * px + w0row, w1 = w1x * px + w1row, w2 = 1.0f - w0 - w1;
-                    if (w0 < kEdge || w1 < kEdge || w2 < kEdge) {
-                        if (inside) break;  // a triangle's row is one piece
-                        continue;
-                    }
-                    inside = true;
-                    const float depth = p0.z * w0 + p1.z * w1 + p2.z * w2;
-                    Sample& sample = buffer_[static_cast<size_t>(y) * size + x];
-                    if (depth <= sample.depth) continue;
-                    if (test && !shader_.covers(part, interpolate(t, w0, w1))) continue;
-                    sample = {depth, w0, w1, t};
+            std::vector<Sample>& buffer = part == LENS ? lens_ : buffer_;
+            scan(p0, p1, p2, area, resolution_ * samples_, [&](int32_t place, float depth, float w0, float w1) {
+                Sample& sample = buffer[place];
+                if (depth <= sample.depth) return;
+                if (hair) {
+                    const float facing = normal_[c[0]].z * w0 + normal_[c[1]].z * w1 + normal_[c[2]].z * (1.0f - w0 - w1);
+                    if (!hair_.covers(part, interpolate(t, w0, w1), absolute(facing))) return;
+                } else if (lash && !lashed(interpolate(t, w0, w1).rest)) {
+                    return;
                 }
-            }
+                sample = {depth, w0, w1, t};
+            });
         }
     }
 
-    Vec shade_sample(const Sample& s) const {
-        const int32_t* c = rig_.triangle + 3 * s.triangle;
-        const float w2 = 1.0f - s.w0 - s.w1;
-        const uint8_t part = rig_.part[s.triangle];
-        Vec n = normalized(normal_[c[0]] * s.w0 + normal_[c[1]] * s.w1 + normal_[c[2]] * w2);
-        if (n.z < 0.0f && part >= LASH) n = n * -1.0f;
-        return shader_.shade(part, interpolate(s.triangle, s.w0, s.w1), n);
+    // Whether a triangle of the cap is skin without hair.
+    bool bare(const int32_t* c) const { return bare_[c[0]] && bare_[c[1]] && bare_[c[2]]; }
+
+    // Whether a vertex turns so much to the viewer that loose strands over it cannot be at the outline.
+    bool inner(int32_t v) const { return absolute(normal_[v].z) > kOutline; }
+
+    // Lashes are strands; the lower ones are too thin to see.
+    bool lashed(Vec r) const {
+        return r.y > kEye.y && noise(r.x * 90, r.y * 30, r.z * 15, seed_) < look_.lashes + 0.3f;
     }
 
-    void resolve(uint8_t* out) const {
+    template <typename T>
+    T between(const T* values, int32_t t, float w0, float w1) const {
+        const int32_t* c = rig_.triangle + 3 * t;
+        return values[c[0]] * w0 + values[c[1]] * w1 + values[c[2]] * (1.0f - w0 - w1);
+    }
+
+    Vec shade_sample(const Sample& s) const {
+        const uint8_t part = rig_.part[s.triangle];
+        Vec n = normalized(between(normal_.data(), s.triangle, s.w0, s.w1));
+        const bool inside = n.z < 0.0f && part >= LASH;
+        if (inside) n = n * -1.0f;
+        const float facing = dot(n, vec(look_.key_direction));
+        const float share = facing > -0.45f ? shadow_.lit(between(position_.data(), s.triangle, s.w0, s.w1), facing) : 0.0f;
+        return shader_.shade(part, interpolate(s.triangle, s.w0, s.w1), n, share, inside);
+    }
+
+    // What covers a sample; 255: the backdrop.
+    uint8_t part_at(size_t place) const { return buffer_[place].triangle < 0 ? 255 : rig_.part[buffer_[place].triangle]; }
+
+    // Linear colours of all samples, in 0 .. 1. Inside of a part every other sample is the mean of its neighbours: the filter
+    // of the camera hides it, and it saves two fifths of the time.
+    std::vector<Vec> shade_all() const {
         const int32_t size = resolution_ * samples_;
-        const float share = 1.0f / static_cast<float>(samples_ * samples_), step = 1.0f / static_cast<float>(resolution_);
-        const size_t plane = static_cast<size_t>(resolution_) * resolution_;
-        for (int32_t y = 0; y < resolution_; ++y) {
-            for (int32_t x = 0; x < resolution_; ++x) {
-                Vec sum = {0, 0, 0}, behind = {-1, 0, 0};
-                for (int32_t j = 0; j < samples_; ++j) {
-                    for (int32_t i = 0; i < samples_; ++i) {
-                        const Sample& s = buffer_[static_cast<size_t>(y * samples_ + j) * size + x * samples_ + i];
-                        if (s.triangle < 0 && behind.x < 0.0f) {
-                            behind = shader_.backdrop((static_cast<float>(x) + 0.5f) * step, (static_cast<float>(y) + 0.5f) * step);
-                        }
-                        const Vec colour = s.triangle < 0 ? behind : shade_sample(s);
-                        sum = sum + Vec{clamp(colour.x, 0, 1), clamp(colour.y, 0, 1), clamp(colour.z, 0, 1)};
-                    }
+        const float step = 1.0f / static_cast<float>(resolution_);
+        std::vector<Vec> colours(buffer_.size());
+        for (int32_t y = 0; y < size; ++y) {
+            Vec behind = {0, 0, 0};
+            int32_t known = -1;  // the pixel whose backdrop `behind` is
+            const size_t row = static_cast<size_t>(y) * size;
+            const auto skipped = [&](int32_t x) {
+                if (((x + y) & 1) == 0 || x == 0 || x == size - 1) return false;
+                const uint8_t part = part_at(row + x);
+                return part != 255 && part == part_at(row + x - 1) && part == part_at(row + x + 1);
+            };
+            for (int32_t x = 0; x < size; ++x) {
+                if (skipped(x)) continue;
+                const Sample& s = buffer_[row + x];
+                if (s.triangle < 0 && known != x / samples_) {
+                    known = x / samples_;
+                    behind = shader_.backdrop((static_cast<float>(known) + 0.5f) * step, (static_cast<float>(y / samples_) + 0.5f) * step);
                 }
-                const float channel[3] = {sum.x * share, sum.y * share, sum.z * share};
-                for (int k = 0; k < 3; ++k) {
-                    out[k * plane + static_cast<size_t>(y) * resolution_ + x] =
-                        static_cast<uint8_t>(clamp(std::sqrt(channel[k]) * 255.0f + 0.5f, 0, 255));
-                }
+                const Vec colour = s.triangle < 0 ? behind : shade_sample(s);
+                colours[row + x] = {clamp(colour.x, 0, 1), clamp(colour.y, 0, 1), clamp(colour.z, 0, 1)};
             }
+            for (int32_t x = 1; x < size - 1; ++x) {
+                if (skipped(x)) colours[row + x] = (colours[row + x - 1] + colours[row + x + 1]) * 0.5f;
+            }
+        }
+        if (!lens_.empty()) look_through(colours);
+        return colours;
+    }
+
+    void look_through(std::vector<Vec>& colours) const {
+        for (size_t place = 0; place < colours.size(); ++place) {
+            const Sample& l = lens_[place];
+            if (l.depth <= buffer_[place].depth || l.triangle < 0) continue;
+            const Vec c = shader_.through_lens(colours[place], interpolate(l.triangle, l.w0, l.w1).rest);
+            colours[place] = {clamp(c.x, 0, 1), clamp(c.y, 0, 1), clamp(c.z, 0, 1)};
         }
     }
 
@@ -293,8 +381,11 @@ class Renderer {
     const int32_t resolution_, samples_;
     const uint32_t seed_;
     const Shader shader_;
+    const Hair& hair_;
     std::vector<Vec> position_, normal_, screen_;
-    std::vector<Sample> buffer_;
+    std::vector<Sample> buffer_, lens_;
+    std::vector<uint8_t> bare_;
+    ShadowMap shadow_;
 };
 
 }  // namespace

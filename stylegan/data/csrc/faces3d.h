@@ -28,28 +28,38 @@ inline float smooth(float x, float low, float high) {
     const float t = clamp((x - low) / (high - low), 0.0f, 1.0f);
     return t * t * (3.0f - 2.0f * t);
 }
+inline float absolute(float x) { return x < 0.0f ? -x : x; }
 inline Vec vec(const float* p) { return {p[0], p[1], p[2]}; }
 
-enum Part : uint8_t { SKIN, EYE, TEETH, TONGUE, LASH, CAP, LOCKS, CLOTH };
+enum Part : uint8_t { SKIN, EYE, TEETH, TONGUE, LASH, CAP, LOCKS, CLOTH, FRAME, LENS };
 constexpr int kFields = 6;
 enum Field { LIPS, SCALP, BEARD, MOUSTACHE, INSIDE, NECK };
-enum Landmark { UPPER_LIP, LOWER_LIP, SHOULDER, CHEST };
+enum LockField { WIDTH, HANG, TURN, REACH, LAYER };  // the cap has its layer there, too
+enum GlassField { ACROSS, DEEP, PIECE, ALONG };
+enum Landmark { UPPER_LIP, LOWER_LIP, SHOULDER, CHEST, BRIDGE, EAR };
 constexpr Vec kEye = {0.3078f, 7.2841f, 1.2454f};
 constexpr Vec kPivot = {0.0f, 6.35f, 0.45f};  // the head turns on the neck about this point
 constexpr float kEdge = -1e-4f;              // triangles overlap by this, so that rounding leaves no cracks
+constexpr float kOutline = 0.6f;             // how far a surface may face us and still be at the outline
+constexpr float kBare = -0.32f;             // this far outside the hairline no hair grows
 constexpr float kSkullY = 7.5f;               // height of the skull's equator, where locks begin to hang
 
 struct Look {  // the same fields in the same order as faces3d_looks.Look
     float key_direction[3], key[3], fill[3], sky[3], ground[3];
-    float skin[3], lips[3], brow[3], iris[3], hair[3], beard[3], cloth[3], backdrop_a[3], backdrop_b[3];
+    float skin[3], lips[3], brow[3], iris[3], eyeshadow[3], hair[3], beard[3], cloth[3];
+    float frame[3], tint[3], backdrop_a[3], backdrop_b[3];
     float head_rotation[9], torso_rotation[9], roll[2], backdrop_direction[2], gaze[2];
-    float camera, zoom, shift_x, shift_y, noise_seed;
-    float oil, blush, freckles, wrinkles, shadow, lashes, tan;
+    float camera, zoom, shift_x, shift_y, noise_seed, grain, blur;
+    float oil, blush, freckles, mottle, shadow, lashes, makeup, liner;
+    float forehead_lines, eye_lines, cheek_lines;
     float brow_height, brow_arch, brow_thickness, brow_density, iris_radius, pupil;
-    float cap, cap_thickness, recede, crown, curl, gloss, streaks, part;
-    float sweep, curtain, quiff, locks, locks_length, locks_flare, locks_front, locks_volume, locks_wave, fringe, fringe_slope, ears_covered;
+    float cap, cap_thickness, recede, crown, curl, gloss, streaks, part, parting, fuzz;
+    float sweep, curtain, quiff, fringe, fringe_slope;
+    float locks, locks_length, locks_taper, locks_flare, locks_forward, locks_front, locks_volume;
+    float locks_wave, ears_covered;
     float beard_density, beard_thickness, moustache, chin_beard, jaw_beard;
-    float collar, shoulders, cloth_stripe, backdrop_blob;
+    float glasses, lens_width, lens_height, lens_square, frame_thickness, lens_shine, lens_drop;
+    float collar, shoulders, cloth_stripe, backdrop_blob, bokeh;
 };
 
 struct Rig {  // the same fields in the same order as faces3d.CRig
@@ -71,6 +81,8 @@ inline int32_t floor_int(float x) {
     const int32_t i = static_cast<int32_t>(x);
     return i - (x < static_cast<float>(i));
 }
+
+inline float fraction(float x) { return x - static_cast<float>(floor_int(x)); }
 
 // A random number in [0, 1) from 32 bits.
 inline float scramble(uint32_t h) {

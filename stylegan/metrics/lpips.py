@@ -30,9 +30,10 @@ class Lpips(nn.Module):
         super().__init__()
         with torch.device("meta"):
             self.features: nn.Module = torchvision.models.vgg16(weights=None, init_weights=False).features
-            self.heads = nn.ParameterDict(
-                {f"lin{i}.model.1.weight": torch.empty(1, width, 1, 1) for i, width in enumerate(WIDTHS)}
-            )
+            heads = [nn.Sequential(nn.Identity(), nn.Conv2d(width, 1, 1, bias=False)) for width in WIDTHS]
+            # The names of the authors' file: lin0.model.1.weight. The place before it was a dropout's.
+            self.heads = nn.ModuleDict({f"lin{i}": nn.ModuleDict({"model": head}) for i, head in enumerate(heads)})
+        self._heads = tuple(heads)  # a tuple, lest they be registered twice
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The distance [N] of pictures [N, 3, H, W] in [-1, 1], pair by pair; H and W at least 16."""
@@ -40,12 +41,12 @@ class Lpips(nn.Module):
         x = (torch.cat([a, b]) - shift) / scale
         total = a.new_zeros(len(a))
         layers = list(self.features.children())
-        for start, end, head in zip((0, *STAGES), STAGES, self.heads.values(), strict=False):
+        for start, end, head in zip((0, *STAGES), STAGES, self._heads, strict=False):
             for layer in layers[start:end]:
                 x = layer(x)
             unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
             difference = (unit[: len(a)] - unit[len(a) :]).square()
-            total = total + (difference * head).sum(1).mean((1, 2))
+            total = total + head(difference).mean((1, 2, 3))
         return total
 
 

@@ -29,7 +29,7 @@ from stylegan.data.faces3d_rig import (
 )  # fmt: skip
 
 _PIVOT = np.array((0.0, 6.35, 0.45))
-_SHADOW, _SHADOW_SIDE, _SHADOW_MIDDLE = 128, 3.4, np.array((0.0, 7.1, 0.6))  # texels; units; units
+_SHADOW, _SHADOW_SIDE, _SHADOW_MIDDLE = 96, 3.4, np.array((0.0, 7.1, 0.6))  # texels; units; units
 _EDGE = -1e-4
 _BARE = -0.32  # this far outside the hairline no hair grows
 _CHUNK = 1_000_000  # how many pairs of triangle and sample are looked at together; bounds the memory
@@ -236,7 +236,7 @@ class _Renderer:
         seen = self._to_light(self.position)
         area = _area(seen[self.rig.triangles])
         strands = (part == CAP) | (part == LOCKS)
-        keep = np.where(strands, (area != 0) & (layer == 0), area > 0)
+        keep = (area > 0) & ~(strands & (layer > 0))
         keep &= ~self._hidden() & ((part < EYE) | (part > LASH)) & (part < FRAME)
         buffer = _Samples.empty(_SHADOW * _SHADOW)
         self._scan(seen, keep, _SHADOW, buffer, towards_light=True)
@@ -255,7 +255,7 @@ class _Renderer:
         outside = ((q[:, :2] < 2) | (q[:, :2] > _SHADOW - 3)).any(1)
         x, y = (np.clip(np.floor(q[:, k]), 2, _SHADOW - 3).astype(np.int64) for k in (0, 1))
         fx, fy = q[:, 0] - x, q[:, 1] - y
-        limit = q[:, 2] + 0.035 + 0.06 * (1 - np.clip(facing, 0, 1))
+        limit = q[:, 2] + 0.04 + 0.09 * (1 - np.clip(facing, 0, 1))
         total = np.zeros(len(p))
         for j, wy in enumerate((1 - fy, 1.0, fy)):
             for i, wx in enumerate((1 - fx, 1.0, fx)):

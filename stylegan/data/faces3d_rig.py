@@ -22,7 +22,7 @@ _LANDMARKS = (  # upper lip, lower lip, shoulder, chest, bridge of the nose, whe
 )  # fmt: skip
 LAYERS = 2  # of hair: the outer one holds single strands, which makes the edge of the hair soft
 SKULL_Y = 7.5  # height of the equator of the skull
-_COLUMNS, _ROWS_ROUND, _ROWS_DOWN, _RIM = 64, 9, 10, 32
+_COLUMNS, _ROWS_ROUND, _ROWS_DOWN, _RIM = 48, 9, 9, 32
 _TORSO = (  # y, half width, half depth, z of the centre: rings from the collar down
     (5.93, 0.70, 0.56, 0.14), (5.86, 0.86, 0.58, 0.14), (5.80, 1.06, 0.60, 0.14), (5.77, 1.35, 0.62, 0.14),
     (5.70, 1.65, 0.64, 0.14), (5.54, 1.86, 0.68, 0.14), (5.2, 1.98, 0.76, 0.14), (4.2, 2.02, 0.85, 0.14),

@@ -219,7 +219,7 @@ class Renderer {
             if (hair && (field(c[0], INSIDE) > 0.0f || bare(c))) continue;
             const Vec p0 = seen[c[0]], p1 = seen[c[1]], p2 = seen[c[2]];
             const float area = (p1.x - p0.x) * (p2.y - p0.y) - (p1.y - p0.y) * (p2.x - p0.x);
-            if (hair ? area == 0.0f : area <= 0.0f) continue;
+            if (area <= 0.0f) continue;
             scan(p0, p1, p2, area, ShadowMap::kSide, [&](int32_t place, float depth, float w0, float w1) {
                 if (depth <= shadow_.depth(place)) return;
                 if (hair && !hair_.covers(part, interpolate(t, w0, w1), 0.0f)) return;

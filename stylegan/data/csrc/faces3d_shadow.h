@@ -41,7 +41,7 @@ void scan(Vec p0, Vec p1, Vec p2, float area, int32_t size, Put put) {
 
 class ShadowMap {
    public:
-    static constexpr int32_t kSide = 128;  // in texels
+    static constexpr int32_t kSide = 96;  // in texels
 
     explicit ShadowMap(Vec key)
         : key_(key), right_(normalized(cross(Vec{0, 1, 0}, key))), up_(cross(key, right_)), depth_(kSide * kSide, -1e30f) {}
@@ -61,7 +61,7 @@ class ShadowMap {
         const int32_t x = floor_int(q.x), y = floor_int(q.y);
         const float fx = q.x - static_cast<float>(x), fy = q.y - static_cast<float>(y);
         const float wx[3] = {1.0f - fx, 1.0f, fx}, wy[3] = {1.0f - fy, 1.0f, fy};
-        const float limit = q.z + 0.035f + 0.06f * (1.0f - clamp(facing, 0, 1));
+        const float limit = q.z + 0.04f + 0.09f * (1.0f - clamp(facing, 0, 1));
         float sum = 0;
         for (int32_t j = 0; j < 3; ++j) {
             for (int32_t i = 0; i < 3; ++i) {

@@ -62,7 +62,7 @@ KINDS = {
             "attributes",
             "sex, age, ancestry ... of faces: distances, and which people are missing",
             {"attributes": False, "attributes_coverage": True},
-            least=100,
+            least=20,
             count=5000,
         ),
     ]

@@ -1,13 +1,15 @@
 """From a data set's name to an endless stream of batches."""
 
+import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from stylegan.data.archive import ImageDataset
 from stylegan.data.cache import NoCacheError, PixelCache, cache_of
@@ -79,7 +81,7 @@ def image_batches(
     positions: Sequence[int],
     workers: int,
     device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor]]:
     """One rank's share of every batch from image `nimg` on, without end.
 
     Args:
@@ -108,22 +110,43 @@ def _decoded(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches that are decoded while others are trained on: each worker is two batches ahead (PyTorch's default)."""
     loader = DataLoader(
-        dataset,
+        _Reporting(dataset),
         batch_size=len(sampler.local_indices),
         sampler=sampler,
         num_workers=workers,
+        collate_fn=_batch_or_error,
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer if workers else None,
     )
-    try:
-        yield from loader
-    except UserError as error:
-        # What a worker raises arrives with its traceback as the message; the last line is ours.
-        raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+class _Reporting(Dataset[Any]):
+    """A data set that returns the errors a user can mend. Were they raised in a worker, PyTorch would turn its traceback into
+    the message, and what it raises here would keep the workers alive until the interpreter's end."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._dataset[index]
+        except UserError as error:
+            return error.with_traceback(None)
+
+
+def _batch_or_error(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal, and torchrun's SIGTERM every process of a rank; workers must live until the
-    trainer has finished its step. They end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    trainer has finished its step. In a session of their own they hear of neither, and die of the trainer's SIGTERM alone,
+    whose handlers they inherited."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

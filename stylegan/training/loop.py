@@ -1,7 +1,7 @@
 """Training from where a state stands to the end, or until someone asks it to stop."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -118,30 +118,34 @@ def train(job: Job) -> bool:
         _show(job, "fakes", layout.fakes_path(job.run_dir, 0), _fakes(job))
     with StopRequest() as stop:
         images = _images(job)
-        while state.nimg < total and not distributed.any_rank(stop.requested, job.device):
-            started = perf_counter()
-            real, real_c = next(images)
-            waited = perf_counter() - started
-            batches = {
-                phase.name: job.maker.draw(phase.name, state.nimg, state.G, real, real_c, job.rounds)
-                for phase in due(job.phases, state.step)
-            }
-            try:
-                stats = train_step(state, job.phases, batches, job.step)
-            except NonfiniteGradientsError as error:
-                _go_back(job, error)
-                images = _images(job)
-                continue
-            stats["seconds/data"] = [torch.tensor(waited)]
-            state.elapsed += perf_counter() - started
-            job.logger.step(stats, state.nimg, state.elapsed)
-            if _crossed(state.nimg, config.snapshot_kimg, config.batch_size):
-                _save_snapshot(job)
-                if job.watch is not None and job.watch.due(int(state.nimg // (config.snapshot_kimg * 1000))):
-                    _measure(job, job.watch)
-            if _crossed(state.nimg, config.checkpoint_kimg, config.batch_size):
-                _save_checkpoint(job)
-                saved_at = state.nimg
+        try:
+            while state.nimg < total and not distributed.any_rank(stop.requested, job.device):
+                started = perf_counter()
+                real, real_c = next(images)
+                waited = perf_counter() - started
+                batches = {
+                    phase.name: job.maker.draw(phase.name, state.nimg, state.G, real, real_c, job.rounds)
+                    for phase in due(job.phases, state.step)
+                }
+                try:
+                    stats = train_step(state, job.phases, batches, job.step)
+                except NonfiniteGradientsError as error:
+                    _go_back(job, error)
+                    images.close()
+                    images = _images(job)
+                    continue
+                stats["seconds/data"] = [torch.tensor(waited)]
+                state.elapsed += perf_counter() - started
+                job.logger.step(stats, state.nimg, state.elapsed)
+                if _crossed(state.nimg, config.snapshot_kimg, config.batch_size):
+                    _save_snapshot(job)
+                    if job.watch is not None and job.watch.due(int(state.nimg // (config.snapshot_kimg * 1000))):
+                        _measure(job, job.watch)
+                if _crossed(state.nimg, config.checkpoint_kimg, config.batch_size):
+                    _save_checkpoint(job)
+                    saved_at = state.nimg
+        finally:
+            images.close()  # ends the workers; an exception would keep them until the interpreter's end
     if saved_at != state.nimg:
         _save_checkpoint(job)
     if distributed.is_main() and not layout.snapshot_path(job.run_dir, state.nimg).exists():
@@ -179,7 +183,7 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def _images(job: Job) -> Iterator[tuple[Tensor, Tensor]]:
+def _images(job: Job) -> Generator[tuple[Tensor, Tensor]]:
     return image_batches(
         job.dataset,
         job.cache,

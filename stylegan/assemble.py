@@ -44,6 +44,7 @@ from stylegan.training.state import TrainState
 from stylegan.training.step import StepConfig
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
+from stylegan.training.watch import build_watch
 
 
 @contextmanager
@@ -75,6 +76,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             keep_freed_memory()
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
+        watch = build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir)
         loss = config.loss
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
@@ -86,6 +88,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 if layout.is_run_dir(run_dir):
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
+            if watch is not None:
+                watch.forget_after(state.nimg)
         distributed.barrier()
         with _logger(config, run_dir, state) as logger:
             warnings = [f"warning: {ops.warning}"] if ops.warning else []
@@ -112,6 +116,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 architecture=architecture,
                 environment=here,
                 provenance=_provenance(config, dataset),
+                watch=watch,
             )
 
 

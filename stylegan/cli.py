@@ -10,7 +10,7 @@ from stylegan.errors import UserError, nearest, one_message
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
 app = typer.Typer(
-    help="Prepare data for style-based GANs, and measure. Training and figures: train.py and generate.py.",
+    help="Prepare data for style-based GANs and measure networks. Training and figures: train.py and generate.py.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -217,6 +217,63 @@ def _inspect(archive: Path, verify: bool) -> None:
     typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
 
 
+@app.command()
+def evaluate(
+    network: Annotated[str, typer.Option(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    data: Annotated[Path, typer.Option(help="The archive of real images.")],
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="METRIC COUNT [_FEATURES], with commas: fid50k, kid50k, pr50k, dc50k, is50k, ppl_wend50k, eqt50k, "
+            "kid5k_mobilenet_v2, attributes ..."
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Fixes latents, noise and subsets.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Measure with so many seeds; tells mean and spread.")] = 1,
+    real_vs_real: Annotated[
+        bool, typer.Option("--real-vs-real", help="A half of the real images instead of fakes: the floor.")
+    ] = False,
+    class_idx: Annotated[int | None, typer.Option(help="Only this class of a conditional network, from 0.")] = None,
+    weights: Annotated[list[str] | None, typer.Option(help="NAME=FILE: weights of a network; may be repeated.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Append the JSON line to this file, too.")] = None,
+    pictures: Annotated[Path, typer.Option(help="Folder for METRIC.png of attributes; replaced if there.")] = Path(),
+) -> None:
+    """Measure a network: a JSON line on stdout, a table on stderr. torchrun -m stylegan.cli evaluate ... shares the work."""
+    from stylegan.distributed import one_voice
+    from stylegan.metrics.evaluate import evaluate as run
+    from stylegan.metrics.evaluate import tell, weight_files
+    from stylegan.metrics.runner import Settings
+
+    with one_voice():
+        settings = Settings(seed, batch, class_idx, real_vs_real, weight_files(weights or []))
+        tell(run(network, data, metrics.split(","), settings, repeats=repeats, device=device), out, pictures)
+
+
+@app.command()
+def attributes(
+    data: Annotated[Path, typer.Option(help="An archive of faces3d, which holds the attributes.")],
+    train: Annotated[bool, typer.Option("--train", help="Train a network; else tell how well one reads DATA.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="--train: where the weights go; --weights attributes=FILE of evaluate takes them.")
+    ] = Path("attributes.safetensors"),
+    epochs: Annotated[int, typer.Option(help="--train: how often each image is seen.")] = 10,
+    seed: Annotated[int, typer.Option(help="--train: of weights, order and changes to images.")] = 0,
+    weights: Annotated[
+        Path | None, typer.Option(help="The network to test; by default the one that comes along.")
+    ] = None,
+) -> None:
+    """Train the small network that reads sex, age, smile ... from faces, or tell how well it does."""
+    from stylegan.metrics.attribute_training import TrainingOptions, test_attributes, train_and_save
+
+    if train:
+        _refuse({"--weights": weights}, "testing a network, not --train")
+        typer.echo(train_and_save(data, out, TrainingOptions(epochs, seed)))
+    else:
+        typer.echo(test_attributes(data, weights))
+
+
 def _refuse(options: dict[str, object], belongs_to: str) -> None:
     given = [key for key, value in options.items() if value is not None]
     if given:
@@ -235,3 +292,7 @@ def _resolution(text: str) -> tuple[int, int]:
     if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise UserError(f"--resolution {text}: give WIDTHxHEIGHT such as 64x64, or one number for both")
     return int(sides[-1]), int(sides[0])
+
+
+if __name__ == "__main__":  # torchrun -m stylegan.cli
+    main()

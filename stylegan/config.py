@@ -31,6 +31,7 @@ from stylegan.training.auto import auto_settings
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
+from stylegan.training.watch import MetricsConfig
 
 
 @dataclass
@@ -62,6 +63,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     ops: OpsConfig = field(default_factory=OpsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
 
 class NoiseMode(Enum):
@@ -110,6 +112,11 @@ MAY_CHANGE = (
     "training.keep_checkpoints",
     "logging.interval_kimg",
     "ops.backend",
+    "metrics.names",
+    "metrics.every",
+    "metrics.best",
+    "metrics.weights",
+    "metrics.batch",
 )
 
 _T = TypeVar("_T")

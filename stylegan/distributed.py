@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from stylegan.errors import UserError
 
+_T = TypeVar("_T")
 PREPARING = timedelta(days=1)  # how long the other ranks wait while the first renders a data set or reads all of one
 
 
@@ -171,3 +173,12 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     value = torch.tensor(float(flag), device=device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value)
+
+
+def same_everywhere(value: _T) -> _T:
+    """The first rank's `value`, a small picklable object, on all ranks."""
+    if world_size() == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]

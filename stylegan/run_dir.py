@@ -17,6 +17,7 @@ from stylegan.errors import UserError
 CONFIG = "config.yaml"
 LOG = "log.txt"
 STATS = "stats.jsonl"
+METRICS = "metrics.jsonl"
 REALS = "reals.png"
 LOCK = ".lock"
 
@@ -62,6 +63,11 @@ def snapshot_path(run_dir: Path, nimg: int) -> Path:
     return run_dir / "snapshots" / f"G_ema-{nimg:09d}.safetensors"
 
 
+def best_snapshot_path(run_dir: Path, metric: str) -> Path:
+    """Where a copy of the snapshot that a metric found best so far goes."""
+    return run_dir / "snapshots" / f"best-{metric}.safetensors"
+
+
 def checkpoints(run_dir: Path) -> list[Path]:
     """The checkpoints of a run, oldest first; empty where there are none."""
     return _numbered(run_dir / "checkpoints", r"state-(\d{9,})\.pt")
@@ -79,7 +85,15 @@ def is_run_dir(path: Path) -> bool:
 
 def read_stats(run_dir: Path) -> list[dict[str, Any]]:
     """The records of `stats.jsonl`, oldest first; a last line that a crash cut short is left out."""
-    path = run_dir / STATS
+    return _records(run_dir / STATS)
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of `metrics.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    return _records(run_dir / METRICS)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_text().splitlines(keepends=True)

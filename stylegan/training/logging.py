@@ -56,6 +56,10 @@ class Logger(Protocol):
         """A grid was made."""
         ...
 
+    def metrics(self, values: Mapping[str, float], nimg: int) -> None:
+        """A network was measured."""
+        ...
+
 
 class SilentLogger:
     """The logger of all ranks but the first: it adds what its rank saw to what the first one reports.
@@ -74,6 +78,8 @@ class SilentLogger:
         self._totals.add(stats, nimg)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
+
+    def metrics(self, values: Mapping[str, float], nimg: int) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +167,14 @@ class RunLogger:
         if self._events is not None:
             pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
             self._events.add_image(name, pixels.view(image.height, image.width, 3), nimg, dataformats="HWC")
+
+    def metrics(self, values: Mapping[str, float], nimg: int) -> None:
+        """Print the results of a measurement, and show them in TensorBoard."""
+        listed = "  ".join(f"{name} {value:.5g}" for name, value in values.items())
+        self.message(f"{nimg / 1000:9.3f} kimg  {listed}")
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(f"metrics/{name}", value, nimg)
 
     def _report(self, means: dict[str, float], nimg: int, elapsed: float) -> None:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)

@@ -29,6 +29,7 @@ from stylegan.training.logging import Logger
 from stylegan.training.phases import Phase, due
 from stylegan.training.state import TrainState
 from stylegan.training.step import NonfiniteGradientsError, OnNonfinite, StepConfig, train_step
+from stylegan.training.watch import Watch
 
 MAX_ROLLBACKS = 5
 
@@ -82,6 +83,7 @@ class Job:
         architecture: What the networks are, as checkpoints record it.
         environment: What bit-equal continuation depends on.
         provenance: What snapshots record besides the network.
+        watch: What measures the networks of snapshots, or None.
     """
 
     state: TrainState
@@ -100,6 +102,7 @@ class Job:
     architecture: dict[str, Any]
     environment: dict[str, Any]
     provenance: dict[str, Any]
+    watch: Watch | None = None
 
 
 def train(job: Job) -> bool:
@@ -143,6 +146,8 @@ def train(job: Job) -> bool:
                 job.logger.step(stats, state.nimg, state.elapsed)
                 if _crossed(state.nimg, config.snapshot_kimg, config.batch_size):
                     _save_snapshot(job)
+                    if job.watch is not None and job.watch.due(int(state.nimg // (config.snapshot_kimg * 1000))):
+                        _measure(job, job.watch)
                 if _crossed(state.nimg, config.checkpoint_kimg, config.batch_size):
                     _save_checkpoint(job)
                     saved_at = state.nimg
@@ -152,7 +157,10 @@ def train(job: Job) -> bool:
         _save_checkpoint(job)
     if distributed.is_main() and not layout.snapshot_path(job.run_dir, state.nimg).exists():
         _save_snapshot(job)
-    return state.nimg >= total
+    finished = state.nimg >= total
+    if finished and job.watch is not None and job.watch.measured_at != state.nimg:
+        _measure(job, job.watch)
+    return finished
 
 
 class StopRequest:
@@ -256,6 +264,11 @@ def _save_snapshot(job: Job) -> None:
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
         _show(job, "fakes", layout.fakes_path(job.run_dir, job.state.nimg), _fakes(job))
+
+
+def _measure(job: Job, watch: Watch) -> None:
+    """Measure the network whose snapshot was just written."""
+    job.logger.metrics(watch.measure(job.state.G_ema, job.state.nimg), job.state.nimg)
 
 
 def _show(job: Job, name: str, path: Path, images: Tensor) -> None:

@@ -1,0 +1,110 @@
+"""What is kept of a stream of images: sums where a metric allows it, one row an image where it needs all of them.
+
+A collector sees batches in any order and on any rank; `reduce` makes the ranks' parts one, the same on all of them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from stylegan import distributed
+from stylegan.errors import UserError
+from stylegan.metrics.fid import Moments
+from stylegan.metrics.inception_score import SplitScores
+
+Tensors = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """Images with consecutive numbers, and what a feature network made of them.
+
+    Attributes:
+        start: The number of the first image.
+        images: uint8 [n, C, H, W].
+        features, logits: float [n, D] and [n, classes]; empty where there is no network.
+    """
+
+    start: int
+    images: Tensor
+    features: Tensor
+    logits: Tensor
+
+    def first(self, count: int) -> "Batch":
+        """The part of the batch whose numbers are below `count`."""
+        n = max(count - self.start, 0)
+        return self if n >= len(self.images) else Batch(self.start, *(part[:n] for part in self[1:]))
+
+
+class Collector(Protocol):
+    """Takes batches one by one."""
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        ...
+
+    def reduce(self, device: torch.device) -> Tensors:
+        """What all ranks collected, on the CPU; `device` is where ranks can talk."""
+        ...
+
+
+class MomentsCollector:
+    """Sums for mean and covariance of features; memory of one size."""
+
+    def __init__(self, dim: int) -> None:
+        self._moments = Moments.empty(dim)
+
+    def add(self, batch: Batch) -> None:
+        self._moments.add(batch.features)
+
+    def reduce(self, device: torch.device) -> Tensors:
+        return {name: distributed.sum_over_ranks(part, device) for name, part in vars(self._moments).items()}
+
+
+class ScoresCollector:
+    """Sums for the inception score; memory of one size."""
+
+    def __init__(self, count: int, classes: int) -> None:
+        self._scores = SplitScores(count, classes)
+
+    def add(self, batch: Batch) -> None:
+        self._scores.add(batch.logits, batch.start)
+
+    def reduce(self, device: torch.device) -> Tensors:
+        for name in ("images", "negative_entropy", "probabilities"):
+            setattr(self._scores, name, distributed.sum_over_ranks(getattr(self._scores, name), device))
+        mean, deviation = self._scores.score()
+        return {"mean": torch.tensor(mean, dtype=torch.float64), "std": torch.tensor(deviation, dtype=torch.float64)}
+
+
+class RowsCollector:
+    """One row an image: memory grows with their number, and on several ranks each holds the rows of all.
+
+    Args:
+        count: How many images there will be.
+        row: From a batch to its rows, float [n, D].
+    """
+
+    def __init__(self, count: int, row: Callable[[Batch], Tensor]) -> None:
+        self._count, self._row = count, row
+        self._table: Tensor | None = None
+
+    def add(self, batch: Batch) -> None:
+        rows = self._row(batch).float().cpu()
+        if self._table is None:
+            self._table = torch.zeros(self._count, rows.shape[1])
+        self._table[batch.start : batch.start + len(rows)] = rows
+
+    def reduce(self, device: torch.device) -> Tensors:
+        # Ranks fill different rows and leave the others 0, so that the sum is exact. One without a batch learns the width.
+        width = torch.tensor(0 if self._table is None else self._table.shape[1])
+        width = int(distributed.gather(width[None].to(device)).max())
+        table = torch.zeros(self._count, width) if self._table is None else self._table
+        return {"rows": distributed.sum_over_ranks(table, device)}
+
+
+def check_finite(tensors: Tensors, what: str) -> None:
+    """Raise `UserError` where a network or its features broke down: a number made of NaN says nothing."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise UserError(f"the features of the {what} images are not finite; look at the images that the network makes")

@@ -1,0 +1,75 @@
+"""Fréchet inception distance (Heusel et al. 2017, "GANs trained by a two time-scale update rule", equation 6)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Moments:
+    """Sums from which mean and covariance follow; they add up over batches and ranks, in memory of one size.
+
+    Attributes:
+        count: Features seen, float64 [].
+        total: Their sum, float64 [D].
+        outer: The sum of their outer products, float64 [D, D].
+    """
+
+    count: Tensor
+    total: Tensor
+    outer: Tensor
+
+    @classmethod
+    def empty(cls, dim: int) -> "Moments":
+        """The moments of nothing yet, of features of `dim` numbers."""
+        return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in ([], [dim], [dim, dim])))
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Moments":
+        """The moments of features [N, D]."""
+        moments = cls.empty(features.shape[1])
+        moments.add(features)
+        return moments
+
+    def add(self, features: Tensor) -> None:
+        """Count features [N, D] of any float dtype; the sums are taken in float64."""
+        x = features.double().cpu()
+        self.count += len(x)
+        self.total += x.sum(0)
+        self.outer += x.T @ x
+
+    @property
+    def mean(self) -> Tensor:
+        """float64 [D]."""
+        return self.total / self.count
+
+    def covariance(self, ddof: int = 0) -> Tensor:
+        """float64 [D, D]: divided by N - ddof. The papers' code divides by N, torch-fidelity and numpy by N - 1."""
+        outer = self.outer - torch.outer(self.total, self.total) / self.count
+        return outer / (self.count - ddof)
+
+
+def frechet_distance(real: Moments, fake: Moments, ddof: int = 0) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): the squared distance of two normal distributions.
+
+    Args:
+        real, fake: Moments of the features of both sides.
+        ddof: See `Moments.covariance`.
+    """
+    c1, c2 = real.covariance(ddof), fake.covariance(ddof)
+    shift = (real.mean - fake.mean).square().sum()
+    return float(shift + c1.trace() + c2.trace() - 2 * trace_of_root(c1, c2))
+
+
+def trace_of_root(a: Tensor, b: Tensor) -> Tensor:
+    """tr((A B)^(1/2)) for symmetric A, B without negative eigenvalues, float64 [D, D] each.
+
+    A B has the eigenvalues of S B S with S = A^(1/2), which is symmetric: two symmetric eigen-decompositions give real,
+    non-negative values whatever the rank of A and B. A general matrix root of the product (scipy.linalg.sqrtm) may come
+    out complex or not at all where there are fewer images than features. Eigenvalues that rounding made negative are 0.
+    """
+    values, vectors = torch.linalg.eigh(a)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    product = root @ b @ root
+    return torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()

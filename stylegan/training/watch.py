@@ -1,0 +1,138 @@
+"""Measuring a run while it trains: metrics of G_ema at snapshots, and which snapshot was the best so far."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from stylegan import distributed
+from stylegan import run_dir as layout
+from stylegan.data.archive import ImageDataset
+from stylegan.errors import UserError, nearest
+from stylegan.files import atomic_path, atomic_write
+
+if TYPE_CHECKING:  # what measures imports torchvision, which a run without metrics need not wait for
+    import torch
+
+    from stylegan.metrics.runner import Evaluator
+
+
+@dataclass
+class MetricsConfig:
+    """What is measured during training."""
+
+    names: list[str] = field(
+        default_factory=list, metadata={"help": "metrics of G_ema, such as [fid50k] or [kid5k_mobilenet_v2,attributes]"}
+    )
+    every: int = field(default=1, metadata={"help": "snapshots from one measurement to the next"})
+    best: str | None = field(
+        default=None, metadata={"help": "the metric whose best snapshot is kept by name; null: the first"}
+    )
+    weights: list[str] = field(
+        default_factory=list, metadata={"help": "files with weights of feature networks: ['NAME=FILE']"}
+    )
+    batch: int = field(default=64, metadata={"help": "images at once while measuring"})
+
+    def __post_init__(self) -> None:
+        for name in ("every", "batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"metrics.{name}={getattr(self, name)} must be at least 1")
+
+
+class Watch:
+    """Measures the networks of one run and keeps the records; all ranks hold one.
+
+    Args:
+        evaluator: What measures.
+        config: How often, and by what the best is chosen.
+        run_dir: The run's folder.
+
+    Attributes:
+        measured_at: Images shown when a network was last measured in this sitting; None: none was.
+
+    Raises:
+        UserError: `metrics.best` is none of the results.
+    """
+
+    measured_at: int | None = None
+
+    def __init__(self, evaluator: "Evaluator", config: MetricsConfig, run_dir: Path) -> None:
+        self._evaluator, self._every, self._run_dir = evaluator, config.every, run_dir
+        better = evaluator.higher_is_better
+        self._best = config.best or next(iter(better))
+        if self._best not in better:
+            raise UserError(f"metrics.best={self._best} is not measured; {nearest(self._best, better)}")
+        self._higher = better[self._best]
+
+    def due(self, snapshot: int) -> bool:
+        """Whether the run's snapshot of this number, counted from 1, is measured."""
+        return snapshot % self._every == 0
+
+    def forget_after(self, nimg: int) -> None:
+        """Drop the records of a stretch that a crash threw away: it is trained again. To be called on the first rank."""
+        kept = [record for record in layout.read_metrics(self._run_dir) if record["nimg"] <= nimg]
+        if kept or (self._run_dir / layout.METRICS).exists():
+            atomic_write(self._run_dir / layout.METRICS, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def measure(self, G_ema: nn.Module, nimg: int) -> dict[str, float]:
+        """Measure the network whose snapshot was just written; the first rank notes it down and copies the best.
+
+        Returns:
+            The results by name; on the first rank only.
+        """
+        started, self.measured_at = perf_counter(), nimg
+        measured = self._evaluator.measure(G_ema)
+        if not distributed.is_main():
+            return {}
+        value = measured.values[self._best]
+        earlier = [r["results"].get(self._best) for r in layout.read_metrics(self._run_dir) if r["nimg"] != nimg]
+        is_best = all(old is None or (value > old if self._higher else value < old) for old in earlier)
+        if is_best:
+            with atomic_path(layout.best_snapshot_path(self._run_dir, self._best)) as temporary:
+                shutil.copyfile(layout.snapshot_path(self._run_dir, nimg), temporary)
+        record = {
+            "nimg": nimg,
+            "results": measured.values,
+            "fakes": measured.fakes,
+            "reals": measured.reals,
+            "seconds": round(perf_counter() - started, 1),
+            "best": self._best if is_best else None,
+        }
+        with (self._run_dir / layout.METRICS).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        return measured.values
+
+
+def build_watch(
+    config: MetricsConfig, dataset: ImageDataset, G: Any, seed: int, device: "torch.device", run_dir: Path
+) -> Watch | None:
+    """What measures a run, or None where nothing is asked for. Names and weights are checked here, before training starts.
+
+    Args:
+        config: What is asked for.
+        dataset: The training images; measured against are all of the archive's, unmirrored.
+        G: A network like those that will be measured.
+        seed: Of latents and noise; the same for every snapshot.
+        device: Where networks compute.
+        run_dir: The run's folder.
+
+    Raises:
+        UserError: A name is unknown, weights cannot be had, or a metric does not fit the network or the data.
+    """
+    if not config.names:
+        return None
+    from stylegan.metrics.evaluate import open_reals, weight_files
+    from stylegan.metrics.names import parse_all
+    from stylegan.metrics.runner import Evaluator, Settings
+
+    requests = parse_all(config.names)
+    reals = open_reals(dataset.path, G.c_dim > 0)
+    reals.info = dataset.info  # its content hash is known
+    settings = Settings(seed=seed, batch=config.batch, weights=weight_files(config.weights))
+    evaluator = Evaluator(requests, reals, settings, device)
+    evaluator.check(G)
+    return Watch(evaluator, config, run_dir)

@@ -91,6 +91,7 @@ class FirPlan(ctypes.Structure):
 
 
 BF16 = 3
+MAP_NORESERVE = 0x4000  # Linux; Python knows it from 3.12 on
 
 
 @dataclasses.dataclass
@@ -100,12 +101,12 @@ class Vast:
     length: int
 
     def __post_init__(self) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         self.memory = mmap.mmap(-1, 2 * self.length, flags=flags)
         self.tensor = torch.frombuffer(self.memory, dtype=torch.bfloat16)
 
 
-@pytest.mark.skipif(not hasattr(mmap, "MAP_NORESERVE"), reason="needs memory that is reserved and not used")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs memory that is reserved and not used")
 def test_positions_beyond_two_to_the_31() -> None:
     library = ctypes.CDLL(str(load("cpu")))
     height, width = 50_000, 60_000
@@ -150,14 +151,17 @@ def test_made_up_arguments_under_sanitizers() -> None:
         flags=[*flags, *sanitize],
         link_flags=[*spec.link_flags, *sanitize],
     )
-    runtime = subprocess.run(
-        [*compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(runtime).is_absolute():
+    runtimes = [
+        subprocess.run(
+            [*compiler(), f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    if not all(Path(path).is_absolute() for path in runtimes):
         pytest.skip("the compiler has no AddressSanitizer")
     result = run_python(
         ["-m", "tests.ops.fuzz", str(build(checked)), "60"],
-        LD_PRELOAD=runtime,
+        LD_PRELOAD=" ".join(runtimes),  # the second because Python itself is no C++ program
         ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",
         UBSAN_OPTIONS="print_stacktrace=1",
     )

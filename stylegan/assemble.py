@@ -21,6 +21,8 @@ from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
 from stylegan.models.layers import Precision
+from stylegan.ops.backend import activate
+from stylegan.ops.memory import keep_freed_memory
 from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.checkpoint import (
     Checkpoint,
@@ -70,7 +72,10 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         state = _new_state(config, dataset, device)
         cache, cache_note = open_cache(config.data, dataset)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
-        here = environment(device, ranks, "reference")
+        ops = activate(config.ops.backend, device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
         loss = config.loss
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
@@ -84,7 +89,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             save_config(config, run_dir / layout.CONFIG)
         distributed.barrier()
         with _logger(config, run_dir, state) as logger:
-            for note in [*notes, cache_note, _summary(config, dataset, state, gamma)]:
+            warnings = [f"warning: {ops.warning}"] if ops.warning else []
+            for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, gamma, ops.name)]:
                 logger.message(note)
             yield Job(
                 state=state,
@@ -257,7 +263,7 @@ def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger 
     )
 
 
-def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamma: float) -> str:
+def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamma: float, ops: str) -> str:
     """One line that says what is about to run."""
     H, W = dataset.resolution
     sizes = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (state.G, state.D)]
@@ -265,7 +271,7 @@ def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamm
     return (
         f"{dataset.name}: {len(dataset)} images of {W}x{H}x{dataset.channels}, {dataset.label_dim} labels; "
         f"G {sizes[0]:.2f} M and D {sizes[1]:.2f} M parameters; batch {config.training.batch_size} on "
-        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; {torch.get_num_threads()} threads, ops: reference"
+        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; {torch.get_num_threads()} threads, ops: {ops}"
     )
 
 

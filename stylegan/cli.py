@@ -101,6 +101,31 @@ def prepare(
     )
 
 
+@app.command()
+def precompile(
+    arch: Annotated[
+        list[str] | None, typer.Option(help="Also CUDA kernels for this compute capability, such as 8.0; repeatable.")
+    ] = None,
+) -> None:
+    """Compile the ops now, so that the first training does not have to."""
+    from stylegan.ops.backend import build_all
+
+    for library in build_all(arch or []):
+        typer.echo(library)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what works on this machine: compiler, CUDA, the ops against their reference, disk, versions."""
+    from stylegan.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        typer.echo(f"{finding.verdict.value:<8} {finding.subject:<16} {finding.text}")
+    if any(finding.broken for finding in findings):
+        raise typer.Exit(1)
+
+
 def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, **options: Any) -> None:
     from stylegan.data.convert import Fit, ResizeFilter
     from stylegan.data.prepare import ImageOptions, prepare_images

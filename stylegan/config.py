@@ -25,6 +25,7 @@ from stylegan.figures.images import ImagesConfig
 from stylegan.files import atomic_write
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.layers import Precision
+from stylegan.ops.backend import OpsConfig
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
@@ -56,6 +57,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    ops: OpsConfig = field(default_factory=OpsConfig)
 
 
 class NoiseMode(Enum):
@@ -103,6 +105,7 @@ MAY_CHANGE = (
     "training.snapshot_kimg",
     "training.keep_checkpoints",
     "logging.interval_kimg",
+    "ops.backend",
 )
 
 _T = TypeVar("_T")

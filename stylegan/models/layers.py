@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
-from stylegan.ops.bias_act import bias_act
+from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter
 
 RESAMPLE_FILTER = (1, 3, 3, 1)  # StyleGAN2, appendix B
@@ -109,9 +110,11 @@ class Conv2d(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """`gain` multiplies the result, clamp included."""
+        linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
+        own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
         x = conv2d_resample(
             x,
-            (self.weight * self.weight_gain).to(x.dtype),
+            (self.weight * (self.weight_gain * own)).to(x.dtype),
             self.resample_filter,
             up=self.up,
             down=self.down,
@@ -122,10 +125,13 @@ class Conv2d(nn.Module):
 
 
 def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:
-    """bias_act in x's format with the activation's own gain times `gain`, and a clamp that grows with `gain`."""
-    own = math.sqrt(2) if act == "lrelu" else 1.0
-    b = None if b is None else b.to(x.dtype)
-    return bias_act(x, b, act=act, gain=own * gain, clamp=None if clamp is None else clamp * gain)
+    """Bias, activation with its own gain times `gain`, and a clamp that grows with `gain`; x [N, C, H, W]."""
+    return modulated_epilogue(x, b=b, act=act, **scaled(act, gain, clamp))
+
+
+def scaled(act: str, gain: float, clamp: float | None) -> dict[str, float | None]:
+    """Gain and clamp of an activation whose result is multiplied with `gain`."""
+    return {"gain": ACTIVATIONS[act].gain * gain, "clamp": None if clamp is None else clamp * gain}
 
 
 def conv_weight(out_channels: int, in_channels: int, kernel_size: int) -> Tensor:

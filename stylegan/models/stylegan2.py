@@ -6,6 +6,7 @@ clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +26,11 @@ from stylegan.models.layers import (
     check_positive,
     check_precision,
     conv_weight,
+    scaled,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.ops.modulated_conv2d import modulated_conv2d
+from stylegan.ops.modulated_conv2d import modulated_conv2d, scaled_conv2d
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
 
 NOISE_MODES = ("random", "const", "none")
@@ -82,18 +85,19 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """x, w [N, w_dim], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
-        x = modulated_conv2d(
-            x,
-            self.weight,
-            self.affine(w),
-            noise=None if noise is None else noise * self.noise_strength,
-            up=self.up,
-            padding=1,
-            f=self.resample_filter,
-            flip_weight=self.up == 1,
-            fused_modconv=self.fused_modconv,
-        )
-        return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
+        s = self.affine(w)
+        noise = None if noise is None else noise * self.noise_strength
+        resample: dict[str, Any] = {
+            "up": self.up,
+            "padding": 1,
+            "f": self.resample_filter,
+            "flip_weight": self.up == 1,
+        }
+        if self.fused_modconv:
+            x = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
+            return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
+        x, d = scaled_conv2d(x, self.weight, s, **resample)
+        return modulated_epilogue(x, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp))
 
 
 class ToRGB(nn.Module):

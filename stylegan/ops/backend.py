@@ -6,7 +6,8 @@ where they come before the bodies; the reference is chosen again by registering 
 
 import enum
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,18 @@ def load(device_type: str) -> Path:
             raise BuildError(f"cannot load {library}: {error}; delete {library.parent} and try again") from None
         _loaded.add(device_type)
     return library
+
+
+def build_all(architectures: Sequence[str]) -> list[Path]:
+    """Compile what is not in the cache: the CPU library and a CUDA library for each compute capability, such as `8.0`.
+
+    Raises:
+        UserError: A name is no compute capability, or a library cannot be built.
+    """
+    for name in architectures:
+        if not re.fullmatch(r"\d+\.\d[af]?", name):
+            raise UserError(f"--arch {name} is no compute capability; they look like 8.0 or 9.0")
+    return [build(spec) for spec in [cpu_library(), *(cuda_library([name]) for name in architectures)]]
 
 
 @contextmanager

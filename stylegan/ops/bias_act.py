@@ -92,10 +92,15 @@ def bias_act(
     clamp = math.inf if clamp is None else float(clamp)
     if alpha < 0 or clamp < 0:
         raise ValueError(f"bias_act needs alpha >= 0 and clamp >= 0, got alpha={alpha}, clamp={clamp}")
-    if b is not None and (b.shape != (x.shape[dim],) or b.dtype != x.dtype):
-        raise ValueError(
-            f"bias {tuple(b.shape)}, {b.dtype} does not fit dimension {dim} of x {tuple(x.shape)}, {x.dtype}"
-        )
+    if x.dtype not in FLOATS:
+        raise ValueError(f"bias_act knows float16, bfloat16, float32 and float64, not {x.dtype}")
+    if b is not None:
+        fits = -x.ndim <= dim < x.ndim and b.shape == (x.shape[dim],)
+        if not fits or b.dtype != x.dtype or b.device != x.device:
+            raise ValueError(
+                f"bias {tuple(b.shape)}, {b.dtype} on {b.device} does not fit dimension {dim} of "
+                f"x {tuple(x.shape)}, {x.dtype} on {x.device}"
+            )
     if act == "linear" and b is None and gain == 1 and clamp == math.inf:
         return x
     return _bias_act(x, b, act, alpha, gain, clamp, dim)

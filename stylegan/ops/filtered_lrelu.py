@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan.ops.bias_act import compute_dtype
-from stylegan.ops.upfirdn2d import check_image, filter_size, four_sides, memory_format, output_size, upfirdn2d_reference
+from stylegan.ops.upfirdn2d import as_filter, filter_size, four_sides, memory_format, output_size, upfirdn2d_reference
 
 PER_BYTE = 4
 POSITIVE, NEGATIVE, STOPPED = 0, 1, 2
@@ -68,9 +68,7 @@ def filtered_lrelu(
     Raises:
         ValueError: Shapes, dtypes, devices or numbers that do not fit.
     """
-    ones = torch.ones([1, 1], dtype=torch.float32, device=x.device)
-    fu, fd = ones if fu is None else fu, ones if fd is None else fd
-    check_image("filtered_lrelu", x, fu, fd)
+    fu, fd = as_filter("filtered_lrelu", x, fu), as_filter("filtered_lrelu", x, fd)
     sides = four_sides(padding)
     if up < 1 or down < 1 or slope < 0 or not gain > 0 or (clamp is not None and clamp < 0):
         raise ValueError(

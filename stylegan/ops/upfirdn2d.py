@@ -89,8 +89,7 @@ def upfirdn2d(
     Raises:
         ValueError: Wrong shapes, dtypes, devices or factors, or nothing left to filter.
     """
-    f = torch.ones([1, 1], dtype=torch.float32, device=x.device) if f is None else f
-    check_image("upfirdn2d", x, f)
+    f = as_filter("upfirdn2d", x, f)
     up, down, padding = pair(up), pair(down), four_sides(padding)
     if min(*up, *down) < 1:
         raise ValueError(f"upfirdn2d needs factors of at least 1, got up={up}, down={down}")
@@ -173,22 +172,20 @@ def downsample_padding(f: Tensor | None, down: int | Sequence[int], padding: int
     return [x0 + (w - dx + 1) // 2, x1 + (w - dx) // 2, y0 + (h - dy + 1) // 2, y1 + (h - dy) // 2]
 
 
-def check_image(op: str, x: Tensor, *filters: Tensor) -> None:
-    """Raise a `ValueError` unless x is an image and the filters fit it."""
+def as_filter(op: str, x: Tensor, f: Tensor | None) -> Tensor:
+    """`f` as the ops take it, float32 [h, w] or [n]; None is the identity. Raises a `ValueError` where x is no image or f
+    does not fit it."""
     if x.ndim != 4 or x.dtype not in FLOATS:
         raise ValueError(f"{op} needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
-    for f in filters:
-        if (
-            f.ndim not in (1, 2)
-            or f.numel() == 0
-            or f.dtype != torch.float32
-            or f.requires_grad
-            or f.device != x.device
-        ):
-            raise ValueError(
-                f"{op} needs filters [h, w] or [n] of float32 on {x.device} that ask for no gradient, got "
-                f"{tuple(f.shape)}, {f.dtype} on {f.device}{', with requires_grad' if f.requires_grad else ''}"
-            )
+    if f is None:
+        return torch.ones([1, 1], dtype=torch.float32, device=x.device)
+    fits = f.ndim in (1, 2) and f.numel() > 0 and f.is_floating_point() and f.device == x.device
+    if not fits or f.requires_grad:
+        raise ValueError(
+            f"{op} needs filters [h, w] or [n] on {x.device} that ask for no gradient, got "
+            f"{tuple(f.shape)}, {f.dtype} on {f.device}{', with requires_grad' if f.requires_grad else ''}"
+        )
+    return f.to(torch.float32)  # a network may have been converted as a whole
 
 
 def output_size(

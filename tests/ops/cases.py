@@ -10,38 +10,54 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
+from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import four_sides, pair, setup_filter, upfirdn2d
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One call: the shape of x, the shape of the other differentiable input (or None), and keyword arguments."""
+    """One call: the shapes of the differentiable inputs by name, x first, and the other arguments."""
 
-    shape: tuple[int, ...]
-    bias: int | None
+    shapes: dict[str, tuple[int, ...]]
     kwargs: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of x."""
+        return self.shapes["x"]
 
 
 @dataclass(frozen=True)
 class OpCase:
-    """An op as users call it, its dispatched name, a float64 reference and samples."""
+    """An op as users call it, its dispatched name, a float64 reference and samples.
+
+    Attributes:
+        wide: Inputs that stay float32 where x is of a half type.
+    """
 
     op: Callable[..., Tensor]
     dispatched: str
     reference: Callable[..., Tensor]
     samples: tuple[Sample, ...]
+    wide: tuple[str, ...] = ()
 
 
 def inputs(
-    sample: Sample, dtype: torch.dtype = torch.float64, memory_format: Any = torch.contiguous_format
-) -> list[Any]:
-    """Random tensors for a sample, the same for every dtype, and clear of kinks."""
-    generator = torch.Generator().manual_seed(math.prod(sample.shape) + 17 * (sample.bias or 0))
-    x = torch.randn(sample.shape, generator=generator, dtype=torch.float64).to(dtype)
-    x = x.contiguous(memory_format=memory_format) if x.ndim == 4 else x
-    if sample.bias is None:
-        return [x]
-    return [x, torch.randn(sample.bias, generator=generator, dtype=torch.float64).to(dtype)]
+    case: OpCase,
+    sample: Sample,
+    dtype: torch.dtype = torch.float64,
+    memory_format: Any = torch.contiguous_format,
+) -> dict[str, Tensor]:
+    """Random tensors for a sample, the same for every dtype; those called d, factors, are positive."""
+    generator = torch.Generator().manual_seed(sum(math.prod(shape) for shape in sample.shapes.values()))
+    tensors = {}
+    for name, shape in sample.shapes.items():
+        t = torch.randn(shape, generator=generator, dtype=torch.float64)
+        t = t.abs() + 0.5 if name == "d" else t
+        t = t.to(torch.float32 if name in case.wide and dtype in (torch.float16, torch.bfloat16) else dtype)
+        tensors[name] = t.contiguous(memory_format=memory_format) if name == "x" and t.ndim == 4 else t
+    return tensors
 
 
 def bias_act_reference(
@@ -70,7 +86,8 @@ def bias_act_reference(
 def upfirdn2d_reference(x: Tensor, f: Tensor | None, *, up=1, down=1, padding=0, flip_filter=False, gain=1.0) -> Tensor:
     """The definition, step by step: insert zeros, pad or crop, sum over taps of shifted images, keep every down-th."""
     f = torch.ones(1, 1) if f is None else f
-    f = (f.outer(f) if f.ndim == 1 else f).double()
+    f = f.double()
+    f = f.outer(f) if f.ndim == 1 else f
     (ux, uy), (dx, dy) = pair(up), pair(down)
     n, c, height, width = x.shape
     fh, fw = f.shape
@@ -86,33 +103,113 @@ def upfirdn2d_reference(x: Tensor, f: Tensor | None, *, up=1, down=1, padding=0,
     return y[:, :, ::dy, ::dx]
 
 
+def filtered_lrelu_reference(
+    x: Tensor,
+    fu=None,
+    fd=None,
+    b=None,
+    *,
+    up=1,
+    down=1,
+    padding=0,
+    gain=2**0.5,
+    slope=0.2,
+    clamp=None,
+    flip_filter=False,
+) -> Tensor:
+    """The three steps, one after the other."""
+    x = x if b is None else x + b[:, None, None]
+    u = upfirdn2d_reference(x, fu, up=up, padding=padding, gain=up * up, flip_filter=flip_filter)
+    v = torch.where(u < 0, slope * u, u) * gain
+    v = v if clamp is None else v.clamp(-clamp, clamp)
+    return upfirdn2d_reference(v, fd, down=down, flip_filter=flip_filter)
+
+
+def modulated_epilogue_reference(
+    x: Tensor, d=None, noise=None, b=None, *, act="linear", alpha=0.2, gain=None, clamp=None
+) -> Tensor:
+    """The steps, one after the other."""
+    t = x if d is None else x * d[:, :, None, None]
+    t = t if noise is None else t + noise
+    return bias_act_reference(t, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
+
+
+def _sample(shape: tuple[int, ...], bias: int | None = None, **kwargs: Any) -> Sample:
+    return Sample({"x": shape} if bias is None else {"x": shape, "b": (bias,)}, kwargs)
+
+
 def _bias_act_samples() -> Iterator[Sample]:
     for act in ACTIVATIONS:
-        yield Sample((2, 3, 4, 5), 3, {"act": act})
-        yield Sample((2, 3, 4, 5), 3, {"act": act, "gain": 0.7, "clamp": 0.6})
-        yield Sample((3, 5), None, {"act": act, "gain": -1.3, "clamp": 2.0})
-    yield Sample((2, 4, 3, 3), 3, {"act": "lrelu", "alpha": 1.4, "dim": 2})
-    yield Sample((4, 3, 2), 2, {"act": "tanh", "dim": -1})
-    yield Sample((2, 1, 3, 3), 1, {"act": "lrelu", "alpha": 0.0})
+        yield _sample((2, 3, 4, 5), 3, act=act)
+        yield _sample((2, 3, 4, 5), 3, act=act, gain=0.7, clamp=0.6)
+        yield _sample((3, 5), act=act, gain=-1.3, clamp=2.0)
+    yield _sample((2, 4, 3, 3), 3, act="lrelu", alpha=1.4, dim=2)
+    yield _sample((4, 3, 2), 2, act="tanh", dim=-1)
+    yield _sample((2, 1, 3, 3), 1, act="lrelu", alpha=0.0)
+    yield _sample((1, 1, 1, 1), 1, act="lrelu")
+    yield _sample((2, 67, 1, 13), 67, act="lrelu")
+    yield _sample((3, 0, 2, 2), 0, act="lrelu")
 
 
 def _upfirdn2d_samples() -> Iterator[Sample]:
     low_pass, crooked = setup_filter([1, 3, 3, 1]), setup_filter([[1, -2, 3], [4, 5, -1]], normalize=False)
     taps = torch.tensor([1.0, 2.0, -3.0, 4.0, 0.5])
-    yield Sample((2, 3, 4, 6), None, {"f": low_pass, "up": 2, "padding": [2, 1, 2, 1], "gain": 4})  # image of skip
-    yield Sample((2, 3, 4, 6), None, {"f": low_pass, "down": 2, "padding": 1})  # discriminator's skip
-    yield Sample((2, 3, 4, 6), None, {"f": low_pass, "padding": 2})  # blur before a strided convolution
-    yield Sample((1, 2, 5, 4), None, {"f": None, "up": 2, "padding": [-1, 2, 0, 1]})
-    yield Sample((1, 2, 5, 7), None, {"f": crooked, "up": [2, 3], "down": [3, 2], "padding": [1, 4, 0, 2], "gain": 1.5})
-    yield Sample((2, 1, 6, 5), None, {"f": crooked, "up": 3, "padding": [-3, 5, 2, -6], "flip_filter": True})
-    yield Sample((1, 2, 9, 8), None, {"f": crooked, "down": [1, 2], "padding": [-2, -1, 3, -1]})
-    yield Sample((1, 2, 5, 6), None, {"f": taps, "up": 2, "down": [1, 2], "padding": [3, 4, 2, 2], "gain": 0.7})
-    yield Sample((1, 2, 5, 6), None, {"f": taps, "down": 2, "padding": [3, 1], "flip_filter": True})
+    long = torch.linspace(-1, 2, 15)
+    yield _sample((2, 3, 4, 6), f=low_pass, up=2, padding=[2, 1, 2, 1], gain=4)  # image of skip
+    yield _sample((2, 3, 4, 6), f=low_pass, down=2, padding=1)  # discriminator's skip
+    yield _sample((2, 3, 4, 6), f=low_pass, padding=2)  # blur before a strided convolution
+    yield _sample((1, 2, 5, 4), f=None, up=2, padding=[-1, 2, 0, 1])
+    yield _sample((1, 2, 5, 7), f=crooked, up=[2, 3], down=[3, 2], padding=[1, 4, 0, 2], gain=1.5)
+    yield _sample((2, 1, 6, 5), f=crooked, up=3, padding=[-3, 5, 2, -6], flip_filter=True)
+    yield _sample((1, 2, 9, 8), f=crooked, down=[1, 2], padding=[-2, -1, 3, -1])
+    yield _sample((1, 2, 5, 6), f=taps, up=2, down=[1, 2], padding=[3, 4, 2, 2], gain=0.7)
+    yield _sample((1, 2, 5, 6), f=taps, down=2, padding=[3, 1], flip_filter=True)
+    yield _sample((1, 19, 11, 13), f=low_pass, up=2, padding=[2, 1, 2, 1])  # more channels than a vector holds
+    yield _sample((1, 19, 11, 13), f=low_pass, down=2, padding=1)
+    yield _sample((1, 17, 11, 23), f=long, down=3, padding=9)
+    yield _sample((1, 2, 11, 23), f=long, up=3, padding=[20, 21, 7, 8])
+    yield _sample((1, 3, 7, 29), f=long, padding=7)
+    yield _sample((1, 1, 1, 1), f=None)
+
+
+def _filtered_lrelu_samples() -> Iterator[Sample]:
+    taps, long = torch.tensor([1.0, 3.0, -2.0, 1.5]), torch.linspace(-0.4, 1, 12)
+    crooked = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -1.0]]) / 4
+    yield _sample((2, 3, 4, 5), 3, fu=taps, fd=taps, up=2, down=2, padding=[3, 2, 3, 2])
+    yield _sample((1, 2, 5, 4), 2, fu=None, fd=None, clamp=0.7)
+    yield _sample((1, 2, 4, 5), fu=crooked, fd=taps, up=2, down=1, padding=[1, 4, 3, 0], slope=0.0, flip_filter=True)
+    yield _sample((1, 3, 6, 7), 3, fu=taps, fd=crooked, up=3, down=2, padding=[-2, 3, 4, -3], gain=0.8, clamp=0.5)
+    yield _sample((1, 35, 5, 3), 35, fu=long, fd=long, up=2, down=2, padding=[11, 10, 11, 10], clamp=1.0)
+    yield _sample((1, 1, 70, 3), 1, fu=taps, fd=None, up=2, down=1, padding=[2, 2, 2, 3])  # more than one band
+
+
+def _modulated_epilogue_samples() -> Iterator[Sample]:
+    x, d, b = (2, 3, 4, 5), (2, 3), (3,)
+    for act in ("linear", "lrelu"):
+        yield Sample({"x": x, "d": d, "noise": (2, 1, 4, 5), "b": b}, {"act": act})
+        yield Sample({"x": x, "d": d, "noise": (4, 5), "b": b}, {"act": act, "gain": 0.7, "clamp": 0.8})
+        yield Sample({"x": x, "b": b}, {"act": act, "clamp": 0.5})
+    yield Sample({"x": x, "d": d}, {})
+    yield Sample({"x": x, "noise": (4, 5)}, {"act": "lrelu", "alpha": 0.0})
+    yield Sample({"x": (1, 1, 1, 1), "d": (1, 1), "noise": (1, 1), "b": (1,)}, {"act": "lrelu"})
+    yield Sample(
+        {"x": (1, 37, 31, 29), "d": (1, 37), "noise": (1, 1, 31, 29), "b": (37,)}, {"act": "lrelu", "clamp": 1.0}
+    )
 
 
 CASES = {
     "bias_act": OpCase(bias_act, "bias_act", bias_act_reference, tuple(_bias_act_samples())),
     "upfirdn2d": OpCase(upfirdn2d, "upfirdn2d", upfirdn2d_reference, tuple(_upfirdn2d_samples())),
+    "filtered_lrelu": OpCase(
+        filtered_lrelu, "filtered_lrelu", filtered_lrelu_reference, tuple(_filtered_lrelu_samples())
+    ),
+    "modulated_epilogue": OpCase(
+        modulated_epilogue,
+        "modulated_epilogue",
+        modulated_epilogue_reference,
+        tuple(_modulated_epilogue_samples()),
+        wide=("d", "noise", "b"),
+    ),
 }
 SAMPLES = [(name, i) for name, case in CASES.items() for i in range(len(case.samples))]
 

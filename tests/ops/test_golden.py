@@ -7,6 +7,7 @@ from torch import Tensor
 from stylegan.ops import upfirdn2d as fir
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import modulated_conv2d
 from tests.golden.golden import Golden, load
 
@@ -54,6 +55,22 @@ def test_upfirdn2d(i: int, memory_format: torch.memory_format) -> None:
     y = fir.upfirdn2d(x, golden.get(f"{p}/in/f"), **arguments(golden.config["cases"][i], "filter"))
     golden.assert_close(f"{p}/out/y", y)
     golden.assert_close(f"{p}/out/dx", torch.autograd.grad(y, x, golden.tensor(f"{p}/in/dy"))[0])
+
+
+@pytest.mark.parametrize("i", indices("filtered_lrelu"))
+def test_filtered_lrelu(i: int) -> None:
+    golden, p = load("filtered_lrelu"), f"case{i:02d}"
+    x, b, dy = (leaf(golden, f"{p}/in/{key}") for key in ("x", "b", "dy"))
+    assert x is not None and dy is not None
+    options = arguments(golden.config["cases"][i], "bias", "fu", "fd")
+    y = filtered_lrelu(x, golden.get(f"{p}/in/fu"), golden.get(f"{p}/in/fd"), b, **options)
+    golden.assert_close(f"{p}/out/y", y)
+    (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
+    golden.assert_close(f"{p}/out/dx", dx)
+    if b is not None:
+        golden.assert_close(f"{p}/out/db", torch.autograd.grad(y, b, dy, retain_graph=True)[0])
+    (ddy,) = torch.autograd.grad((dx * golden.tensor(f"{p}/in/r")).sum(), dy)
+    golden.assert_close(f"{p}/out/ddy", ddy)
 
 
 @pytest.mark.parametrize("i", indices("filter_helpers", "setup_cases"))

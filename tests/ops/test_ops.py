@@ -1,16 +1,22 @@
 """Every op x sample: values, gradients, dtypes, memory formats, empty batches, and torch's own checks of custom ops."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops import bias_act as bias_act_module
+from stylegan.ops import filtered_lrelu as filtered_lrelu_module
+from stylegan.ops import modulated_epilogue as modulated_epilogue_module
 from stylegan.ops import upfirdn2d as upfirdn2d_module
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
+from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import upfirdn2d
-from tests.ops.cases import SAMPLES, inputs, pick
+from tests.ops.cases import CASES, SAMPLES, inputs, pick
 
 IMAGES = [entry for entry in SAMPLES if len(pick(entry)[1].shape) == 4]
 EVERY = pytest.mark.parametrize("entry", SAMPLES, ids=lambda entry: f"{entry[0]}-{entry[1]}")
@@ -21,31 +27,36 @@ RTOL = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.f
 @EVERY
 def test_values_in_every_dtype_and_memory_format(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
-    want = case.reference(*inputs(sample), **sample.kwargs)
     for dtype, rtol in RTOL.items():
+        rounded = {name: t.double() for name, t in inputs(case, sample, dtype).items()}
+        want = case.reference(**rounded, **sample.kwargs)
         for memory_format in FORMATS[: 2 if len(sample.shape) == 4 else 1]:
-            args = inputs(sample, dtype, memory_format)
-            got = case.op(*args, **sample.kwargs)
+            got = case.op(**inputs(case, sample, dtype, memory_format), **sample.kwargs)
             assert got.dtype == dtype
             assert got.is_contiguous(memory_format=memory_format)
-            torch.testing.assert_close(got.double(), want, rtol=rtol, atol=rtol * float(want.abs().max()))
+            atol = rtol * float(want.abs().max()) if want.numel() else 0.0
+            torch.testing.assert_close(got.double(), want, rtol=rtol, atol=atol)
 
 
 @EVERY
 def test_half_types_are_computed_in_float32(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
     for dtype in (torch.bfloat16, torch.float16):
-        args = inputs(sample, dtype)
-        want = case.op(*[a.float() for a in args], **sample.kwargs).to(dtype)
-        assert torch.equal(case.op(*args, **sample.kwargs), want)
+        args = inputs(case, sample, dtype)
+        want = case.op(**{name: t.float() for name, t in args.items()}, **sample.kwargs).to(dtype)
+        assert torch.equal(case.op(**args, **sample.kwargs), want)
 
 
 @EVERY
 def test_gradients_of_first_and_second_order(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
-    args = [a.requires_grad_() for a in inputs(sample)]
-    assert torch.autograd.gradcheck(lambda *a: case.op(*a, **sample.kwargs), args, fast_mode=True)
-    assert torch.autograd.gradgradcheck(lambda *a: case.op(*a, **sample.kwargs), args, fast_mode=True)
+    args = {name: t.requires_grad_() for name, t in inputs(case, sample).items()}
+
+    def call(*tensors: Tensor) -> Tensor:
+        return case.op(**dict(zip(args, tensors, strict=True)), **sample.kwargs)
+
+    assert torch.autograd.gradcheck(call, list(args.values()), fast_mode=True)
+    assert torch.autograd.gradgradcheck(call, list(args.values()), fast_mode=True)
 
 
 @EVERY
@@ -53,72 +64,136 @@ def test_gradients_equal_those_of_the_reference(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
     results = []
     for function in (case.op, case.reference):
-        x, *rest = [a.requires_grad_() for a in inputs(sample)]
-        y = function(x, *rest, **sample.kwargs)
-        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        second = torch.autograd.grad(dx.square().sum(), [x, *rest], allow_unused=True)
-        results.append(
-            [y, dx, *[torch.zeros_like(a) if g is None else g for a, g in zip([x, *rest], second, strict=True)]]
-        )
+        args = {name: t.requires_grad_() for name, t in inputs(case, sample).items()}
+        leaves = list(args.values())
+        y = function(**args, **sample.kwargs)
+        first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        total = torch.stack([(g * (i + 1)).square().sum() for i, g in enumerate(first)]).sum()
+        second = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        results.append([y, *first, *second])
     for got, want in zip(*results, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+        scale = float(want.detach().abs().max()) if want.numel() else 0.0
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10 * (1 + scale))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("entry", IMAGES, ids=str)
-def test_gradients_keep_the_memory_format(entry: tuple[str, int]) -> None:
+def test_gradients_keep_the_memory_format(entry: tuple[str, int], dtype: torch.dtype) -> None:
+    """And those of neighbouring formats are equal, also in the types in which networks are trained."""
     case, sample = pick(entry)
-    x, *rest = inputs(sample, torch.float32, torch.channels_last)
-    x.requires_grad_()
-    y = case.op(x, *rest, **sample.kwargs)
-    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
-    assert dx.is_contiguous(memory_format=torch.channels_last)
+    results = []
+    for memory_format in FORMATS:
+        args = {name: t.requires_grad_() for name, t in inputs(case, sample, dtype, memory_format).items()}
+        y = case.op(**args, **sample.kwargs)
+        grads = torch.autograd.grad(y, list(args.values()), torch.ones_like(y))
+        assert grads[0].is_contiguous(memory_format=memory_format)
+        results.append(grads)
+    rtol = 1e-4 if dtype == torch.float32 else 2e-2
+    for a, b in zip(*results, strict=True):
+        scale = float(a.abs().max()) if a.numel() else 0.0
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol * scale)
 
 
 @EVERY
 def test_empty_batch(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
-    args = [a.requires_grad_() for a in inputs(sample)]
-    full = case.op(*args, **sample.kwargs)
-    x = args[0].detach()[:0].requires_grad_()
-    y = case.op(x, *args[1:], **sample.kwargs)
-    assert y.shape == (0, *full.shape[1:])
+    args = inputs(case, sample)
+    full = case.op(**args, **sample.kwargs)
+    n = sample.shape[0]
+    empty = {name: t[:0] if name == "d" or (name == "noise" and t.ndim == 4) else t for name, t in args.items()}
+    x = args["x"].detach()[:0].requires_grad_()
+    y = case.op(**{**empty, "x": x}, **sample.kwargs)
+    assert full.shape[0] == n and y.shape == (0, *full.shape[1:])
     y.sum().backward()
     assert x.grad is not None and x.grad.shape == x.shape
 
 
-def dispatched_arguments(name: str, sample: Any, x: Tensor, *rest: Tensor) -> tuple:
-    """The arguments of the op below the wrapper."""
-    k = dict(sample.kwargs)
-    if name == "bias_act":
-        act = k.get("act", "linear")
-        alpha, gain = k.get("alpha", ACTIVATIONS[act].alpha), k.get("gain", ACTIVATIONS[act].gain)
-        return (x, rest[0] if rest else None, act, alpha, gain, k.get("clamp", float("inf")), k.get("dim", 1))
-    f = torch.ones(1, 1) if k["f"] is None else k["f"]
-    sides = upfirdn2d_module.four_sides(k.get("padding", 0))
-    up, down = upfirdn2d_module.pair(k.get("up", 1)), upfirdn2d_module.pair(k.get("down", 1))
-    return (x, f, up, down, sides, k.get("flip_filter", False), float(k.get("gain", 1)))
+class Recorder(TorchDispatchMode):
+    """Keeps every call of our ops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[str, tuple[Any, tuple]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "stylegan":
+            self.calls.setdefault(str(func), (func, args))
+        return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("entry", SAMPLES[::3], ids=str)  # registration does not depend on the arguments
+def recorded(entry: tuple[str, int], memory_format: torch.memory_format) -> list[tuple[Any, tuple]]:
+    """The ops that a sample calls for its result and the gradients of both orders, with their arguments."""
+    case, sample = pick(entry)
+    with Recorder() as recorder:
+        args = inputs(case, sample, torch.float32, memory_format)
+        leaves = [t.requires_grad_() for t in args.values()]
+        y = case.op(**args, **sample.kwargs)
+        first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        total = torch.stack([g.square().sum() for g in first]).sum()
+        torch.autograd.grad(total, leaves, allow_unused=True)
+    return list(recorder.calls.values())
+
+
+def differentiable(func: Any, args: tuple) -> tuple:
+    """The arguments as leaves; those ask for a gradient that the op has one for."""
+    last = str(func).endswith("grad2.default")  # no third order
+    filters = 2 if "filtered" in str(func) or "upfirdn2d" in str(func) else len(args)
+
+    def leaf(i: int, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        wanted = value.is_floating_point() and not last and i < filters and value.ndim != 2
+        if "upfirdn2d" in str(func) or "masked" in str(func):
+            wanted = i == 0
+        return value.detach().clone().requires_grad_(wanted)
+
+    return tuple(leaf(i, value) for i, value in enumerate(args))
+
+
+CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+# Registration does not depend on the arguments.
+CHECKED = [
+    (name, i) for name, case in CASES.items() for i in range(0, len(case.samples), 9 if name == "bias_act" else 4)
+]
+
+
+@pytest.mark.parametrize("entry", CHECKED, ids=str)
 @pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
 def test_opcheck(entry: tuple[str, int], memory_format: torch.memory_format) -> None:
+    func, args = recorded(entry, memory_format)[0]
+    torch.library.opcheck(func, differentiable(func, args), test_utils=CHECKS)
+
+
+@pytest.mark.parametrize(
+    "entry", [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3)], ids=str
+)
+def test_opcheck_of_the_gradient_ops(entry: tuple[str, int]) -> None:
+    found = recorded(entry, torch.channels_last)[1:]
+    assert found
+    for func, args in found:
+        torch.library.opcheck(func, differentiable(func, args), test_utils=CHECKS)
+
+
+def test_third_order_of_the_epilogue_raises() -> None:
+    x, d = (torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 4, 4), (2, 3)))
+    first = torch.autograd.grad(modulated_epilogue(x, d, act="lrelu").square().sum(), [x, d], create_graph=True)
+    second = torch.autograd.grad(sum(g.square().sum() for g in first), [x, d], create_graph=True)
+    with pytest.raises(RuntimeError, match="first and second order"):
+        torch.autograd.grad(sum(g.sum() for g in second), x)
+
+
+@pytest.mark.parametrize("entry", IMAGES, ids=str)
+def test_odd_strides(entry: tuple[str, int]) -> None:
+    """A slice of something larger, transposed, and expanded."""
     case, sample = pick(entry)
-    args = [a.requires_grad_() for a in inputs(sample, torch.float32, memory_format)]
-    torch.library.opcheck(
-        getattr(torch.ops.stylegan, case.dispatched).default, dispatched_arguments(entry[0], sample, *args)
-    )
-
-
-@pytest.mark.parametrize("act", ["lrelu", "swish"])
-def test_opcheck_of_the_gradient_ops(act: str) -> None:
-    x, dy, ddx = (torch.randn(2, 3, 4, 4, requires_grad=True) for _ in range(3))
-    b = torch.randn(3, requires_grad=True)
-    rest = (act, 0.2, 1.4, 0.9, 1)
-    checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
-    torch.library.opcheck(torch.ops.stylegan.bias_act_grad.default, (dy, x, b, *rest), test_utils=checks)
-    if act == "swish":
-        args = (ddx.detach(), dy.detach(), x.detach(), b.detach(), *rest)
-        torch.library.opcheck(torch.ops.stylegan.bias_act_grad2.default, args)
+    args = inputs(case, sample)
+    want = case.op(**args, **sample.kwargs)
+    x = args["x"]
+    larger = x.new_full([size * 2 for size in x.shape], math.nan)
+    larger[::2, ::2, ::2, ::2] = x
+    turned = x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)
+    for odd in (larger[::2, ::2, ::2, ::2], turned):
+        torch.testing.assert_close(case.op(**{**args, "x": odd}, **sample.kwargs), want)
 
 
 @pytest.mark.parametrize("act", [name for name, a in ACTIVATIONS.items() if not a.piecewise])
@@ -156,6 +231,24 @@ def test_identity_is_no_copy() -> None:
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=[1, 2, 3]),
         lambda x: upfirdn2d(x, torch.ones(2, 2, requires_grad=True)),
         lambda x: upfirdn2d(x[0], torch.ones(2, 2)),
+        lambda x: upfirdn2d(x, torch.ones(2, 2, 2)),
+        lambda x: upfirdn2d(x, torch.ones(2, 2, device="meta")),
+        lambda x: upfirdn2d(x.int(), torch.ones(2, 2)),
+        lambda x: upfirdn2d(x, torch.ones(2, 2), padding=-3),
+        lambda x: bias_act(x, torch.zeros(3, device="meta")),
+        lambda x: bias_act(x.int()),
+        lambda x: bias_act(x, torch.zeros(3), dim=7),
+        lambda x: filtered_lrelu(x, torch.ones(9), up=1),
+        lambda x: filtered_lrelu(x, torch.ones(2), up=0),
+        lambda x: filtered_lrelu(x, b=torch.zeros(3).half()),
+        lambda x: filtered_lrelu(x, b=torch.zeros(3, device="meta")),
+        lambda x: filtered_lrelu(x, slope=-1),
+        lambda x: modulated_epilogue(x, torch.ones(3, 2)),
+        lambda x: modulated_epilogue(x, noise=torch.ones(4)),
+        lambda x: modulated_epilogue(x, b=torch.ones(3, device="meta")),
+        lambda x: modulated_epilogue(x, act="tanh"),
+        lambda x: modulated_epilogue(x, gain=0),
+        lambda x: modulated_epilogue(x[0]),
     ],
 )
 def test_wrong_arguments_are_refused(call: Any) -> None:
@@ -164,5 +257,5 @@ def test_wrong_arguments_are_refused(call: Any) -> None:
 
 
 def test_modules_name_their_schemas() -> None:
-    for module in (bias_act_module, upfirdn2d_module):
+    for module in (bias_act_module, upfirdn2d_module, filtered_lrelu_module, modulated_epilogue_module):
         assert module.__doc__ is not None and "stylegan::" in module.__doc__

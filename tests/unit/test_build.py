@@ -1,8 +1,13 @@
 """Run-time compilation: one build per content, shared by processes, with errors that say what to do."""
 
+import ctypes
+import dataclasses
 import multiprocessing
+import os
 import re
+import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +18,14 @@ from stylegan.ops._build import (
     BuildError,
     BuildSpec,
     CompilerMissingError,
+    Source,
     build,
     cache_key,
     compiler,
     compiler_available,
+    cuda_home,
     load_library,
+    nvcc,
 )
 
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
@@ -67,12 +75,93 @@ def test_what_changes_the_result_changes_the_key(project: BuildSpec) -> None:
 
 
 @needs_compiler
-def test_two_processes_at_once_build_once(project: BuildSpec) -> None:
+def test_eight_processes_at_once_build_once(project: BuildSpec) -> None:
     context = multiprocessing.get_context("fork")
-    with context.Pool(2) as pool:
-        first, second = pool.map(build, [project, project], chunksize=1)
-    assert first == second and first.exists()
+    with context.Pool(8) as pool:
+        libraries = set(pool.map(build, [project] * 8, chunksize=1))
+    assert len(libraries) == 1 and libraries.pop().exists()
     assert compilations(project) == 1
+
+
+@needs_compiler
+def test_two_versions_taking_turns_are_both_kept(project: BuildSpec) -> None:
+    """Two environments with different torch share a cache: neither may throw the other's build away."""
+    for version in ("torch 1", "torch 2", "torch 1", "torch 2"):
+        assert build(dataclasses.replace(project, versions=[version])).exists()
+    assert compilations(project) == 2
+
+
+@needs_compiler
+def test_a_build_killed_half_way_leaves_nothing_in_the_way(project: BuildSpec, tmp_path: Path, monkeypatch) -> None:
+    real = compiler()[0]
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *" -c "*) echo x > "{tmp_path}/started"; sleep 60;; esac\nexec {real} "$@"\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("CXX", str(slow))
+    process = multiprocessing.get_context("fork").Process(target=_build_in_a_group, args=(project,))
+    process.start()
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
+        assert process.is_alive()
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    folder = tmp_path / "cache" / "stylegan" / "twice"
+    assert any(path.is_dir() for path in folder.iterdir()) and any(folder.glob("*.lock"))
+    slow.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    assert build(project, lock_timeout=1).exists()
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [build(project).parent.name]
+
+
+def _build_in_a_group(project: BuildSpec) -> None:
+    os.setpgid(0, 0)
+    build(project)
+
+
+@needs_compiler
+def test_a_lock_that_nobody_holds_is_no_obstacle(project: BuildSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "stylegan" / "twice"
+    folder.mkdir(parents=True)
+    (folder / f"{cache_key(project)}.lock").write_text("12345")
+    assert build(project, lock_timeout=0.1).exists()
+
+
+@needs_compiler
+def test_compiling_says_so(project: BuildSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build(project).parent
+    said = capsys.readouterr().err
+    assert f"compiling twice (1 files) into {folder}" in said and "compiled in" in said
+    build(project)
+    assert capsys.readouterr().err == ""
+
+
+@needs_compiler
+def test_a_source_may_be_compiled_twice_with_flags_of_its_own(project: BuildSpec) -> None:
+    source = Path(project.sources[0])
+    source.write_text('extern "C" int NAME(void) { return 7; }\n')
+    twins = [Source(source, [f"-DNAME={name}"], f"-{name}") for name in ("first", "second")]
+    library = ctypes.CDLL(str(build(BuildSpec("twins", twins))))
+    assert library.first() == library.second() == 7
+
+
+def test_the_toolkit_is_found_where_nvcc_is_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvcc's own dry run says where it belongs to; the folder that a wrapper lies in says nothing."""
+    (tmp_path / "toolkit" / "bin").mkdir(parents=True)
+    script = tmp_path / "nvcc"
+    script.write_text(f'#!/bin/sh\necho "#\\$ _SPACE_= " >&2\necho "#\\$ TOP={tmp_path}/toolkit/bin/.." >&2\n')
+    script.chmod(0o755)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert nvcc() == script
+    assert cuda_home() == tmp_path / "toolkit"
+    script.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(BuildError, match="CUDA_HOME"):
+        cuda_home()
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "nowhere"))
+    with pytest.raises(CompilerMissingError, match="nowhere"):
+        nvcc()
 
 
 @needs_compiler

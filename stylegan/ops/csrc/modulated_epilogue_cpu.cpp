@@ -88,23 +88,29 @@ void forward(const EpilogueForward& f, index_t item, index_t chunks) {
 // `length` neighbours in memory: channels of a pixel, or pixels of a channel. What belongs to the channels is an array in the
 // first case and one number in the second; `z` is the other way round.
 template <bool Along, class A>
-STYLEGAN_INLINE A pick(const A* values, index_t k) {
-    return values[Along ? k : 0];
-}
+struct Values {
+    const A* values;
+    const A first;
+    STYLEGAN_INLINE explicit Values(const A* v) : values(v), first(v[0]) {}
+    STYLEGAN_INLINE A operator[](index_t k) const { return Along ? values[k] : first; }
+};
 
 template <bool Last, bool Sums, bool Noise, bool Link, class T, class A>
 STYLEGAN_INLINE void grad_run(
-    const Item<T>& it, index_t length, const T* dy, const T* y, const T* dlink, T* dx, const A* d, const A* b, const A* z,
-    A* dd, A* db, A* dnoise) {
+    const Item<T>& item, index_t length, const T* dy, const T* y, const T* dlink, T* dx, const A* scales, const A* biases,
+    const A* noise, A* dd, A* db, A* dnoise) {
+    const Item<T> it = item;
+    const Values<Last, A> d(scales), b(biases);
+    const Values<!Last, A> z(noise);
     A sum_d = 0, sum_b = 0, sum_z = 0;
 #pragma omp simd reduction(+ : sum_d, sum_b, sum_z)
     for (index_t k = 0; k < length; k++) {
         const A v = load(y + k), dt = load(dy + k) * it.slope(v);
-        A out = dt * pick<Last>(d, k);
+        A out = dt * d[k];
         if (Link) out += load(dlink + k);
         store(dx + k, out);
         if (Sums) {
-            const A scaled = dt * (it.argument(v) - pick<!Last>(z, k) - pick<Last>(b, k));  // dt * x * d
+            const A scaled = dt * (it.argument(v) - z[k] - b[k]);  // dt * x * d
             if (Last) {
                 dd[k] += scaled, db[k] += dt;
             } else {
@@ -172,19 +178,21 @@ void grad(const EpilogueGrad& g, index_t item) {
     }
 }
 
-// e is ddd / d, and constant is ddb: together with ddnoise (dz) what the upstream gradient of t adds up to.
 template <bool Last, class T, class A>
 STYLEGAN_INLINE void grad2_run(
-    const Item<T>& it, index_t length, const T* dy, const T* y, const T* ddx, T* d_dy, T* d_x, const A* d, const A* b,
-    const A* ddd, const A* ddb, const A* z, const A* dz, A* d_d) {
+    const Item<T>& item, index_t length, const T* dy, const T* y, const T* ddx, T* d_dy, T* d_x, const A* scales,
+    const A* biases, const A* up_scales, const A* up_biases, const A* noise, const A* up_noise, A* d_d) {
+    const Item<T> it = item;
+    const Values<Last, A> d(scales), b(biases), ddd(up_scales), ddb(up_biases);
+    const Values<!Last, A> z(noise), dz(up_noise);
     A sum = 0;
     const bool use_x = ddx != nullptr, out_dy = d_dy != nullptr, out_x = d_x != nullptr;
 #pragma omp simd reduction(+ : sum)
     for (index_t k = 0; k < length; k++) {
-        const A v = load(y + k), m = it.slope(v), dt = load(dy + k) * m, r = pick<Last>(ddd, k), scale = pick<Last>(d, k);
+        const A v = load(y + k), m = it.slope(v), dt = load(dy + k) * m, r = ddd[k], scale = d[k];
         const A up = use_x ? load(ddx + k) : A(0);
-        const A x = (it.argument(v) - pick<!Last>(z, k) - pick<Last>(b, k)) / scale;
-        if (out_dy) store(d_dy + k, m * (up * scale + r * x + pick<!Last>(dz, k) + pick<Last>(ddb, k)));
+        const A x = (it.argument(v) - z[k] - b[k]) / scale;
+        if (out_dy) store(d_dy + k, m * (up * scale + r * x + dz[k] + ddb[k]));
         if (out_x) store(d_x + k, dt * r);
         if (Last) {
             d_d[k] += dt * up;

@@ -1,0 +1,106 @@
+"""Seconds of every op, compiled and reference, and their ratio: `python tests/bench/bench_ops.py [dtype] [rounds]`.
+
+The two are timed in turns in one process, in seconds of the processor over all threads, so that what else the machine does hits
+both; the ratio is the median of the pairs'.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from stylegan.ops.backend import load, reference_ops
+from stylegan.ops.bias_act import bias_act
+from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.memory import keep_freed_memory
+from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.upfirdn2d import setup_filter, upfirdn2d
+
+Call = Callable[[], object]
+
+
+def cases(dtype: torch.dtype) -> Iterator[tuple[str, Call]]:
+    """The ops as the networks at 64 pixels and a batch of 16 call them."""
+    for layout in (torch.channels_last, torch.contiguous_format):
+        name = "nhwc" if layout is torch.channels_last else "nchw"
+
+        def image(*shape: int, layout: torch.memory_format = layout) -> Tensor:
+            return torch.randn(shape).to(dtype).contiguous(memory_format=layout).requires_grad_()
+
+        x, b = image(16, 64, 64, 64), torch.zeros(64, requires_grad=True)
+        d, noise = torch.rand(16, 64).add(0.5).requires_grad_(), torch.randn(16, 1, 64, 64, requires_grad=True)
+        low_pass = setup_filter([1, 3, 3, 1])
+
+        def epilogue(x: Tensor = x, d: Tensor = d, noise: Tensor = noise, b: Tensor = b) -> Tensor:
+            return modulated_epilogue(x, d, noise, b, act="lrelu", clamp=256)
+
+        yield from passes(f"modulated_epilogue {name}", epilogue, [x, d, noise, b])
+        yield from passes(f"bias_act {name}", lambda x=x, b=b: bias_act(x, b.to(dtype), act="lrelu", clamp=256), [x, b])
+        half, grown = image(16, 64, 32, 32), image(16, 64, 65, 65)
+        rgb = image(16, 3, 32, 32)
+        for title, t, options in (
+            ("blur after up", grown, {"padding": 1, "gain": 4}),
+            ("blur before down", x, {"padding": 2}),
+            ("down 2", x, {"down": 2, "padding": 1}),
+            ("up 2", half, {"up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
+            ("up 2, image", rgb, {"up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
+        ):
+            yield f"upfirdn2d {title} {name}", lambda t=t, o=options, f=low_pass: upfirdn2d(t.detach(), f, **o)
+        taps, small = setup_filter(torch.hann_window(14)[1:-1]), image(4, 32, 36, 36)
+
+        def filtered(x: Tensor = small, f: Tensor = taps) -> Tensor:
+            return filtered_lrelu(x, f, f, up=2, down=2, padding=[11, 10, 11, 10], clamp=256)
+
+        yield from passes(f"filtered_lrelu {name}", filtered, [small])
+
+
+def passes(name: str, forward: Callable[[], Tensor], inputs: list[Tensor]) -> Iterator[tuple[str, Call]]:
+    """Forward, and forward with backward."""
+
+    def both() -> object:
+        y = forward()
+        return torch.autograd.grad(y, inputs, torch.ones_like(y))
+
+    def inference() -> Tensor:
+        with torch.no_grad():
+            return forward()
+
+    yield f"{name} forward", inference
+    yield f"{name} forward and backward", both
+
+
+def seconds(call: Call, repeats: int) -> float:
+    started = time.process_time()
+    for _ in range(repeats):
+        call()
+    return (time.process_time() - started) / repeats
+
+
+def compare(call: Call, rounds: int) -> tuple[float, float, float]:
+    """Milliseconds of the compiled op and of the reference, and the median of the ratios of neighbours in time."""
+    repeats = max(1, int(0.02 / seconds(call, 2)))
+    pairs = []
+    for _ in range(rounds):
+        compiled = seconds(call, repeats)
+        with reference_ops():
+            pairs.append((compiled, seconds(call, repeats)))
+    ratio = statistics.median(reference / compiled for compiled, reference in pairs)
+    return 1e3 * min(p[0] for p in pairs), 1e3 * min(p[1] for p in pairs), ratio
+
+
+def main() -> None:
+    dtype = getattr(torch, sys.argv[1]) if len(sys.argv) > 1 else torch.float32
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    load("cpu")
+    keep_freed_memory()  # as training does
+    print(f"{dtype}, {torch.get_num_threads()} thread(s)\n{'':52} compiled  reference  ratio")
+    for name, call in cases(dtype):
+        compiled, reference, ratio = compare(call, rounds)
+        print(f"{name:50} {compiled:8.2f} ms {reference:8.2f} ms {ratio:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -86,9 +86,7 @@ def test_no_cost_has_risen(recordings: Path) -> None:
     for name, cost in costs.items():
         for key, value in cost.items():
             known = kept["calls"][name][key]
-            assert value <= known, (
-                f"{name}: {key} rose from {known} to {value}; see tests/cuda/counting.py"
-            )
+            assert value <= known, f"{name}: {key} rose from {known} to {value}; see tests/cuda/counting.py"
 
 
 def test_arithmetic_of_the_interpreter() -> None:

@@ -77,6 +77,32 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _epilogue_calls(make, thorough)
 
 
+def counted_calls() -> dict[str, Call]:
+    """The calls in float16 whose cost is kept in counts.json, one launch each: large enough that borders do not matter much."""
+    planar, last = Maker(torch.float16, False), Maker(torch.float16, True)
+    low_pass, twelve = setup_filter([1, 3, 3, 1]), planar.taps(12) / 6
+    blur = (low_pass, [1, 1], [1, 1], [1, 1, 1, 1], False, 1.0)  # after a transposed convolution: 129 -> 128 pixels
+    enlarge = (low_pass, [2, 2], [1, 1], [2, 1, 2, 1], False, 4.0)
+    reduce = (low_pass, [1, 1], [2, 2], [1, 1, 1, 1], False, 1.0)
+    bias = (planar.vector(16), "lrelu", 0.2, 1.5, 256.0, 1)
+    lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
+    epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
+    dy = planar.image(1, 16, 64, 64)
+    listed = [
+        Call("bias_act", bias_act._bias_act, (planar.image(1, 16, 64, 64), *bias)),
+        Call("bias_act channels_last", bias_act._bias_act, (last.image(1, 16, 64, 64), *bias)),
+        Call("bias_act_grad", bias_act._bias_act_grad, (dy, planar.image(1, 16, 64, 64), *bias)),
+        Call("upfirdn2d 1:1", upfirdn2d._upfirdn2d, (planar.image(1, 2, 129, 129), *blur)),
+        Call("upfirdn2d 1:1 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 65, 65), *blur)),
+        Call("upfirdn2d up 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 64, 64), *enlarge)),
+        Call("upfirdn2d up 2 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 32, 32), *enlarge)),
+        Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce)),
+        Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
+        Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
+    ]
+    return {call.name: call for call in listed}
+
+
 def _bias_act_calls(make: Maker, thorough: bool) -> Iterator[Call]:
     shapes = [(2, 8, 4, 8), (1, 3, 7, 5)]
     shapes += [(0, 3, 2, 2), (1, 1, 1, 1), (2, 5, 13, 3), (5, 16, 1, 1), (3, 40, 5, 8)] if thorough else []

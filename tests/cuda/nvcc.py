@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stylegan.ops._build import cache_root, compiler, cuda_home, nvcc
 from stylegan.ops.libraries import CSRC
-from tests.cuda.building import KERNELS, sources_of_kernels
+from tests.cuda.building import KERNELS
 
 ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
 CI_ARCHITECTURE = "90"
@@ -50,28 +50,27 @@ def _version() -> str:
     return subprocess.run([str(nvcc()), "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def ptx(name: str, architecture: str = CI_ARCHITECTURE, flags: Sequence[str] = (), source: Path | None = None) -> Path:
+def ptx(name: str, architecture: str = CI_ARCHITECTURE, flags: Sequence[str] = (), csrc: Path = CSRC) -> Path:
     """The PTX of one source, compiled unless the cache holds it.
 
     Args:
         name: Of the `.cu` file, without its ending.
         architecture: Such as `90`.
         flags: More flags for nvcc.
-        source: The file, if it is not that of the package.
+        csrc: The folder that it is in; a test of faults has a copy.
 
     Raises:
         RuntimeError: nvcc refuses the source.
     """
-    source = source or CSRC / f"{name}.cu"
-    digest = hashlib.sha256(repr((_version(), architecture, FLAGS, tuple(flags), source.read_bytes())).encode())
-    for path in sources_of_kernels():
+    digest = hashlib.sha256(repr((_version(), architecture, FLAGS, tuple(flags))).encode())
+    for path in sorted([*csrc.glob("*.cu"), *csrc.glob("*.cuh"), *csrc.glob("*.h")]):
         digest.update(path.read_bytes())
     target = cache_root() / "ptx" / f"{name}-{architecture}-{digest.hexdigest()[:24]}.ptx"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as aside:
             made = Path(aside) / "made.ptx"
-            command = [str(nvcc()), *FLAGS, *flags, f"-arch=compute_{architecture}", f"-I{CSRC}", "-ptx", str(source)]
+            command = [str(nvcc()), *FLAGS, *flags, f"-arch=compute_{architecture}", "-ptx", str(csrc / f"{name}.cu")]
             _checked([*command, "-o", str(made)])
             made.replace(target)
     return target

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tests.cuda.building import KERNELS
-from tests.cuda.calls import calls
+from tests.cuda.calls import calls, counted_calls
 from tests.cuda.emulated import emulated_ops, recording, track_allocations
 
 DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
@@ -18,6 +18,11 @@ DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f
 def recorded(folder: Path, kernel: str, dtype: str, nhwc: bool) -> Path:
     """The file of one kind of calls."""
     return folder / f"{kernel}-{dtype}-{'nhwc' if nhwc else 'nchw'}.launches"
+
+
+def counted(folder: Path, index: int) -> Path:
+    """The file of one of `counted_calls`."""
+    return folder / f"count{index}.launch"
 
 
 def main(folder: Path, thorough: bool) -> None:
@@ -33,6 +38,9 @@ def main(folder: Path, thorough: bool) -> None:
                         for call in listed:
                             if call.name.startswith(kernel):
                                 call.run()
+        for i, call in enumerate(counted_calls().values()):
+            with recording(counted(folder, i)):
+                call.run()
 
 
 if __name__ == "__main__":

@@ -13,16 +13,21 @@ import torch
 from tests.cuda.building import need_compiler
 from tests.cuda.calls import Call, calls
 from tests.cuda.emulated import emulated_ops
-from tests.ops.test_golden import test_bias_act, test_conv2d_resample, test_modulated_conv2d, test_upfirdn2d
+from tests.ops.test_golden import (
+    test_bias_act,
+    test_conv2d_resample,
+    test_filtered_lrelu,
+    test_modulated_conv2d,
+    test_upfirdn2d,
+)
 from tests.ops.test_ops import (
     test_empty_batch,
-    test_gradients_equal_those_of_the_reference,
     test_gradients_keep_the_memory_format,
     test_gradients_of_first_and_second_order,
     test_half_types_are_computed_in_float32,
+    test_odd_strides,
     test_opcheck,
-    test_opcheck_of_the_gradient_ops,
-    test_third_order_raises,
+    test_third_order_of_the_epilogue_raises,
     test_values_in_every_dtype_and_memory_format,
 )
 
@@ -30,14 +35,14 @@ AGAIN = (
     test_bias_act,
     test_conv2d_resample,
     test_empty_batch,
-    test_gradients_equal_those_of_the_reference,
+    test_filtered_lrelu,
     test_gradients_keep_the_memory_format,
     test_gradients_of_first_and_second_order,
     test_half_types_are_computed_in_float32,
     test_modulated_conv2d,
+    test_odd_strides,
     test_opcheck,
-    test_opcheck_of_the_gradient_ops,
-    test_third_order_raises,
+    test_third_order_of_the_epilogue_raises,
     test_upfirdn2d,
     test_values_in_every_dtype_and_memory_format,
 )

@@ -77,18 +77,21 @@ class SharedMemory {
   std::vector<void*> owned_;
 };
 
+// Addresses that TSan knows barriers by. Two in turn per barrier: what a thread does after phase n must not become
+// visible to one that has still to be resumed from phase n.
+struct Marks { char block[2], warp[32][2]; };
+
 struct Block {
   dim3 grid, dim;
   uint3 index{};
   std::vector<Thread*> threads;
   SharedMemory* shared = nullptr;
-  // Two marks in turn per barrier: what a thread does after phase n must not become visible to one that has still to
-  // be resumed from phase n.
   unsigned phase = 0, warp_phase[32] = {};
-  char block_mark[2], warp_mark[32][2];
+  Marks* marks = nullptr;
 };
 
-// Blocks take turns at sets of fibres: to TSan, what one fibre does in two blocks would have an order.
+// Blocks take turns at sets of fibres and marks: to TSan, what one fibre does in two blocks, or before and after barriers
+// of the same mark, would have an order.
 #if defined(__SANITIZE_THREAD__)
 constexpr unsigned kPools = 3;
 #else
@@ -102,6 +105,7 @@ struct Runtime {
   Block* block = nullptr;
   const std::function<void()>* body = nullptr;
   std::vector<Thread*> pools[kPools];
+  Marks marks[kPools];
   unsigned turn = 0;
   std::exception_ptr error;
   char begin_mark, end_mark;
@@ -134,8 +138,8 @@ EMULATION_RUNTIME inline void wait(State state, int line, unsigned mask) {
   Thread* self = r.current;
   Block* b = r.block;
   unsigned warp = self->linear / 32;
-  char* mark = state == State::at_block_barrier  ? &b->block_mark[b->phase & 1]
-               : state == State::at_warp_barrier ? &b->warp_mark[warp][b->warp_phase[warp] & 1]
+  char* mark = state == State::at_block_barrier  ? &b->marks->block[b->phase & 1]
+               : state == State::at_warp_barrier ? &b->marks->warp[warp][b->warp_phase[warp] & 1]
                                                  : nullptr;
   if (mark) happens_before(mark);
   self->state = state;
@@ -230,7 +234,9 @@ EMULATION_RUNTIME inline void run_block(Block& b, Order& order) {
   Runtime& r = runtime();
   r.block = &b;
   const unsigned n = b.dim.x * b.dim.y * b.dim.z;
-  std::vector<Thread*>& pool = r.pools[r.turn++ % kPools];
+  const unsigned turn = r.turn++ % kPools;
+  b.marks = &r.marks[turn];
+  std::vector<Thread*>& pool = r.pools[turn];
   while (pool.size() < n) pool.push_back(static_cast<Thread*>(make_fibre(new Thread)));
   b.threads.assign(pool.begin(), pool.begin() + n);
   std::vector<Thread*> turns = b.threads;

@@ -19,7 +19,7 @@ COMPARE: dict[str, Function] = {
     **{"ge": np.greater_equal, "eq": np.equal, "lo": np.less, "ls": np.less_equal},
     **{"hi": np.greater, "hs": np.greater_equal},
     # Unlike numpy's, a comparison with NaN is false, unless it is one of the unordered ones.
-    "ne": lambda a, b: (a != b) & (a == a) & (b == b),
+    "ne": lambda a, b: (a != b) & ~(np.isnan(a) | np.isnan(b)),
     "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)),
     "nan": lambda a, b: np.isnan(a) | np.isnan(b),
 }

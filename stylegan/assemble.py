@@ -22,6 +22,7 @@ from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import activate
+from stylegan.ops.memory import keep_freed_memory
 from stylegan.training.batch import BatchMaker, split_positions
 from stylegan.training.checkpoint import (
     Checkpoint,
@@ -71,6 +72,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         state = _new_state(config, dataset, device)
         cache, cache_note = open_cache(config.data, dataset)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
+        keep_freed_memory()
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)

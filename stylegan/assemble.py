@@ -71,6 +71,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         state = _new_state(config, dataset, device)
         cache, cache_note = open_cache(config.data, dataset)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
+        keep_freed_memory()
         ops = activate(config.ops.backend, device)
         if device.type == "cpu":
             keep_freed_memory()

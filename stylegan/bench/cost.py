@@ -22,41 +22,13 @@ from stylegan.config import TrainConfig
 
 # Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
 VIEWS = frozenset(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "permute",
-        "transpose",
-        "t",
-        "expand",
-        "slice",
-        "select",
-        "unsqueeze",
-        "squeeze",
-        "detach",
-        "as_strided",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "alias",
-        "narrow",
-        "chunk",
-        "unfold",
-        "diagonal",
-        "empty",
-        "empty_like",
-        "new_empty",
-        "empty_strided",
-        "new_empty_strided",
-        "_reshape_alias",
-        "is_same_size",
-        "lift_fresh",
-        "detach_",
-        "set_",
-        "item",
-        "_local_scalar_dense",
-    ]
+    name
+    for line in (
+        "view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze detach as_strided split",
+        "split_with_sizes unbind alias narrow chunk unfold diagonal empty empty_like new_empty empty_strided set_ item",
+        "new_empty_strided _reshape_alias is_same_size lift_fresh detach_ _local_scalar_dense",
+    )
+    for name in line.split()
 )
 COMPUTE_BOUND = 8  # FLOPs a byte: with fewer, a convolution waits for memory like any other op
 

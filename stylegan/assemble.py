@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.augment.build import AugmentKind, build_augment, build_controller, build_strength
 from stylegan.config import TrainConfig, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import read_snapshot
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
 from stylegan.models.layers import Precision
 from stylegan.training.batch import BatchMaker, split_positions
@@ -27,8 +26,6 @@ from stylegan.training.checkpoint import (
     differences,
     environment,
     newest_checkpoint,
-    other_architecture,
-    read_checkpoint,
     restore,
 )
 from stylegan.training.logging import RunLogger, SilentLogger
@@ -44,6 +41,7 @@ from stylegan.training.phases import (
 from stylegan.training.state import TrainState
 from stylegan.training.step import StepConfig
 from stylegan.training.totals import Totals
+from stylegan.training.transfer import start_from
 from stylegan.training.watch import build_watch
 
 
@@ -78,6 +76,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
         labelled = dataset if dataset.label_dim else None
+        augment = build_augment(config.augment, channels=dataset.channels, resolution=dataset.resolution)
         if distributed.is_main():
             if not resuming:
                 folder.enter_context(layout.sole_process(run_dir))
@@ -95,7 +94,10 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
                 dataset=dataset,
                 cache=cache,
-                maker=BatchMaker(state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled),
+                maker=BatchMaker(
+                    state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled, augment
+                ),
+                strength=build_strength(config.augment),
                 rounds=rounds,
                 config=config.training,
                 step=StepConfig(
@@ -165,7 +167,8 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         D = build_discriminator(config.model.D, **shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     G_opt, D_opt = build_optimizers(G, D, config.loss, config.optim, dataset.resolution)
-    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed)
+    ada = build_controller(config.augment, config.training.batch_size)
+    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada)
 
 
 def _find_start(
@@ -193,8 +196,15 @@ def _find_start(
         notes.append("the run has no checkpoint yet; it starts anew")
     else:
         notes = []
+    trained = False
     if config.init_from is not None:
-        notes.append(_start_from(config.init_from, state, architecture))
+        told, trained = start_from(config.init_from, state)
+        notes += told
+    if config.model.D.freeze_layers and not trained:
+        notes.append(
+            f"warning: model.D.freeze_layers={config.model.D.freeze_layers} holds layers of a discriminator that starts anew; "
+            "freezing is meant for one that init_from= brings (a checkpoint or a run)"
+        )
     return notes
 
 
@@ -208,45 +218,6 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
             f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
             "or start a new run with init_from="
         )
-
-
-def _start_from(source: str, state: TrainState, architecture: dict[str, Any]) -> str:
-    """Load networks from elsewhere; optimisers, image count and randomness start anew."""
-    path = Path(source)
-    if layout.is_run_dir(path):
-        found = layout.checkpoints(path)
-        if not found:
-            raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
-        path = found[-1]
-    if not path.exists():
-        raise UserError(
-            f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run"
-        )
-    if path.suffix == ".safetensors":
-        snapshot = read_snapshot(path)
-        _same_architecture(path, {"G": model_metadata(snapshot.G)}, {"G": architecture["G"]})
-        for G in (state.G, state.G_ema):
-            _copy(snapshot.G, G)
-        return f"G starts from the snapshot {path}; it holds no discriminator, so D starts anew"
-    if path.suffix == ".pt":
-        checkpoint = read_checkpoint(path)
-        _same_architecture(path, checkpoint.architecture, architecture)
-        for name in ("G", "D", "G_ema"):
-            getattr(state, name).load_state_dict(checkpoint.state[name])
-        state.pl_mean.copy_(checkpoint.state["pl_mean"])
-        return f"G, D and G_ema start from the checkpoint {path}"
-    raise UserError(
-        f"init_from={source} is neither a snapshot (.safetensors), nor a checkpoint (.pt), nor a run of train.py"
-    )
-
-
-def _same_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    if found := other_architecture(theirs, ours):
-        raise UserError(f"init_from={path} holds networks of another architecture: {'; '.join(found)}")
-
-
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    target.load_state_dict(source.state_dict())
 
 
 def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger | SilentLogger:
@@ -270,8 +241,24 @@ def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamm
     return (
         f"{dataset.name}: {len(dataset)} images of {W}x{H}x{dataset.channels}, {dataset.label_dim} labels; "
         f"G {sizes[0]:.2f} M and D {sizes[1]:.2f} M parameters; batch {config.training.batch_size} on "
-        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; {torch.get_num_threads()} threads, ops: reference"
+        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; augmentation: {_augmentation(config)}; "
+        f"{torch.get_num_threads()} threads, ops: reference"
     )
+
+
+def _augmentation(config: TrainConfig) -> str:
+    augment = config.augment
+    match augment.kind:
+        case AugmentKind.none:
+            return "none"
+        case AugmentKind.diffaugment:
+            return f"DiffAugment, {', '.join(augment.policy)}"
+        case AugmentKind.fixed:
+            return f"{augment.pipe.preset}, p {augment.p:g}" + (
+                "" if augment.p_end is None else f" to {augment.p_end:g} in {augment.p_kimg:g} kimg"
+            )
+        case AugmentKind.ada:
+            return f"ADA, {augment.pipe.preset}, target {augment.target:g}, p at most {augment.p_max:g}"
 
 
 def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
@@ -291,4 +278,5 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
         "batch_size": config.training.batch_size,
         "loss": asdict(config.loss),
         "optim": asdict(config.optim),
+        "augment": {**asdict(config.augment), "kind": config.augment.kind.name},
     }

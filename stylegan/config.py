@@ -18,13 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import distributed
 from stylegan import run_dir as layout
-from stylegan.data.loader import DataConfig
+from stylegan.augment.build import AugmentConfig
+from stylegan.data.loader import DataConfig, images_and_resolution
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
 from stylegan.files import atomic_write
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.layers import Precision
+from stylegan.training.auto import auto_settings
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.phases import LossConfig, OptimConfig
@@ -47,13 +49,15 @@ class TrainConfig:
         default=None, metadata={"help": "where the run goes, or goes on; null: runs/EXPERIMENT"}
     )
     init_from: str | None = field(
-        default=None, metadata={"help": "start from a snapshot, a checkpoint or a run of the same architecture"}
+        default=None,
+        metadata={"help": "start from a snapshot, a checkpoint or a run; resolution, channels and labels may differ"},
     )
     seed: int = field(default=0, metadata={"help": "all random numbers are a function of it and of the image count"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = MISSING
     loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
@@ -117,6 +121,7 @@ _T = TypeVar("_T")
 
 def register() -> None:
     """Make the configurations known to Hydra."""
+    OmegaConf.register_new_resolver("auto", _auto, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(group="model", name="stylegan2", node=ModelConfig)
@@ -126,6 +131,15 @@ def register() -> None:
     generate = GenerateConfig(figure=GridConfig())
     store.store(group="hydra/help", name="generate", node=_help("generate.py", GENERATE_HELP, generate))
     store.store(group="hydra/help", name="train", node=_help("train.py", TRAIN_HELP, TrainConfig(model=ModelConfig())))
+
+
+def _auto(name: str, *, _root_: DictConfig) -> int:
+    """`${auto:NAME}`: a field of `AutoSettings` for the data set that the configuration names and the ranks that torchrun
+    starts. What the command line says replaces the interpolation, and a run's config.yaml holds the number."""
+    data = OmegaConf.to_object(_root_.data)
+    assert isinstance(data, DataConfig)
+    count, resolution = images_and_resolution(data)
+    return getattr(auto_settings(resolution, int(os.environ.get("WORLD_SIZE", "1")), count), name)
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:
@@ -169,7 +183,9 @@ def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> Di
     named = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
     compared = set(new) if "experiment" in named else explicit
-    changed = [key for key in sorted(compared) if new[key] != old.get(key)]
+    # ${auto:...} is not evaluated: the run has what it gave for the run's data.
+    given = [key for key in sorted(compared) if not str(new[key]).startswith("${auto:")]
+    changed = [key for key in given if new[key] != old.get(key)]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
         listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
@@ -213,6 +229,8 @@ def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config
             try:
                 function()
             except (HydraException, OmegaConfBaseException) as error:
+                if isinstance(error.__cause__, UserError):  # from within an interpolation
+                    raise error.__cause__ from None
                 raise UserError(_explain(error, root())) from error
 
     # Hydra announces every exception of a job but lets SystemExit pass: therefore the job is guarded by itself, too.

@@ -55,6 +55,15 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     return ImageDataset(path, use_labels=config.use_labels, xflip=config.xflip, max_images=config.max_images)
 
 
+def images_and_resolution(config: DataConfig) -> tuple[int, tuple[int, int]]:
+    """How many images a configuration names, mirrored ones included, and their (H, W); faces3d is not rendered for that."""
+    if config.path == FACES3D and not Path(config.path).exists():
+        count = min(config.count, config.max_images or config.count)
+        return count * (2 if config.xflip else 1), (config.resolution, config.resolution)
+    dataset = open_dataset(config)
+    return len(dataset), dataset.resolution
+
+
 def open_cache(config: DataConfig, dataset: ImageDataset) -> tuple[PixelCache | None, str]:
     """The cache of a data set's pixels, and a sentence that says whether and why there is one.
 

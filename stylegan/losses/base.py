@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from stylegan.augment.pipe import Augmentation
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.stylegan2 import Generator
 
@@ -43,6 +44,8 @@ class Batch:
         noise: Layer noise [N, noise_size], standard normal; None uses the generator's constant noise.
         pl_noise: Random image directions of path length regularisation [M, C, H, W], standard normal; the first M images
             of the batch are regularised. None in other phases.
+        augment_real: What happens to the training images on their way to D; None: nothing.
+        augment_fake: The same for the generated ones, independently.
     """
 
     real: Tensor
@@ -53,11 +56,18 @@ class Batch:
     mixing_cutoff: Tensor | None = None
     noise: Tensor | None = None
     pl_noise: Tensor | None = None
+    augment_real: Augmentation | None = None
+    augment_fake: Augmentation | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not wait."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: t.to(device, non_blocking=True) for k, t in tensors.items() if t is not None})
+        moved: dict[str, Any] = {}
+        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
+            elif value is not None:
+                moved[name] = value.to(device)
+        return replace(self, **moved)
 
 
 class LossOutput(NamedTuple):
@@ -96,3 +106,9 @@ def run_synthesis(G: Generator, ws: Tensor, batch: Batch) -> Tensor:
     if batch.noise is None:
         return G.synthesis(ws, noise_mode="const")
     return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]])
+
+
+def run_discriminator(D: Discriminator, images: Tensor, c: Tensor, augmentation: Augmentation | None) -> Tensor:
+    """Logits [N, 1] of images that are augmented first; real and generated ones are, or the generator would learn the
+    augmentations (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
+    return D(images if augmentation is None else augmentation(images), c)

@@ -6,12 +6,14 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Networks, run_mapping, run_synthesis
+from stylegan.losses.base import Batch, LossOutput, Networks, run_discriminator, run_mapping, run_synthesis
 
 
 @dataclass(frozen=True)
 class R1Penalty:
     """Dreg: gamma / 2 * |grad_x D(x)|^2 at real images (Mescheder et al. 2018, eq. 9).
+
+    Where D sees augmented images, x is the image before: the gradient passes through the augmentation.
 
     Attributes:
         gamma: Weight of the penalty.
@@ -21,7 +23,7 @@ class R1Penalty:
 
     def __call__(self, networks: Networks, batch: Batch) -> LossOutput:
         real = batch.real.detach().requires_grad_(True)
-        logits = networks.D(real, batch.real_c)
+        logits = run_discriminator(networks.D, real, batch.real_c, batch.augment_real)
         # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
         (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
         gradient = gradient / networks.loss_scale

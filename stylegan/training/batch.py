@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylegan.augment.pipe import Augment, Augmentation
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Batch
@@ -66,6 +67,7 @@ class BatchMaker:
         style_mixing_prob: Probability that an image takes its later layers from a second latent.
         pl_batch_shrink: Path length uses one image of this many (StyleGAN2, appendix B).
         labelled: The data set from whose labels those of generated images are drawn; None for an unconditional model.
+        augment: What augments images on their way to D; None: nothing.
     """
 
     seed: int
@@ -73,9 +75,17 @@ class BatchMaker:
     style_mixing_prob: float
     pl_batch_shrink: int
     labelled: ImageDataset | None = None
+    augment: Augment | None = None
 
     def draw(
-        self, phase: str, nimg: int, G: Generator, real: Tensor, real_c: Tensor, rounds: Sequence[Sequence[int]]
+        self,
+        phase: str,
+        nimg: int,
+        G: Generator,
+        real: Tensor,
+        real_c: Tensor,
+        rounds: Sequence[Sequence[int]],
+        p: float = 0.0,
     ) -> list[Batch]:
         """The micro-batches of one phase.
 
@@ -86,6 +96,7 @@ class BatchMaker:
             real: This rank's training images [n, C, H, W], uint8, in the order of `rounds`, on the device to train on.
             real_c: Their labels [n, c_dim].
             rounds: The positions in the global batch of each round's images.
+            p: Probability of augmentations.
         """
         N, device = self.batch_size, real.device
         z = torch.randn([2, N, G.z_dim], generator=generator(self.seed, f"z/{phase}", nimg))
@@ -107,6 +118,12 @@ class BatchMaker:
                 if phase == "Dreg"
                 else self._per_image(f"noise/{phase}", nimg, used, [G.synthesis.noise_size]),
                 pl_noise=self._per_image("pl_noise", nimg, used, list(real.shape[1:])) if phase == "Greg" else None,
+                augment_real=self._augmentation(f"augment_real/{phase}", nimg, positions, p)
+                if phase in ("Dmain", "Dreg")
+                else None,
+                augment_fake=self._augmentation(f"augment_fake/{phase}", nimg, positions, p)
+                if phase in ("Gmain", "Dmain")
+                else None,
             )
             batches.append(batch.to(device))
             start = end
@@ -115,6 +132,11 @@ class BatchMaker:
     def _per_image(self, stream: str, nimg: int, positions: Sequence[int], shape: list[int]) -> Tensor:
         """Large draws are made image by image: a rank draws only its own."""
         return torch.stack([torch.randn(shape, generator=generator(self.seed, stream, nimg + p)) for p in positions])
+
+    def _augmentation(self, stream: str, nimg: int, positions: Sequence[int], p: float) -> Augmentation | None:
+        if self.augment is None:
+            return None
+        return self.augment.draw(self.seed, stream, nimg, self.batch_size, positions, p)
 
     def labels(self, stream: str, index: int, count: int, c_dim: int) -> Tensor:
         """Labels [count, c_dim] of random training images; [count, 0] for an unconditional model."""

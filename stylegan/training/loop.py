@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.augment.ada import LEAKS_FROM, LinearStrength
 from stylegan.data.archive import ImageDataset
 from stylegan.data.cache import PixelCache
 from stylegan.data.loader import image_batches
@@ -71,6 +72,7 @@ class Job:
         dataset: Training images.
         cache: Their decoded pixels, or None.
         maker: Draws random numbers.
+        strength: The probability of augmentations where it is given and not adapted, else None.
         rounds: The positions in a batch that this rank takes, by round.
         config: Length and intervals.
         step: What an iteration needs to know.
@@ -89,6 +91,7 @@ class Job:
     dataset: ImageDataset
     cache: PixelCache | None
     maker: BatchMaker
+    strength: LinearStrength | None
     rounds: list[list[int]]
     config: TrainingConfig
     step: StepConfig
@@ -112,7 +115,7 @@ def train(job: Job) -> bool:
         UserError: Gradients were not finite and `training.on_nonfinite` says to stop, or going back did not help.
     """
     state, config = job.state, job.config
-    total, saved_at = round(config.kimg * 1000), -1
+    total, saved_at, warned = round(config.kimg * 1000), -1, False
     if state.nimg == 0 and distributed.is_main():
         _show(job, "reals", job.run_dir / layout.REALS, _reals(job))
         _show(job, "fakes", layout.fakes_path(job.run_dir, 0), _fakes(job))
@@ -123,8 +126,9 @@ def train(job: Job) -> bool:
                 started = perf_counter()
                 real, real_c = next(images)
                 waited = perf_counter() - started
+                p = _augment_p(job)
                 batches = {
-                    phase.name: job.maker.draw(phase.name, state.nimg, state.G, real, real_c, job.rounds)
+                    phase.name: job.maker.draw(phase.name, state.nimg, state.G, real, real_c, job.rounds, p or 0.0)
                     for phase in due(job.phases, state.step)
                 }
                 try:
@@ -135,6 +139,9 @@ def train(job: Job) -> bool:
                     images = _images(job)
                     continue
                 stats["seconds/data"] = [torch.tensor(waited)]
+                if p is not None:
+                    stats["augment/p"] = [torch.tensor(p)]
+                    warned = warned or _warn_of_maximum(job, p)
                 state.elapsed += perf_counter() - started
                 job.logger.step(stats, state.nimg, state.elapsed)
                 if _crossed(state.nimg, config.snapshot_kimg, config.batch_size):
@@ -194,6 +201,26 @@ def _images(job: Job) -> Generator[tuple[Tensor, Tensor]]:
         workers=job.workers,
         device=job.device,
     )
+
+
+def _augment_p(job: Job) -> float | None:
+    """The probability of augmentations in the next iteration; None where there is none."""
+    if job.state.ada is not None:
+        return job.state.ada.p
+    return None if job.strength is None else job.strength.p(job.state.nimg)
+
+
+def _warn_of_maximum(job: Job, before: float) -> bool:
+    """Say so where the last iteration brought an adapted p to its maximum."""
+    ada = job.state.ada
+    if ada is None or not before < ada.p == ada.p_max:
+        return False
+    job.logger.message(
+        f"{job.state.nimg / 1000:.3f} kimg: warning: p has reached augment.p_max={ada.p_max:g}, and D still overfits "
+        f"(r_t {ada.r_t:+.2f}, target {ada.target:g}). From p = {LEAKS_FROM:g} on augmentations may leak into generated "
+        "images; more training images or a larger loss.r1_gamma help, a lower augment.p_max in a new run keeps them out"
+    )
+    return True
 
 
 def _crossed(nimg: int, interval_kimg: float, batch_size: int) -> bool:

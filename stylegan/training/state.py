@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylegan.augment.ada import ADAController
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.stylegan2 import Generator
 
@@ -27,6 +28,7 @@ class TrainState:
         elapsed: Seconds of training so far, over all sittings.
         rollbacks: How often training went back to a checkpoint; it enters the random streams, so that the same numbers
             do not lead to the same end.
+        ada: How often images are augmented; None where that is not adapted.
     """
 
     G: Generator
@@ -40,6 +42,7 @@ class TrainState:
     step: int = 0
     elapsed: float = 0.0
     rollbacks: int = 0
+    ada: ADAController | None = None
 
     _PARTS = ("G", "D", "G_ema", "G_opt", "D_opt")
     _NUMBERS = ("seed", "nimg", "step", "elapsed", "rollbacks")
@@ -57,7 +60,8 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads without executing code."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        return {**parts, "pl_mean": self.pl_mean, **{name: getattr(self, name) for name in self._NUMBERS}}
+        ada = None if self.ada is None else self.ada.state_dict()
+        return {**parts, "pl_mean": self.pl_mean, "ada": ada, **{name: getattr(self, name) for name in self._NUMBERS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state of the same architecture.
@@ -70,3 +74,6 @@ class TrainState:
         self.pl_mean.copy_(state["pl_mean"])
         for name in self._NUMBERS:
             setattr(self, name, state[name])
+        ada = state.get("ada")  # absent in checkpoints from before there was augmentation
+        if self.ada is not None and ada is not None:
+            self.ada.load_state_dict(ada)

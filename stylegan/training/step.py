@@ -65,7 +65,7 @@ class StepConfig:
 def train_step(
     state: TrainState, phases: Sequence[Phase], batches: Mapping[str, Sequence[Batch]], config: StepConfig
 ) -> Stats:
-    """Run one iteration: every phase that is due, then the moving average.
+    """Run one iteration: every phase that is due, then the moving average and the probability of augmentations.
 
     Args:
         state: Changed in place.
@@ -93,6 +93,10 @@ def train_step(
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
     distributed.average([state.pl_mean])
     update_ema(state.G_ema, state.G, ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup))
+    if state.ada is not None:
+        state.ada.update(torch.cat(stats["signs/real"]))
+        if state.ada.r_t is not None:
+            stats["augment/r_t"].append(torch.tensor(state.ada.r_t))
     state.advance(config.batch_size)
     return stats
 

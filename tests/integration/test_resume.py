@@ -33,11 +33,23 @@ def same_state(a: Path, b: Path) -> None:
             assert same, key
 
 
+# The first part ends in the middle of one of ADA's intervals.
+ADA = [
+    "augment=ada",
+    "augment.pipe.preset=bgcfnc",
+    "augment.interval=3",
+    "augment.target=-0.9",
+    "augment.speed_kimg=0.1",
+]
 DEBUG = ["experiment=debug", "training.kimg=0.064", "training.checkpoint_kimg=0.024", "loss.r1_interval=3", "seed=5"]
 
 
 @pytest.mark.parametrize(
-    "extra", [[], ["data.use_labels=true", "data.xflip=true", "training.micro_batch=4", "model.D.freeze_layers=2"]]
+    "extra",
+    [
+        ["augment=fixed", "augment.p_end=0.9", "augment.p_kimg=0.05"],
+        ["data.use_labels=true", "data.xflip=true", "training.micro_batch=4", "model.D.freeze_layers=2", *ADA],
+    ],
 )
 def test_a_run_in_two_parts_equals_an_unbroken_one(
     archive: Path, tmp_path: Path, extra: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ from tests.integration.test_resume import same_state
 SETTINGS = ["experiment=debug", "model.D.minibatch_std_group=2", "loss.pl_decay=0", "training.micro_batch=4", "seed=5"]
 SETTINGS += ["training.checkpoint_kimg=0.008", "training.keep_checkpoints=999", "training.snapshot_kimg=100"]
 SETTINGS += ["training.kimg=0.032", "training.grid_images=1", "loss.r1_interval=2", "device=cpu"]
+# p moves by 0.08 every other iteration, so that checkpoints lie within and between intervals of ADA.
+SETTINGS += ["augment=ada", "augment.p=0.5", "augment.target=-0.9", "augment.speed_kimg=0.2", "augment.interval=2"]
 TRAIN, RECORDED = ROOT / "train.py", ROOT / "tests/integration/recorded_train.py"
 
 
@@ -118,10 +120,12 @@ def test_two_ranks_equal_one(
     start, got, want = (read_checkpoint(layout.checkpoint_path(*file)).state for file in files)
     for network in ("G", "D", "G_ema"):
         assert_displacement(network, got[network], want[network], start[network])
+    assert got["ada"] == want["ada"] and start["ada"]["count"] == 8 and got["ada"]["p"] != 0.5
     records = [layout.read_stats(run) for run in (two.run_dir, tmp_path / "run")]
     assert [r["nimg"] for r in records[0]] == [r["nimg"] for r in records[1]] == [16, 32]
     for got, want in zip(*records, strict=True):  # means over the images of both ranks
-        names = [n for n in want if n.startswith(("loss/", "scores/", "signs/", "grad_norm/", "pl_length", "r1_"))]
+        kinds = ("loss/", "scores/", "signs/", "grad_norm/", "pl_length", "r1_", "augment/")
+        names = [name for name in want if name.startswith(kinds)]
         reported = [{n for n in record if not n.startswith("seconds/")} for record in (got, want)]
         assert reported[0] == reported[1] and len(names) > 8  # the first iteration of a sitting is not timed
         assert {n: got[n] for n in names} == pytest.approx({n: want[n] for n in names}, rel=1e-4)

@@ -67,7 +67,7 @@ def test_help_lists_every_setting_with_its_meaning(
     for key in flatten(OmegaConf.to_container(OmegaConf.structured(TrainConfig(model=ModelConfig())))):
         lines = [line for line in result.out.splitlines() if line.strip().startswith(f"{key}=")]
         assert lines and len(lines[0].split(maxsplit=1)) == 2, f"{key} has no help"
-    assert "experiment: debug, demo" in result.out and "torchrun" in result.out
+    assert "experiment: ada_auto, debug, demo" in result.out and "torchrun" in result.out
 
 
 def test_cfg_job_prints_the_configuration(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,15 +49,16 @@ def gradients(phase: Phase) -> dict[str, Tensor]:
     return {k: p.grad.double() for k, p in phase.module.named_parameters() if p.grad is not None}
 
 
+def as_double(batch: Batch) -> Batch:
+    tensors = {k: v.double() for k, v in vars(batch).items() if isinstance(v, Tensor) and v.is_floating_point()}
+    return replace(batch, **tensors)
+
+
 @pytest.mark.parametrize("name", ["Gmain", "Dmain", "Dreg"])
 def test_rounds_give_the_gradient_of_the_whole_batch(name: str) -> None:
     networks, phases, _ = make_phases()
     networks = Networks(networks.G.double(), networks.D.double())
     phase = next(p for p in phases if p.name == name)
-
-    def as_double(batch: Batch) -> Batch:
-        tensors = {k: v.double() for k, v in vars(batch).items() if v is not None and v.is_floating_point()}
-        return replace(batch, **tensors)
 
     found = []
     for micro in (8, 4):

@@ -1,0 +1,211 @@
+"""`init_from=`: networks that start from those of another run, adapted where images or labels are of another kind.
+
+Blocks are matched by their resolution. What depends on the number of image channels is translated, what depends on labels
+starts anew, and everything else must be of the same architecture: a weight of another width or meaning is no start.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stylegan import run_dir as layout
+from stylegan.errors import UserError
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.build import model_metadata, weights_architecture
+from stylegan.training.checkpoint import differences, read_checkpoint
+from stylegan.training.state import TrainState
+
+# What weights can be taken over in spite of: what they are made for, and options under which they mean the same.
+ADAPTED = ("resolution", "channels", "c_dim")
+MEAN_THE_SAME = ("freeze_layers", "minibatch_std_group", "conv_clamp", "fused_modconv")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of a network's tensors.
+
+    Attributes:
+        taken: Names of those that are as they were.
+        reshaped: Of those that were translated to other images or labels.
+        new: Of those that start anew: the other network lacks them, or has them in a shape that says nothing here.
+        left: What the other network has besides.
+    """
+
+    taken: list[str]
+    reshaped: list[str]
+    new: list[str]
+    left: list[str]
+
+    def __str__(self) -> str:
+        """`57 tensors taken over, 2 reshaped, 5 new, 3 left out`."""
+        return (
+            f"{len(self.taken)} tensors taken over, {len(self.reshaped)} reshaped, {len(self.new)} new, "
+            f"{len(self.left)} left out"
+        )
+
+    def listing(self, name: str) -> list[str]:
+        """Everything by name, one line a kind; `b8.*` stands for all of b8."""
+        ours = [*self.taken, *self.reshaped, *self.new]
+        kinds = (("taken over", self.taken, ours), ("reshaped", self.reshaped, ours), ("new", self.new, ours))
+        return [
+            f"{name}, {kind}: {', '.join(collapse(names, among))}"
+            for kind, names, among in (*kinds, ("left out", self.left, [*self.left, *ours]))
+            if names
+        ]
+
+
+def start_from(source: str, state: TrainState) -> tuple[list[str], bool]:
+    """Load networks from elsewhere; optimisers, image count and randomness start anew.
+
+    Args:
+        source: A snapshot, a checkpoint, or the folder of a run (its newest checkpoint).
+        state: New networks, which take over what they can.
+
+    Returns:
+        What the user should be told, and whether the discriminator starts from there, too.
+
+    Raises:
+        UserError: It is nothing of the kind, of another architecture, or nothing of it fits.
+    """
+    path = _find(source)
+    if path.suffix == ".safetensors":
+        G = read_snapshot(path).G
+        theirs, weights = {"G": model_metadata(G)}, {"G": G.state_dict(), "G_ema": G.state_dict()}
+        head = f"G starts from the snapshot {path}; it holds no discriminator, so D starts anew"
+    else:
+        checkpoint = read_checkpoint(path)
+        theirs = checkpoint.architecture
+        weights = {name: checkpoint.state[name] for name in ("G", "D", "G_ema")}
+        state.pl_mean.copy_(checkpoint.state["pl_mean"])
+        head = f"G, D and G_ema start from the checkpoint {path}"
+    _check_architecture(path, theirs, {name: model_metadata(getattr(state, name)) for name in theirs})
+    done = {name: adapt(weights[name], getattr(state, name)) for name in weights}
+    for name, transfer in done.items():
+        if not any("mapping." not in tensor for tensor in (*transfer.taken, *transfer.reshaped)):
+            sizes = ["x".join(map(str, meta["resolution"])) for meta in (theirs["G"], model_metadata(state.G))]
+            raise UserError(
+                f"init_from={path}: nothing of {name} fits, since images of {sizes[0]} and {sizes[1]} (HxW) have no block's "
+                "resolution in common; choose a network whose sides are these ones doubled or halved, or none"
+            )
+    summary = "; ".join(f"{name}: {done[name]}" for name in theirs)
+    lines = [line for name in theirs for line in done[name].listing(name)]
+    return [f"{head}. {summary}", *lines], "D" in theirs
+
+
+def adapt(source: Mapping[str, Tensor], target: nn.Module) -> Transfer:
+    """Fill a network with another one's tensors, by name and, where images or labels differ, by meaning.
+
+    Args:
+        source: The other network's state_dict, of an architecture that `start_from` allows.
+        target: A new network; what finds no counterpart stays as it was initialised.
+    """
+    transfer = Transfer([], [], [], [])
+    state = target.state_dict()
+    for name, tensor in state.items():
+        old = source.get(name)
+        if old is None:
+            transfer.new.append(name)
+        elif old.shape == tensor.shape:
+            transfer.taken.append(name)
+            tensor.copy_(old)
+        elif (translated := _translate(name, old, tensor)) is not None:
+            transfer.reshaped.append(name)
+            tensor.copy_(translated)
+        else:
+            transfer.new.append(name)
+    transfer.left.extend(name for name in source if name not in state)
+    return transfer
+
+
+def collapse(names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Names in short: a module of which all tensors among `among` are in `names` is written once, as `module.*`."""
+    chosen, others = list(names), set(among) - set(names)
+    found: dict[str, None] = {}
+    for name in chosen:
+        parts = name.split(".")
+        prefixes = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
+        whole = next((p for p in prefixes if not any(other.startswith(p) for other in others)), None)
+        found[name if whole is None else f"{whole}*"] = None
+    return list(found)
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if layout.is_run_dir(path):
+        found = layout.checkpoints(path)
+        if not found:
+            raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
+        return found[-1]
+    if not path.exists():
+        raise UserError(
+            f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run"
+        )
+    if path.suffix not in (".safetensors", ".pt"):
+        raise UserError(
+            f"init_from={source} is neither a snapshot (.safetensors), nor a checkpoint (.pt), nor a run of train.py"
+        )
+    return path
+
+
+def _check_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    old, new = ({name: _what_must_agree(meta) for name, meta in networks.items()} for networks in (theirs, ours))
+    if found := differences(old, new):
+        raise UserError(
+            f"init_from={path} holds networks of another architecture: {'; '.join(found)}. Give these settings the values "
+            "there (resolution, channels and labels may differ)"
+        )
+
+
+def _what_must_agree(meta: dict[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in weights_architecture(meta).items() if name not in ADAPTED}
+    config = {name: value for name, value in known["config"].items() if name not in MEAN_THE_SAME}
+    mapping = {name: value for name, value in config["mapping"].items() if name != "w_avg_beta"}
+    return {**known, "config": {**config, "mapping": mapping}}
+
+
+@torch.no_grad()
+def _translate(name: str, old: Tensor, new: Tensor) -> Tensor | None:
+    """A tensor as the new network needs it, or None where its other shape says nothing here.
+
+    Args:
+        name: Its name, by which its meaning is known.
+        old: The other network's.
+        new: The new network's as it was initialised, whose shape is the one needed.
+    """
+    if name.endswith(("torgb.weight", "torgb.bias")) and old.shape[1:] == new.shape[1:]:
+        return _output_channels(old, new)
+    if name.endswith("fromrgb.weight") and old.shape[0] == new.shape[0]:
+        return _input_channels(old, new)
+    if name == "mapping.fc0.weight" and old.shape[0] == new.shape[0]:
+        # Columns of z, then those of the embedded label: those start at zero, so that labels change nothing at first.
+        both = min(old.shape[1], new.shape[1])
+        result = torch.zeros_like(new)
+        result[:, :both] = old[:, :both] * sqrt(new.shape[1] / old.shape[1])
+        return result
+    return None
+
+
+def _output_channels(old: Tensor, new: Tensor) -> Tensor:
+    """Grey becomes three equal colours, colours become their mean, alpha starts anew or is dropped."""
+    result, colours = new.clone(), old[:3]
+    result[:3] = colours.mean(dim=0, keepdim=True) if len(new) == 1 else colours.expand(3, *old.shape[1:])
+    return result
+
+
+def _input_channels(old: Tensor, new: Tensor) -> Tensor:
+    """The mirror image: a grey picture counts as three equal colours, colours as their mean.
+
+    A layer divides by the square root of its inputs (equalised learning rate), which the factor makes up for.
+    """
+    result, colours = new.clone(), old[:, :3]
+    if new.shape[1] == 1:
+        colours = colours.sum(dim=1, keepdim=True)
+    elif old.shape[1] == 1:
+        colours = (colours / 3).expand(-1, 3, -1, -1)
+    result[:, :3] = colours * sqrt(new.shape[1] / old.shape[1])
+    return result

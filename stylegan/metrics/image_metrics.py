@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 from rich.table import Table
 
+from stylegan import distributed
+from stylegan.metrics import leaks
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.metrics.attribute_plot import attribute_plot
 from stylegan.metrics.attributes import attribute_table, compare
-from stylegan.metrics.collect import Collector, MomentsCollector, RowsCollector, ScoresCollector, Tensors
+from stylegan.metrics.collect import Batch, Collector, MomentsCollector, RowsCollector, ScoresCollector, Tensors
 from stylegan.metrics.features import FeatureNetwork
 from stylegan.metrics.fid import Moments, frechet_distance
 from stylegan.metrics.inception_score import SPLITS
@@ -185,6 +187,46 @@ class AttributeMetric:
         return []
 
 
+class LeakCollector:
+    """Histograms for `leaks`; memory of one size."""
+
+    def __init__(self) -> None:
+        self._sums = leaks.Sums()
+
+    def add(self, batch: Batch) -> None:
+        self._sums.add(batch.images, batch.start, "compared")
+
+    def reduce(self, device: torch.device) -> Tensors:
+        parts = {name: getattr(self._sums, name) for name in ("table", "count", "grey")}
+        return {name: distributed.sum_over_ranks(part, device) for name, part in parts.items()}
+
+
+class LeakMetric:
+    """`leaks`: see `stylegan.metrics.leaks`."""
+
+    features = None
+    feature_name = ""
+    uses_reals = True
+    collected = "leaks"
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.weights: dict[str, str] = {}
+
+    def collector(self, count: int) -> Collector:
+        return LeakCollector()
+
+    def compare(self, real: Tensors, fake: Tensors, seed: int) -> Outcome:
+        sums = leaks.Sums(), leaks.Sums()
+        for side, parts in zip(sums, (real, fake), strict=True):
+            vars(side).update(parts)
+        found = leaks.report(*sums)
+        return Outcome([found.distance], Detail("leaks", found.table, found.picture))
+
+    def notes(self, fakes: int, reals: int) -> list[str]:
+        return []
+
+
 def image_metric(
     request: Request, networks: Mapping[str, FeatureNetwork], device: torch.device, files: Mapping[str, Path]
 ) -> ImageMetric:
@@ -208,5 +250,7 @@ def image_metric(
             return ScoreMetric(request, networks[request.features], device, "scores", uses_reals=False)
         case "attributes":
             return AttributeMetric(request, device, files.get("attributes"))
+        case "leaks":
+            return LeakMetric(request)
         case _:
             return NeighbourMetric(request, networks[request.features], device)

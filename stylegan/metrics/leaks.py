@@ -12,6 +12,7 @@ from math import pi
 
 import torch
 from PIL import Image, ImageDraw
+from rich.table import Table
 from torch import Tensor
 
 from stylegan.errors import UserError
@@ -82,6 +83,20 @@ class LeakReport:
         pairs = [(f"leak_{c.statistic.name}", c) for c in self.comparisons]
         return {k: v for name, c in pairs for k, v in ((name, c.distance), (f"{name}_floor", c.floor))}
 
+    @property
+    def distance(self) -> float:
+        """The largest distance in excess of what chance does; 0 where none is."""
+        return max(0.0, *(c.distance - c.floor for c in self.comparisons))
+
+    def table(self) -> Table:
+        """The numbers."""
+        table = Table(title=f"leaks: {self.fakes} generated and {self.reals} real images")
+        for name in ("statistic", "distance", "by chance", "shows"):
+            table.add_column(name)
+        for c in self.comparisons:
+            table.add_row(c.statistic.name, f"{c.distance:.4f}", f"{c.floor:.4f}", c.statistic.shows)
+        return table
+
     def picture(self) -> Image.Image:
         """The histograms, one a panel: real images as grey bars, generated ones as a red line."""
         width, height, columns = 300, 170, 3
@@ -105,46 +120,69 @@ def leaks(real: Iterable[Tensor], fake: Iterable[Tensor]) -> LeakReport:
     Raises:
         UserError: Fewer than two real images or no generated one, images below 8x8, or of different shapes.
     """
-    halves, shape, reals = _histograms(real, None, "real")
-    (whole_fake, odd_fake), _, fakes = _histograms(fake, shape, "generated")
-    if reals < 2 or fakes < 1 or shape is None:
-        raise UserError(f"leaks compares at least 2 real images with 1 generated one, got {reals} and {fakes}")
-    comparisons = []
-    for s in STATISTICS:
-        if s.colour and shape[0] == 1:
-            continue
-        even, odd = halves[0][s.name], halves[1][s.name]
-        a, b = _share(even + odd), _share(whole_fake[s.name] + odd_fake[s.name])
-        floor = _distance(_share(even), _share(odd), s.circular)
-        comparisons.append(Comparison(s, a, b, _distance(a, b, s.circular), floor))
-    return LeakReport(tuple(comparisons), reals, fakes)
+    sums = Sums(), Sums()
+    for side, batches, whose in zip(sums, (real, fake), ("real", "generated"), strict=True):
+        side.shape = sums[0].shape
+        for batch in batches:
+            side.add(batch, int(side.count), whose)
+    return report(*sums)
 
 
-def _histograms(
-    batches: Iterable[Tensor], shape: torch.Size | None, whose: str
-) -> tuple[tuple[dict[str, Tensor], dict[str, Tensor]], torch.Size | None, int]:
-    """Sums of weights by statistic and bin, of the even and of the odd images; the images' shape; their number."""
-    sums = tuple({s.name: torch.zeros(BINS, dtype=torch.float64) for s in STATISTICS} for _ in range(2))
-    count = 0
-    for batch in batches:
-        shape = batch.shape[1:] if shape is None else shape
+class Sums:
+    """Histograms of even and of odd images; they add up over batches and ranks, in memory of one size.
+
+    Attributes:
+        table: Weights by parity, statistic and bin, float64 [2, len(STATISTICS), BINS].
+        count: Images, int64 [].
+        grey: Images of one channel, int64 [].
+        shape: Of the images, [C, H, W]; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.table = torch.zeros(2, len(STATISTICS), BINS, dtype=torch.float64)
+        self.count, self.grey = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
+        self.shape: torch.Size | None = None
+
+    def add(self, batch: Tensor, start: int, whose: str) -> None:
+        """Count images, uint8 [n, C, H, W], with the numbers start, start + 1, ...
+
+        Raises:
+            UserError: They are no such images, or of another shape than those before.
+        """
+        shape = self.shape = batch.shape[1:] if self.shape is None else self.shape
         if batch.dtype != torch.uint8 or batch.shape[1:] != shape or shape[0] not in (1, 3, 4) or min(shape[1:]) < 8:
             raise UserError(
                 f"leaks compares uint8 images of one shape, 1, 3 or 4 channels and at least 8x8 pixels; the {whose} ones "
                 f"are {str(batch.dtype).removeprefix('torch.')} {list(batch.shape[1:])}, the first ones {list(shape)}"
             )
         images = (batch[:, :3].float() / 255).expand(-1, 3, -1, -1)
-        parity = (torch.arange(len(batch)) + count) % 2
-        count += len(batch)
-        for s in STATISTICS:
+        parity = (torch.arange(len(batch)) + start) % 2
+        self.count += len(batch)
+        self.grey += len(batch) * (shape[0] == 1)
+        for i, s in enumerate(STATISTICS):
             values, weights = s.measure(images)
             scaled = (values - s.low) / (s.high - s.low) * BINS
             bins = scaled.floor().long() % BINS if s.circular else scaled.floor().long().clamp(0, BINS - 1)
             for half in range(2):
                 chosen = (parity == half).to(bins.device)
                 taken, weight = bins[chosen].flatten().cpu(), weights[chosen].flatten().double().cpu()
-                sums[half][s.name].index_add_(0, taken, weight)
-    return (sums[0], sums[1]), shape, count
+                self.table[half, i].index_add_(0, taken, weight)
+
+
+def report(real: Sums, fake: Sums) -> LeakReport:
+    """What `leaks` tells, from sums. Raises `UserError` where there are too few images."""
+    reals, fakes = int(real.count), int(fake.count)
+    if reals < 2 or fakes < 1:
+        raise UserError(f"leaks compares at least 2 real images with 1 generated one, got {reals} and {fakes}")
+    comparisons = []
+    for i, s in enumerate(STATISTICS):
+        if s.colour and int(real.grey) > 0:
+            continue
+        even, odd = real.table[:, i]
+        a, b = _share(even + odd), _share(fake.table[:, i].sum(0))
+        floor = _distance(_share(even), _share(odd), s.circular)
+        comparisons.append(Comparison(s, a, b, _distance(a, b, s.circular), floor))
+    return LeakReport(tuple(comparisons), reals, fakes)
 
 
 def _share(histogram: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ KINDS = {
             least=20,
             count=5000,
         ),
+        Kind("leaks", "what augmentation leaked into the images", {"leaks": False}, count=5000),
     ]
 }
 

@@ -18,7 +18,7 @@ from tests.integration.images import write_archive
 from tests.unit.metric_files import SMALL, write_attributes, write_small
 from tests.unit.tiny import tiny_pair
 
-METRICS = f"fid20_{SMALL},kid20_{SMALL},pr20_{SMALL},is20_{SMALL},attributes20"
+METRICS = f"fid20_{SMALL},kid20_{SMALL},pr20_{SMALL},is20_{SMALL},attributes20,leaks20"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def command(folder: Path, *more: str, network: str = "G.safetensors", data: str 
 
 
 def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    more = ["--metrics", f"kid20_{SMALL},attributes20", "--repeats", "2", "--out", "found.jsonl"]
+    more = ["--metrics", f"kid20_{SMALL},attributes20,leaks20", "--repeats", "2", "--out", "found.jsonl"]
     result = stylegan(*command(here, *more), capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert len(result.out.splitlines()) == 1 and Path("found.jsonl").read_text() == result.out
@@ -78,7 +78,7 @@ def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monke
     assert line["protocol"]["truncation_psi"] == 1 and line["protocol"]["xflip"] is False
     for text in ("attributes20", "lower", "missing:", "attributes.png"):
         assert text in result.err
-    assert Path("attributes.png").read_bytes()[:4] == b"\x89PNG"
+    assert Path("leaks.png").is_file() and Path("attributes.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_two_ranks_equal_one(here: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == 1
         lines.append(json.loads(done.stdout))
-    assert [line["ranks"] for line in lines] == [1, 2] and len(lines[0]["results"]) == 8
+    assert [line["ranks"] for line in lines] == [1, 2] and len(lines[0]["results"]) == 9
     assert lines[1]["results"] == pytest.approx(lines[0]["results"], rel=1e-9)
 
 

@@ -26,11 +26,14 @@ def library() -> ctypes.CDLL:
 
 @contextmanager
 def emulated_ops() -> Iterator[None]:
-    """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU."""
+    """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU, where an op has one: convolutions
+    and the optimizer are torch's own on a GPU."""
     library()
     with torch.library._scoped_library("stylegan", "IMPL") as overrides:
         for op in OPS:
             name = op._name
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CPU"):
+                continue
             overrides.impl(name, getattr(getattr(torch.ops, NAMESPACE), name).default, "CPU", allow_override=True)
         yield
 

@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSpec:
 
 
 def compilations(project: BuildSpec) -> int:
-    calls = Path(project.sources[0]).parent / "calls"
+    calls = project.files[0].path.parent / "calls"
     return len(calls.read_text().splitlines()) if calls.exists() else 0
 
 
@@ -139,7 +139,7 @@ def test_compiling_says_so(project: BuildSpec, capsys: pytest.CaptureFixture[str
 
 @needs_compiler
 def test_a_source_may_be_compiled_twice_with_flags_of_its_own(project: BuildSpec) -> None:
-    source = Path(project.sources[0])
+    source = project.files[0].path
     source.write_text('extern "C" int NAME(void) { return 7; }\n')
     twins = [Source(source, [f"-DNAME={name}"], f"-{name}") for name in ("first", "second")]
     library = ctypes.CDLL(str(build(BuildSpec("twins", twins))))
@@ -166,14 +166,14 @@ def test_the_toolkit_is_found_where_nvcc_is_a_script(tmp_path: Path, monkeypatch
 
 @needs_compiler
 def test_a_broken_source_names_the_error_and_the_log(project: BuildSpec) -> None:
-    Path(project.sources[0]).write_text("int broken( { return undeclared_thing; }\n")
+    project.files[0].path.write_text("int broken( { return undeclared_thing; }\n")
     with pytest.raises(BuildError, match=r"twice\.cpp.*error") as caught:
         build(project)
     log = re.search(r"log is in (\S+);", str(caught.value))
     assert log and "broken" in Path(log.group(1)).read_text()
     assert "CXX" in str(caught.value)
     # Nothing half-built stays behind: mending the source is enough.
-    Path(project.sources[0]).write_text(SOURCE)
+    project.files[0].path.write_text(SOURCE)
     assert build(project).exists()
 
 

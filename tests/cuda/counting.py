@@ -40,14 +40,11 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
         By call: `instructions` (warp instructions x 32), `bytes` (distinct sectors, at least to be moved), `sectors` (asked
         for by warps) and `wavefronts` (passes of shared memory, x 32).
     """
-    kernels: dict[str, Any] = {}
     costs = {}
     for i, (name, call) in enumerate(counted_calls().items()):
         source = name.split(" ")[0].removesuffix("_grad")
-        if source not in kernels:
-            kernels[source] = parse(ptx(source).read_text())
         (launch,) = launches(counted(folder, i))
-        counts, _ = run(launch, kernels[source][launch.kernel])
+        counts, _ = run(launch, parse(ptx(source).read_text(), {launch.kernel})[launch.kernel])
         outputs = call.reference()[0].numel()
         costs[name] = {
             "instructions": round(counts.instructions * WARP / outputs, 2),

@@ -112,8 +112,9 @@ class Machine:
         if operand in self.registers or operand in self.special:
             value = (self.registers.get(operand) if operand in self.registers else self.special[operand])[lanes]  # type: ignore[index]
             return _bits(value, dtype)
-        if operand in self.kernel.shared:
-            return np.full(lanes.size, self.kernel.shared[operand], dtype)
+        place = self.kernel.shared.get(operand, self.kernel.parameters.get(operand))
+        if place is not None:  # an address
+            return np.full(lanes.size, place, dtype)
         if operand.startswith(("0f", "0d")):
             number = struct.unpack(">f" if operand[1] == "f" else ">d", bytes.fromhex(operand[2:]))[0]
             return np.full(lanes.size, number, dtype)
@@ -136,8 +137,9 @@ class Machine:
         parts = re.fullmatch(r"\[([%\w$]+)(?:\+(-?\d+))?\]", operand)
         if parts is None:
             raise PtxError(f"unknown address {operand}")
-        if parts[1] in self.kernel.shared:
-            base = np.full(lanes.size, self.kernel.shared[parts[1]], np.int64)
+        place = self.kernel.shared.get(parts[1], self.kernel.parameters.get(parts[1]))
+        if place is not None:
+            base = np.full(lanes.size, place, np.int64)
         else:
             base = self.registers[parts[1]][lanes].astype(np.int64)
         return base + int(parts[2] or 0)
@@ -168,10 +170,8 @@ class Machine:
         """ld.param, ld.global, ld.shared, with vectors."""
         width, names = ins.dtype.itemsize, re.findall(r"[%\w]+", ins.operands[0])
         if "param" in ins.modifiers:
-            name, offset = re.fullmatch(r"\[([\w$]+)(?:\+(\d+))?\]", ins.operands[1]).groups()  # type: ignore[union-attr]
-            begin = self.kernel.parameters[name] + int(offset or 0)
-            raw = np.frombuffer(self.parameters[begin : begin + width * len(names)], np.uint8)
-            data = np.broadcast_to(raw, (lanes.size, raw.size))
+            where = self._address(ins.operands[1], lanes)[:, None] + np.arange(width * len(names))
+            data = np.frombuffer(self.parameters, np.uint8)[where]
         else:
             data = self._memory(ins, lanes, False)(None)
         for i, name in enumerate(names):

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn import grad as gradients
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops._build import compiler_available
@@ -53,9 +55,9 @@ CASES = [
 ]
 
 
-def arguments(case: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, dict[str, int]]:
+def arguments(case: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, dict[str, Any]]:
     n, i, h, w, o, k, stride, padding, groups = case
-    rest = {"stride": stride, "padding": padding, "groups": groups}
+    rest: dict[str, Any] = {"stride": stride, "padding": padding, "groups": groups}
     return draw(n, i, h, w, dtype=dtype), draw(o, i // groups, k, k, dtype=dtype, seed=1), rest
 
 
@@ -74,8 +76,8 @@ def test_float32_agrees_with_torch_in_float64(case: tuple[int, ...], memory_form
     dy = draw(*y.shape, seed=2)
     wanted = [
         y,
-        torch.nn.grad.conv2d_input(x.shape, w, dy, **rest),
-        torch.nn.grad.conv2d_weight(x, w.shape, dy, **rest),
+        gradients.conv2d_input(x.shape, w, dy, **rest),
+        gradients.conv2d_weight(x, w.shape, dy, **rest),
     ]
     x, w, dy = (t.float().contiguous(memory_format=memory_format) for t in (x, w, dy))
     y = conv2d(x.requires_grad_(), w.requires_grad_(), **rest)
@@ -180,7 +182,7 @@ def test_a_broadcast_gradient() -> None:
     x.requires_grad_()
     (dx,) = torch.autograd.grad(conv2d(x, w, padding=1).sum(), x)
     assert dx.is_contiguous(memory_format=CL)
-    close(dx, torch.nn.grad.conv2d_input(x.shape, w.double(), torch.ones(2, 32, 8, 8).double(), padding=1), 2e-6)
+    close(dx, gradients.conv2d_input(x.shape, w.double(), torch.ones(2, 32, 8, 8).double(), padding=1), 2e-6)
 
 
 def test_autocast() -> None:

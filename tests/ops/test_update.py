@@ -71,6 +71,7 @@ def test_going_on_from_a_state_dict_is_exact(beta1: float) -> None:
         optimizer.zero_grad(set_to_none=True)
 
     whole, optimizer = fresh()
+    saved: tuple = ()
     for step in range(4):
         if step == 2:
             saved = copy.deepcopy((optimizer.state_dict(), [p.detach().clone() for p in whole]))

@@ -138,10 +138,9 @@ class Machine:
         if parts is None:
             raise PtxError(f"unknown address {operand}")
         place = self.kernel.shared.get(parts[1], self.kernel.parameters.get(parts[1]))
-        if place is not None:
-            base = np.full(lanes.size, place, np.int64)
-        else:
-            base = self.registers[parts[1]][lanes].astype(np.int64)
+        base = (
+            self.registers[parts[1]][lanes].astype(np.int64) if place is None else np.full(lanes.size, place, np.int64)
+        )
         return base + int(parts[2] or 0)
 
     def _memory(self, ins: Instruction, lanes: Array, store: bool) -> Callable[[Array | None], Array]:

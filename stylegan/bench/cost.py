@@ -95,11 +95,11 @@ def iteration_cost(config: TrainConfig, resolution: int, batch_size: int) -> dic
     """The costs of all phases by name, and of the weighted `iteration`."""
     work = workload(config, resolution=resolution, batch_size=batch_size, device="meta")
     costs = {phase.name: phase_cost(work, phase.name) for phase in work.phases}
-    sums = [
+    gflop, ops, other_gb = (
         weighted(work.phases, {name: getattr(cost, field) for name, cost in costs.items()})
         for field in ("gflop", "ops", "other_gb")
-    ]
-    return {**costs, "iteration": Cost(*sums, max(cost.saved_gb for cost in costs.values()))}
+    )
+    return {**costs, "iteration": Cost(gflop, ops, other_gb, max(cost.saved_gb for cost in costs.values()))}
 
 
 def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:

@@ -79,19 +79,19 @@ def _adam_(
     beta2: float,
     eps: float,
 ) -> None:
-    torch._foreach_add_(steps, 1)
+    torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
     rest = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
-    torch._fused_adam_(params, grads, first, second, [], steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, **rest)
+    torch._fused_adam_(params, grads, first, second, [], steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, **rest)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @torch.library.custom_op("stylegan::lerp_", mutates_args=("averages",))
 def _lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
-    torch._foreach_lerp_(averages, targets, weight)
+    torch._foreach_lerp_(averages, targets, weight)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @torch.library.custom_op("stylegan::square_sum", mutates_args=())
 def _square_sum(tensors: list[Tensor]) -> Tensor:
-    norms = torch._foreach_norm(tensors, dtype=torch.float64)
+    norms = torch._foreach_norm(tensors, dtype=torch.float64)  # pyright: ignore[reportPrivateImportUsage]
     return torch.stack(norms).square().sum()
 
 

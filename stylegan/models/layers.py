@@ -7,6 +7,7 @@ activations are kept in channels_last, which is the quicker layout on CPUs.
 
 import enum
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +130,7 @@ def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: fl
     return modulated_epilogue(x, b=b, act=act, **scaled(act, gain, clamp))
 
 
-def scaled(act: str, gain: float, clamp: float | None) -> dict[str, float | None]:
+def scaled(act: str, gain: float, clamp: float | None) -> dict[str, Any]:
     """Gain and clamp of an activation whose result is multiplied with `gain`."""
     return {"gain": ACTIVATIONS[act].gain * gain, "clamp": None if clamp is None else clamp * gain}
 

@@ -48,7 +48,7 @@ def cases(dtype: torch.dtype) -> Iterator[tuple[str, Call]]:
             ("up 2", half, {"up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
             ("up 2, image", rgb, {"up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
         ):
-            yield f"upfirdn2d {title} {name}", lambda t=t, o=options, f=low_pass: upfirdn2d(t.detach(), f, **o)
+            yield f"upfirdn2d {title} {name}", lambda t=t, o=options, f=low_pass: upfirdn2d(t.detach(), f, **o)  # pyright: ignore[reportArgumentType]
         taps, small = setup_filter(torch.hann_window(14)[1:-1]), image(4, 32, 36, 36)
 
         def filtered(x: Tensor = small, f: Tensor = taps) -> Tensor:

@@ -26,8 +26,8 @@ def library() -> ctypes.CDLL:
 
 @contextmanager
 def emulated_ops() -> Iterator[None]:
-    """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU, where an op has one: convolutions
-    and the optimizer are torch's own on a GPU."""
+    """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU, where an op has one:
+    convolutions and the optimizer are torch's own on a GPU."""
     library()
     with torch.library._scoped_library("stylegan", "IMPL") as overrides:
         for op in OPS:

@@ -1,6 +1,7 @@
 """The ops where programs use them: autocast, torch.compile, torch.export, threads, forked workers."""
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -40,7 +41,7 @@ def arguments() -> tuple[Tensor, Tensor]:
     return x, torch.rand(2, 4, generator=generator)
 
 
-def gradients(call: nn.Module, layers: Layers) -> list[Tensor]:
+def gradients(call: Callable[..., Tensor], layers: Layers) -> list[Tensor]:
     x, s = (t.requires_grad_() for t in arguments())
     y = call(x, s)
     return [y, *torch.autograd.grad(y.float().square().sum(), [x, s, *layers.parameters()])]

@@ -56,7 +56,9 @@ def compilations(project: BuildSpec) -> int:
 @needs_compiler
 def test_a_library_is_compiled_once_and_works(project: BuildSpec) -> None:
     for _ in range(2):
-        library = load_library("twice", project.sources, headers=project.headers, flags=project.flags)
+        library = load_library(
+            "twice", [file.path for file in project.files], headers=project.headers, flags=project.flags
+        )
         assert library.twice(21) == 42
     assert compilations(project) == 1
     assert [path.suffix for path in build(project).parent.parent.iterdir() if path.is_dir()] == [""]  # nothing aside
@@ -71,7 +73,12 @@ def test_what_changes_the_result_changes_the_key(project: BuildSpec) -> None:
     versioned = cache_key(BuildSpec(project.name, project.sources, project.headers, flags=["-O0"], versions=["2.0"]))
     linked = cache_key(BuildSpec(project.name, project.sources, project.headers, flags=["-O0"], link_flags=["-lm"]))
     assert len({key, changed, flagged, versioned, linked}) == 5
-    assert load_library("twice", project.sources, headers=project.headers, flags=project.flags).twice(2) == 6
+    assert (
+        load_library(
+            "twice", [file.path for file in project.files], headers=project.headers, flags=project.flags
+        ).twice(2)
+        == 6
+    )
 
 
 @needs_compiler

@@ -122,8 +122,7 @@ def _statement(kernel: Kernel, text: str) -> None:
         for name in declared[2].split(","):
             several = re.match(r"\s*(%[\w$]+)<(\d+)>", name)
             names = [f"{several[1]}{i}" for i in range(int(several[2]))] if several else [name.strip()]
-            for register in names:
-                kernel.registers[register] = DTYPES[declared[1]]
+            kernel.registers.update((name, DTYPES[declared[1]]) for name in names)
     elif array := re.match(r"\.shared\s+\.align\s+(\d+)\s+\.b8\s+([\w$]+)\[(\d+)\]", text):
         align = int(array[1])
         kernel.shared[array[2]] = -(-kernel.shared_bytes // align) * align

@@ -134,11 +134,11 @@ class RunLogger:
     ) -> None:
         self._progress.stop()
         threading.excepthook = self._thread_hook
-        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first one is told
-            with contextlib.ExitStack() as files:  # all are closed, also where closing one of them fails
-                for file in (self._text, self._stats, self._events):
-                    if file is not None:
-                        files.callback(file.close)
+        quiet = contextlib.suppress(OSError) if error is not None else contextlib.nullcontext()  # the first one is told
+        with quiet, contextlib.ExitStack() as files:  # all are closed, also where closing one of them fails
+            for file in (self._text, self._stats, self._events):
+                if file is not None:
+                    files.callback(file.close)
 
     def _thread_error(self, error: threading.ExceptHookArgs) -> None:
         """TensorBoard's thread hands a failed write to whoever calls it next: its traceback would tell it twice."""

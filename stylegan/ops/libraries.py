@@ -13,6 +13,9 @@ CSRC = Path(__file__).parent / "csrc"
 NUMERICS = ("-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-ffp-contract=fast")
 # -O3 takes longer to compile; what it would gain at run time was not measured.
 VECTORISED = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic")
+# at::parallel_for is a template of torch's headers: without this it is compiled into a plain loop. Both link to one libgomp,
+# and with it to one pool of threads, since torch's own copy goes by the same name.
+OPENMP = "-fopenmp"
 # Instruction sets that a CPU kernel is compiled for on x86-64, besides the plain one; chosen at run time.
 INSTRUCTION_SETS = {
     "avx2": ("-mavx2", "-mfma", "-mf16c"),
@@ -39,8 +42,8 @@ def cpu_library() -> BuildSpec:
         sources,
         headers=sorted(CSRC.glob("*.h")),
         include_dirs=_torch_include(),
-        flags=["-std=c++20", "-O1", "-DNDEBUG", *(f"-DSTYLEGAN_{name.upper()}" for name in sets), *_abi()],
-        link_flags=[f"-L{_torch_root() / 'lib'}", "-ltorch_cpu", "-lc10"],
+        flags=["-std=c++20", "-O1", "-DNDEBUG", OPENMP, *(f"-DSTYLEGAN_{name.upper()}" for name in sets), *_abi()],
+        link_flags=[f"-L{_torch_root() / 'lib'}", "-ltorch_cpu", "-lc10", OPENMP],
         versions=[f"torch {torch.__version__}"],
     )
 

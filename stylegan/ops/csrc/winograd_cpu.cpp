@@ -77,228 +77,279 @@ void multiply_panel(int64_t width, int64_t rows, const float* a, int64_t a_row, 
     }
 }
 
-// The first pixel of a tile.
-struct Corner {
+// How a tile is filtered along an axis: from `inputs` pixels by products at `points` to `outputs` pixels. Each rule has the transforms of a tile of the input (B^T d), of the weight's three taps (G g), of the
+// products (A^T m), and for the gradient by the weight those of an output tile's gradient (A g) and back to taps (G^T u).
+// They read vectors that lie `from` apart and write them `to` apart.
+
+// Stride 1 and padding 1: values at the points 0, 1, -1 and infinity for tiles of 2 (Lavin and Gray 2015, section 4.1), at 0, +-a,
+// +-b and infinity for tiles of 4. Their a, b = 1, 2 lose twice the precision that these do, which were found by trial of
+// numbers of few bits; A and B are their squares, kA and kB the denominators of Lagrange's polynomials.
+template <int M>
+struct Plain {
+    static constexpr int inputs = M + 2, points = M + 2, outputs = M, stride = 1;
+    static constexpr float a = 0.625f, b = 1.5f, A = a * a, B = b * b;
+    static constexpr float kA = 1 / (2 * A * (A - B)), kB = 1 / (2 * B * (B - A)), kZero = 1 / (A * B);
+
+    static STYLEGAN_INLINE void input(const Vector* d, int64_t from, Vector* out, int64_t to) {
+        const Vector d0 = d[0], d1 = d[from], d2 = d[2 * from], d3 = d[3 * from];
+        if constexpr (M == 2) {
+            out[0] = d0 - d2;
+            out[to] = d1 + d2;
+            out[2 * to] = d2 - d1;
+            out[3 * to] = d1 - d3;
+        } else {
+            const Vector d4 = d[4 * from], d5 = d[5 * from];
+            const Vector even = d4 - B * d2, odd = a * d3 - (a * B) * d1, even2 = d4 - A * d2, odd2 = b * d3 - (b * A) * d1;
+            out[0] = (A * B) * d0 - (A + B) * d2 + d4;
+            out[to] = even + odd;
+            out[2 * to] = even - odd;
+            out[3 * to] = even2 + odd2;
+            out[4 * to] = even2 - odd2;
+            out[5 * to] = (A * B) * d1 - (A + B) * d3 + d5;
+        }
+    }
+
+    static STYLEGAN_INLINE void taps(const Vector* g, int64_t from, Vector* out, int64_t to) {
+        const Vector g0 = g[0], g1 = g[from], g2 = g[2 * from];
+        if constexpr (M == 2) {
+            const Vector even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
+            out[0] = g0;
+            out[to] = even + odd;
+            out[2 * to] = even - odd;
+            out[3 * to] = g2;
+        } else {
+            const Vector even = kA * g0 + (kA * A) * g2, odd = (kA * a) * g1;
+            const Vector even2 = kB * g0 + (kB * B) * g2, odd2 = (kB * b) * g1;
+            out[0] = kZero * g0;
+            out[to] = even + odd;
+            out[2 * to] = even - odd;
+            out[3 * to] = even2 + odd2;
+            out[4 * to] = even2 - odd2;
+            out[5 * to] = g2;
+        }
+    }
+
+    static STYLEGAN_INLINE void output(const Vector* m, int64_t from, Vector* out, int64_t to) {
+        const Vector sum = m[from] + m[2 * from], difference = m[from] - m[2 * from];
+        if constexpr (M == 2) {
+            out[0] = m[0] + sum;
+            out[to] = difference - m[3 * from];
+        } else {
+            const Vector sum2 = m[3 * from] + m[4 * from], difference2 = m[3 * from] - m[4 * from];
+            out[0] = m[0] + sum + sum2;
+            out[to] = a * difference + b * difference2;
+            out[2 * to] = A * sum + B * sum2;
+            out[3 * to] = (a * A) * difference + (b * B) * difference2 + m[5 * from];
+        }
+    }
+
+    static STYLEGAN_INLINE void gradient(const Vector* g, int64_t from, Vector* out, int64_t to) {
+        const Vector g0 = g[0], g1 = g[from];
+        if constexpr (M == 2) {
+            out[0] = g0;
+            out[to] = g0 + g1;
+            out[2 * to] = g0 - g1;
+            out[3 * to] = -g1;
+        } else {
+            const Vector g2 = g[2 * from], g3 = g[3 * from];
+            const Vector even = g0 + A * g2, odd = a * g1 + (a * A) * g3, even2 = g0 + B * g2, odd2 = b * g1 + (b * B) * g3;
+            out[0] = g0;
+            out[to] = even + odd;
+            out[2 * to] = even - odd;
+            out[3 * to] = even2 + odd2;
+            out[4 * to] = even2 - odd2;
+            out[5 * to] = g3;
+        }
+    }
+
+    static STYLEGAN_INLINE void back(const Vector* u, int64_t from, Vector* out, int64_t to) {
+        const Vector sum = u[from] + u[2 * from], difference = u[from] - u[2 * from];
+        if constexpr (M == 2) {
+            out[0] = u[0] + sum * 0.5f;
+            out[to] = difference * 0.5f;
+            out[2 * to] = sum * 0.5f + u[3 * from];
+        } else {
+            const Vector sum2 = u[3 * from] + u[4 * from], difference2 = u[3 * from] - u[4 * from];
+            out[0] = kZero * u[0] + kA * sum + kB * sum2;
+            out[to] = (kA * a) * difference + (kB * b) * difference2;
+            out[2 * to] = (kA * A) * sum + (kB * B) * sum2 + u[5 * from];
+        }
+    }
+};
+
+// Stride 2: two outputs from five pixels d. y0 = d0 g0 + d2 g2 + d1 g1, y1 = d2 g0 + d4 g2 + d3 g1.
+struct Stepping {
+    static constexpr int inputs = 5, points = 5, outputs = 2, stride = 2;
+
+    static STYLEGAN_INLINE void input(const Vector* d, int64_t from, Vector* out, int64_t to) {
+        out[0] = d[0] - d[2 * from];
+        out[to] = d[2 * from];
+        out[2 * to] = d[4 * from] - d[2 * from];
+        out[3 * to] = d[from];
+        out[4 * to] = d[3 * from];
+    }
+
+    static STYLEGAN_INLINE void taps(const Vector* g, int64_t from, Vector* out, int64_t to) {
+        out[0] = g[0];
+        out[to] = g[0] + g[2 * from];
+        out[2 * to] = g[2 * from];
+        out[3 * to] = out[4 * to] = g[from];
+    }
+
+    static STYLEGAN_INLINE void output(const Vector* m, int64_t from, Vector* out, int64_t to) {
+        out[0] = m[0] + m[from] + m[3 * from];
+        out[to] = m[from] + m[2 * from] + m[4 * from];
+    }
+
+    static STYLEGAN_INLINE void gradient(const Vector* g, int64_t from, Vector* out, int64_t to) {
+        out[0] = out[3 * to] = g[0];
+        out[to] = g[0] + g[from];
+        out[2 * to] = out[4 * to] = g[from];
+    }
+
+    static STYLEGAN_INLINE void back(const Vector* u, int64_t from, Vector* out, int64_t to) {
+        out[0] = u[0] + u[from];
+        out[to] = u[3 * from] + u[4 * from];
+        out[2 * to] = u[from] + u[2 * from];
+    }
+};
+
+template <class Rule>
+constexpr int64_t points = Rule::points * Rule::points;
+
+template <class Rule>
+STYLEGAN_INLINE int64_t tiles_along(int64_t out_size) {
+    return (out_size + Rule::outputs - 1) / Rule::outputs;
+}
+
+template <class Rule>
+int64_t tiles(const WinogradShape& shape) {
+    return shape.n * tiles_along<Rule>(shape.out_height) * tiles_along<Rule>(shape.out_width);
+}
+
+// The first output of a tile.
+struct Place {
     int64_t image, y, x;
 };
 
-template <int M>
-STYLEGAN_INLINE Corner corner(int64_t tile, const WinogradShape& shape) {
-    const int64_t columns = shape.tile_columns(M), per_image = shape.tile_rows(M) * columns, rest = tile % per_image;
-    return {tile / per_image, rest / columns * M, rest % columns * M};
+template <class Rule>
+STYLEGAN_INLINE Place place(int64_t tile, const WinogradShape& shape) {
+    const int64_t columns = tiles_along<Rule>(shape.out_width);
+    const int64_t per_image = tiles_along<Rule>(shape.out_height) * columns, rest = tile % per_image;
+    return {tile / per_image, rest / columns * Rule::outputs, rest % columns * Rule::outputs};
 }
 
-// How many of a tile's M rows or columns, from `first` on, lie in the image.
-template <int M>
-STYLEGAN_INLINE int inside(int64_t first, int64_t size) { return first + M <= size ? M : static_cast<int>(size - first); }
-
-// One-dimensional transforms: values at the points 0, 1, -1 and infinity for M = 2 (Lavin and Gray 2015, section 4.1), at
-// 0, +-a, +-b and infinity for M = 4. Their a, b = 1, 2 lose twice the precision that these do, which were found by trial of
-// numbers of few bits; A and B are their squares, kA and kB the denominators of Lagrange's polynomials.
-constexpr float a = 0.625f, b = 1.5f, A = a * a, B = b * b;
-constexpr float kA = 1 / (2 * A * (A - B)), kB = 1 / (2 * B * (B - A)), kZero = 1 / (A * B);
-
-
-// B^T d: M + 2 inputs at the M + 2 points.
-template <int M>
-STYLEGAN_INLINE void input_axis(const Vector* d, int64_t from, Vector* out, int64_t step) {
-    const Vector d0 = d[0], d1 = d[from], d2 = d[2 * from], d3 = d[3 * from];
-    if constexpr (M == 2) {
-        out[0] = d0 - d2;
-        out[step] = d1 + d2;
-        out[2 * step] = d2 - d1;
-        out[3 * step] = d1 - d3;
-    } else {
-        const Vector d4 = d[4 * from], d5 = d[5 * from];
-        const Vector even = d4 - B * d2, odd = a * d3 - (a * B) * d1, even2 = d4 - A * d2, odd2 = b * d3 - (b * A) * d1;
-        out[0] = (A * B) * d0 - (A + B) * d2 + d4;
-        out[step] = even + odd;
-        out[2 * step] = even - odd;
-        out[3 * step] = even2 + odd2;
-        out[4 * step] = even2 - odd2;
-        out[5 * step] = (A * B) * d1 - (A + B) * d3 + d5;
-    }
-}
-
-// A^T m: M outputs from M + 2 products.
-template <int M>
-STYLEGAN_INLINE void output_axis(const Vector* m, int64_t from, Vector* out, int64_t step) {
-    const Vector sum = m[from] + m[2 * from], difference = m[from] - m[2 * from];
-    if constexpr (M == 2) {
-        out[0] = m[0] + sum;
-        out[step] = difference - m[3 * from];
-    } else {
-        const Vector sum2 = m[3 * from] + m[4 * from], difference2 = m[3 * from] - m[4 * from];
-        out[0] = m[0] + sum + sum2;
-        out[step] = a * difference + b * difference2;
-        out[2 * step] = A * sum + B * sum2;
-        out[3 * step] = (a * A) * difference + (b * B) * difference2 + m[5 * from];
-    }
-}
-
-// A g: an output tile's gradient at the M + 2 points.
-template <int M>
-STYLEGAN_INLINE void gradient_axis(const Vector* g, int64_t from, Vector* out, int64_t step) {
-    const Vector g0 = g[0], g1 = g[from];
-    if constexpr (M == 2) {
-        out[0] = g0;
-        out[step] = g0 + g1;
-        out[2 * step] = g0 - g1;
-        out[3 * step] = -g1;
-    } else {
-        const Vector g2 = g[2 * from], g3 = g[3 * from];
-        const Vector even = g0 + A * g2, odd = a * g1 + (a * A) * g3, even2 = g0 + B * g2, odd2 = b * g1 + (b * B) * g3;
-        out[0] = g0;
-        out[step] = even + odd;
-        out[2 * step] = even - odd;
-        out[3 * step] = even2 + odd2;
-        out[4 * step] = even2 - odd2;
-        out[5 * step] = g3;
-    }
-}
-
-// G g: three taps at the M + 2 points.
-template <int M>
-STYLEGAN_INLINE void filter_axis(const Vector* g, int64_t from, Vector* out, int64_t step) {
-    const Vector g0 = g[0], g1 = g[from], g2 = g[2 * from];
-    if constexpr (M == 2) {
-        const Vector even = (g0 + g2) * 0.5f, odd = g1 * 0.5f;
-        out[0] = g0;
-        out[step] = even + odd;
-        out[2 * step] = even - odd;
-        out[3 * step] = g2;
-    } else {
-        const Vector even = kA * g0 + (kA * A) * g2, odd = (kA * a) * g1;
-        const Vector even2 = kB * g0 + (kB * B) * g2, odd2 = (kB * b) * g1;
-        out[0] = kZero * g0;
-        out[step] = even + odd;
-        out[2 * step] = even - odd;
-        out[3 * step] = even2 + odd2;
-        out[4 * step] = even2 - odd2;
-        out[5 * step] = g2;
-    }
-}
-
-// G^T u: three taps' gradients from those at the M + 2 points.
-template <int M>
-STYLEGAN_INLINE void weight_axis(const Vector* u, int64_t from, Vector* out, int64_t step) {
-    const Vector sum = u[from] + u[2 * from], difference = u[from] - u[2 * from];
-    if constexpr (M == 2) {
-        out[0] = u[0] + sum * 0.5f;
-        out[step] = difference * 0.5f;
-        out[2 * step] = sum * 0.5f + u[3 * from];
-    } else {
-        const Vector sum2 = u[3 * from] + u[4 * from], difference2 = u[3 * from] - u[4 * from];
-        out[0] = kZero * u[0] + kA * sum + kB * sum2;
-        out[step] = (kA * a) * difference + (kB * b) * difference2;
-        out[2 * step] = (kA * A) * sum + (kB * B) * sum2 + u[5 * from];
-    }
+// How many of a tile's outputs, from `first` on, lie in the image.
+template <class Rule>
+STYLEGAN_INLINE int inside(int64_t first, int64_t size) {
+    return first + Rule::outputs <= size ? Rule::outputs : static_cast<int>(size - first);
 }
 
 // Transformed tiles v [points][most][channels] = B^T d B of x with a border of zeros.
-template <int M>
-void transform_input(const float* x, float* v, Range tiles, int64_t most, const WinogradShape& shape) {
-    constexpr int N = M + 2;
+template <class Rule>
+void transform_input(const float* x, float* v, Range range, int64_t most, const WinogradShape& shape) {
+    constexpr int I = Rule::inputs, P = Rule::points;
     const int64_t channels = shape.in, plane = padded(most * channels);
-    for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
-        const Corner at = corner<M>(tile, shape);
-        const float* pixel[N * N];
-        for (int64_t i = 0; i < N; i++)
-            for (int64_t j = 0; j < N; j++) {
-                const int64_t row = at.y + i - 1, column = at.x + j - 1;
-                const bool inside = row >= 0 && row < shape.height && column >= 0 && column < shape.width;
-                pixel[N * i + j] =
-                    inside ? x + ((at.image * shape.height + row) * shape.width + column) * channels : nullptr;
+    for (int64_t tile = range.begin; tile < range.end; tile++) {
+        const Place at = place<Rule>(tile, shape);
+        const float* pixel[I * I];
+        bool border = false;
+        for (int64_t i = 0; i < I; i++)
+            for (int64_t j = 0; j < I; j++) {
+                const int64_t row = at.y * Rule::stride - shape.padding + i, column = at.x * Rule::stride - shape.padding + j;
+                const bool inside = row >= 0 && row < shape.in_height && column >= 0 && column < shape.in_width;
+                pixel[I * i + j] =
+                    inside ? x + ((at.image * shape.in_height + row) * shape.in_width + column) * channels : nullptr;
+                border |= !inside;
             }
-        const bool border = at.y == 0 || at.x == 0 || at.y + M >= shape.height || at.x + M >= shape.width;
-        float* out = v + (tile - tiles.begin) * channels;
+        float* out = v + (tile - range.begin) * channels;
         for (int64_t c = 0; c < channels; c += kLanes) {
-            Vector half[N * N];
+            Vector half[P * I];
 #pragma GCC unroll 6
-            for (int j = 0; j < N; j++) {
-                Vector d[N];
+            for (int j = 0; j < I; j++) {
+                Vector d[I];
 #pragma GCC unroll 6
-                for (int i = 0; i < N; i++)
-                    d[i] = !border || pixel[N * i + j] ? load(pixel[N * i + j] + c) : Vector{};
-                input_axis<M>(d, 1, half + j, N);
+                for (int i = 0; i < I; i++)
+                    d[i] = !border || pixel[I * i + j] ? load(pixel[I * i + j] + c) : Vector{};
+                Rule::input(d, 1, half + j, I);
             }
 #pragma GCC unroll 6
-            for (int i = 0; i < N; i++) {
-                Vector full[N];
-                input_axis<M>(half + N * i, 1, full, 1);
+            for (int i = 0; i < P; i++) {
+                Vector full[P];
+                Rule::input(half + I * i, 1, full, 1);
 #pragma GCC unroll 6
-                for (int j = 0; j < N; j++) store(out + (N * i + j) * plane + c, full[j]);
+                for (int j = 0; j < P; j++) store(out + (P * i + j) * plane + c, full[j]);
             }
         }
     }
 }
 
 // y = A^T m A for products m [points][most][out].
-template <int M>
-void transform_output(const float* m, float* y, Range tiles, int64_t most, const WinogradShape& shape) {
-    constexpr int N = M + 2;
+template <class Rule>
+void transform_output(const float* m, float* y, Range range, int64_t most, const WinogradShape& shape) {
+    constexpr int O = Rule::outputs, P = Rule::points;
     const int64_t channels = shape.out, plane = padded(most * channels);
-    for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
-        const Corner at = corner<M>(tile, shape);
-        float* out = y + ((at.image * shape.height + at.y) * shape.width + at.x) * channels;
-        const float* in = m + (tile - tiles.begin) * channels;
-        const int rows = inside<M>(at.y, shape.height), columns = inside<M>(at.x, shape.width);
+    for (int64_t tile = range.begin; tile < range.end; tile++) {
+        const Place at = place<Rule>(tile, shape);
+        const int rows = inside<Rule>(at.y, shape.out_height), columns = inside<Rule>(at.x, shape.out_width);
+        float* out = y + ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * channels;
+        const float* in = m + (tile - range.begin) * channels;
         for (int64_t c = 0; c < channels; c += kLanes) {
-            Vector half[M * N];
+            Vector half[O * P];
 #pragma GCC unroll 6
-            for (int j = 0; j < N; j++) {
-                Vector p[N];
+            for (int j = 0; j < P; j++) {
+                Vector p[P];
 #pragma GCC unroll 6
-                for (int i = 0; i < N; i++) p[i] = load(in + (N * i + j) * plane + c);
-                output_axis<M>(p, 1, half + j, N);
+                for (int i = 0; i < P; i++) p[i] = load(in + (P * i + j) * plane + c);
+                Rule::output(p, 1, half + j, P);
             }
 #pragma GCC unroll 4
-            for (int i = 0; i < M; i++) {
-                Vector full[M];
-                output_axis<M>(half + N * i, 1, full, 1);
+            for (int i = 0; i < O; i++) {
+                Vector full[O];
+                Rule::output(half + P * i, 1, full, 1);
                 if (i < rows)
 #pragma GCC unroll 4
-                    for (int j = 0; j < M; j++)
-                        if (j < columns) store(out + (i * shape.width + j) * channels + c, full[j]);
+                    for (int j = 0; j < O; j++)
+                        if (j < columns) store(out + (i * shape.out_width + j) * channels + c, full[j]);
             }
         }
     }
 }
 
 // m [points][most][a range of out] = A g A^T.
-template <int M>
-void transform_gradient(const float* dy, float* m, Range tiles, Range out, int64_t most, const WinogradShape& shape) {
-    constexpr int N = M + 2;
+template <class Rule>
+void transform_gradient(const float* dy, float* m, Range range, Range out, int64_t most, const WinogradShape& shape) {
+    constexpr int O = Rule::outputs, P = Rule::points;
     const int64_t channels = shape.out, plane = padded(most * out.size());
-    for (int64_t tile = tiles.begin; tile < tiles.end; tile++) {
-        const Corner at = corner<M>(tile, shape);
-        const float* in = dy + ((at.image * shape.height + at.y) * shape.width + at.x) * channels;
-        float* to = m + (tile - tiles.begin) * out.size() - out.begin;
-        const int rows = inside<M>(at.y, shape.height), columns = inside<M>(at.x, shape.width);
+    for (int64_t tile = range.begin; tile < range.end; tile++) {
+        const Place at = place<Rule>(tile, shape);
+        const int rows = inside<Rule>(at.y, shape.out_height), columns = inside<Rule>(at.x, shape.out_width);
+        const float* in = dy + ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * channels;
+        float* to = m + (tile - range.begin) * out.size() - out.begin;
         for (int64_t c = out.begin; c < out.end; c += kLanes) {
-            Vector half[N * M];
+            Vector half[P * O];
 #pragma GCC unroll 4
-            for (int j = 0; j < M; j++) {
-                Vector g[M];
+            for (int j = 0; j < O; j++) {
+                Vector g[O];
 #pragma GCC unroll 4
-                for (int i = 0; i < M; i++)
-                    g[i] = i < rows && j < columns ? load(in + (i * shape.width + j) * channels + c) : Vector{};
-                gradient_axis<M>(g, 1, half + j, M);
+                for (int i = 0; i < O; i++)
+                    g[i] = i < rows && j < columns ? load(in + (i * shape.out_width + j) * channels + c) : Vector{};
+                Rule::gradient(g, 1, half + j, O);
             }
 #pragma GCC unroll 6
-            for (int i = 0; i < N; i++) {
-                Vector full[N];
-                gradient_axis<M>(half + M * i, 1, full, 1);
+            for (int i = 0; i < P; i++) {
+                Vector full[P];
+                Rule::gradient(half + O * i, 1, full, 1);
 #pragma GCC unroll 6
-                for (int j = 0; j < N; j++) store(to + (N * i + j) * plane + c, full[j]);
+                for (int j = 0; j < P; j++) store(to + (P * i + j) * plane + c, full[j]);
             }
         }
     }
 }
 
-template <int M>
+template <class Rule>
 void filter(const float* w, float* u, const WinogradShape& shape, bool adjoint, Range panels) {
-    constexpr int N = M + 2;
+    constexpr int P = Rule::points;
     const int64_t in = shape.in, out = shape.out, width = panel(out), plane = padded(in * out);
     for (int64_t p = panels.begin; p < panels.end; p++)
         for (int64_t q = 0; q < width; q += kLanes)
@@ -316,91 +367,96 @@ void filter(const float* w, float* u, const WinogradShape& shape, bool adjoint, 
                         }
                     }
                 for (int64_t i = 0; i < kLanes; i++) {
-                    Vector half[N * 3];
+                    Vector half[P * 3];
 #pragma GCC unroll 3
                     for (int j = 0; j < 3; j++) {
                         const Vector g[3] = {load(taps[j][i]), load(taps[3 + j][i]), load(taps[6 + j][i])};
-                        filter_axis<M>(g, 1, half + j, 3);
+                        Rule::taps(g, 1, half + j, 3);
                     }
 #pragma GCC unroll 6
-                    for (int r = 0; r < N; r++) {
-                        Vector full[N];
-                        filter_axis<M>(half + 3 * r, 1, full, 1);
+                    for (int r = 0; r < P; r++) {
+                        Vector full[P];
+                        Rule::taps(half + 3 * r, 1, full, 1);
 #pragma GCC unroll 6
-                        for (int j = 0; j < N; j++)
-                            store(u + (N * r + j) * plane + (p * in + i0 + i) * width + q, full[j]);
+                        for (int j = 0; j < P; j++)
+                            store(u + (P * r + j) * plane + (p * in + i0 + i) * width + q, full[j]);
                     }
                 }
             }
 }
 
-template <int M>
-void forward(const float* x, const float* u, float* y, const WinogradShape& shape, Range tiles, int64_t most,
+template <class Rule>
+void forward(const float* x, const float* u, float* y, const WinogradShape& shape, Range range, int64_t most,
              float* scratch) {
-    constexpr int64_t points = winograd_points(M);
     const int64_t in = shape.in, out = shape.out, width = panel(out);
-    float *v = scratch, *m = scratch + points * padded(most * in);
-    for (int64_t begin = tiles.begin; begin < tiles.end; begin += most) {
-        const Range block = {begin, begin + most < tiles.end ? begin + most : tiles.end};
-        transform_input<M>(x, v, block, most, shape);
-        for (int64_t p = 0; p < points; p++)
+    float *v = scratch, *m = scratch + points<Rule> * padded(most * in);
+    for (int64_t begin = range.begin; begin < range.end; begin += most) {
+        const Range block = {begin, begin + most < range.end ? begin + most : range.end};
+        transform_input<Rule>(x, v, block, most, shape);
+        for (int64_t p = 0; p < points<Rule>; p++)
             for (int64_t q = 0; q < out; q += width)
                 multiply_panel(width, block.size(), v + p * padded(most * in), in, 1,
                                u + p * padded(in * out) + q * in, width, in, m + p * padded(most * out) + q, out, false);
-        transform_output<M>(m, y, block, most, shape);
+        transform_output<Rule>(m, y, block, most, shape);
     }
 }
 
-template <int M>
-void correlate(const float* dy, const float* x, float* sum, const WinogradShape& shape, Range tiles, Range out,
+template <class Rule>
+void correlate(const float* dy, const float* x, float* sum, const WinogradShape& shape, Range range, Range out,
                int64_t most, float* scratch) {
-    constexpr int64_t points = winograd_points(M);
     const int64_t in = shape.in, width = panel(in), rows = out.size();
-    float *v = scratch, *m = scratch + points * padded(most * in);
-    for (int64_t begin = tiles.begin; begin < tiles.end; begin += most) {
-        const Range block = {begin, begin + most < tiles.end ? begin + most : tiles.end};
-        transform_input<M>(x, v, block, most, shape);
-        transform_gradient<M>(dy, m, block, out, most, shape);
-        for (int64_t p = 0; p < points; p++)
+    float *v = scratch, *m = scratch + points<Rule> * padded(most * in);
+    for (int64_t begin = range.begin; begin < range.end; begin += most) {
+        const Range block = {begin, begin + most < range.end ? begin + most : range.end};
+        transform_input<Rule>(x, v, block, most, shape);
+        transform_gradient<Rule>(dy, m, block, out, most, shape);
+        for (int64_t p = 0; p < points<Rule>; p++)
             for (int64_t q = 0; q < in; q += width)
                 multiply_panel(width, rows, m + p * padded(most * rows), 1, rows, v + p * padded(most * in) + q, in,
                                block.size(), sum + p * padded(in * shape.out) + out.begin * in + q, in,
-                               begin != tiles.begin);
+                               begin != range.begin);
     }
 }
 
-template <int M>
+template <class Rule>
 void finish(const float* sum, int64_t parts, float* dw, const WinogradShape& shape, Range out) {
-    constexpr int N = M + 2;
+    constexpr int P = Rule::points;
     const int64_t in = shape.in, plane = padded(in * shape.out);
     for (int64_t o = out.begin; o < out.end; o++)
         for (int64_t c = 0; c < in; c += kLanes) {
-            Vector half[3 * N];
+            Vector half[3 * P];
 #pragma GCC unroll 6
-            for (int j = 0; j < N; j++) {
-                Vector u[N];
-                for (int i = 0; i < N; i++) {
-                    const float* first = sum + (N * i + j) * plane + o * in + c;
+            for (int j = 0; j < P; j++) {
+                Vector u[P];
+                for (int i = 0; i < P; i++) {
+                    const float* first = sum + (P * i + j) * plane + o * in + c;
                     u[i] = load(first);
-                    for (int64_t part = 1; part < parts; part++) u[i] += load(first + part * winograd_points(M) * plane);
+                    for (int64_t part = 1; part < parts; part++) u[i] += load(first + part * points<Rule> * plane);
                 }
-                weight_axis<M>(u, 1, half + j, N);
+                Rule::back(u, 1, half + j, P);
             }
 #pragma GCC unroll 3
             for (int i = 0; i < 3; i++) {
                 Vector taps[3];
-                weight_axis<M>(half + N * i, 1, taps, 1);
+                Rule::back(half + P * i, 1, taps, 1);
                 for (int j = 0; j < 3; j++) store(dw + (o * 9 + 3 * i + j) * in + c, taps[j]);
             }
         }
 }
 
-template <int M>
-constexpr Winograd kKernels = {M, kLanes, panel, filter<M>, forward<M>, correlate<M>, finish<M>};
+template <class Rule>
+constexpr Winograd kKernels = {kLanes,       points<Rule>,  Rule::outputs * Rule::outputs, tiles<Rule>,    panel,
+                               filter<Rule>, forward<Rule>, correlate<Rule>,               finish<Rule>};
 
 }  // namespace
 
-void winograd(int64_t tile, const Winograd** kernels) { *kernels = tile == 2 ? &kKernels<2> : &kKernels<4>; }
+void winograd(WinogradKind kind, const Winograd** kernels) {
+    switch (kind) {
+        case WinogradKind::small: *kernels = &kKernels<Plain<2>>; break;
+        case WinogradKind::large: *kernels = &kKernels<Plain<4>>; break;
+        case WinogradKind::stepping: *kernels = &kKernels<Stepping>; break;
+    }
+}
 
 }  // namespace STYLEGAN_ISA
 }  // namespace stylegan

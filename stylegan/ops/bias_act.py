@@ -79,7 +79,7 @@ def bias_act(
 
     Returns:
         Same shape, dtype and memory format as x. First and second order gradients with respect to x and b. A third
-        raises for the smooth activations.
+        raises for the smooth activations; the piecewise linear ones have gradients of any order.
 
     Raises:
         ValueError: Unknown activation, bias that does not fit x, alpha or clamp below zero.

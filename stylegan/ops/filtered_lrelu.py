@@ -63,7 +63,7 @@ def filtered_lrelu(
 
     Returns:
         [N, C, H', W'] in x's dtype and memory format. The grid between the filters is H * up + y0 + y1 - (fu height - 1) pixels
-        high, and H' = (that - fd height) // down + 1. First and second order gradients with respect to x and b.
+        high, and H' = (that - fd height) // down + 1. Gradients of any order with respect to x and b.
 
     Raises:
         ValueError: Shapes, dtypes, devices or numbers that do not fit.

@@ -237,6 +237,12 @@ def evaluate(
     weights: Annotated[list[str] | None, typer.Option(help="NAME=FILE: weights of a network; may be repeated.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    ops: Annotated[
+        str,
+        typer.Option(
+            help="compiled, reference, or auto: compiled if built before or worth a build (10000 images or more)."
+        ),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Append the JSON line to this file, too.")] = None,
     pictures: Annotated[Path, typer.Option(help="Folder for METRIC.png of attributes; replaced if there.")] = Path(),
 ) -> None:
@@ -245,10 +251,16 @@ def evaluate(
     from stylegan.metrics.evaluate import evaluate as run
     from stylegan.metrics.evaluate import tell, weight_files
     from stylegan.metrics.runner import Settings
+    from stylegan.ops.backend import Backend
 
     with one_voice():
         settings = Settings(seed, batch, class_idx, real_vs_real, weight_files(weights or []))
-        tell(run(network, data, metrics.split(","), settings, repeats=repeats, device=device), out, pictures)
+        backend = _choice("--ops", ops, {item.value: item for item in Backend})
+        tell(
+            run(network, data, metrics.split(","), settings, repeats=repeats, device=device, backend=backend),
+            out,
+            pictures,
+        )
 
 
 @app.command()

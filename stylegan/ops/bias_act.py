@@ -90,7 +90,7 @@ def bias_act(
     alpha = defaults.alpha if alpha is None else float(alpha)
     gain = defaults.gain if gain is None else float(gain)
     clamp = math.inf if clamp is None else float(clamp)
-    if alpha < 0 or clamp < 0:
+    if not (alpha >= 0 and clamp >= 0):
         raise ValueError(f"bias_act needs alpha >= 0 and clamp >= 0, got alpha={alpha}, clamp={clamp}")
     if x.dtype not in FLOATS:
         raise ValueError(f"bias_act knows float16, bfloat16, float32 and float64, not {x.dtype}")

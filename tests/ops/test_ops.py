@@ -15,9 +15,11 @@ from stylegan.ops import modulated_epilogue as modulated_epilogue_module
 from stylegan.ops import upfirdn2d as upfirdn2d_module
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d import conv2d
+from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
-from stylegan.ops.upfirdn2d import upfirdn2d
+from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d
 from tests.ops.cases import CASES, SAMPLES, inputs, pick
 
 IMAGES = [entry for entry in SAMPLES if len(pick(entry)[1].shape) == 4]
@@ -255,6 +257,7 @@ def test_identity_is_no_copy() -> None:
         lambda x: bias_act(x, torch.zeros(3, dtype=torch.float64)),
         lambda x: bias_act(x, act="lrelu", alpha=-1),
         lambda x: bias_act(x, clamp=-1),
+        lambda x: bias_act(x, clamp=math.nan),
         lambda x: upfirdn2d(x, torch.ones(9, 9)),
         lambda x: upfirdn2d(x, torch.ones(2, 2), up=0),
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=[1, 2, 3]),
@@ -263,6 +266,11 @@ def test_identity_is_no_copy() -> None:
         lambda x: upfirdn2d(x, torch.ones(2, 2, 2)),
         lambda x: upfirdn2d(x, torch.ones(2, 2, device="meta")),
         lambda x: upfirdn2d(x.int(), torch.ones(2, 2)),
+        lambda x: upfirdn2d(x, torch.ones(2, 2), up=1.5),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, torch.ones(2, 2), down=[1.5, 2]),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, torch.ones(2, 2), padding="same"),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, [1, 3, 3, 1]),  # pyright: ignore[reportArgumentType]
+        lambda x: downsample2d(x, torch.tensor(1.0)),
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=-3),
         lambda x: bias_act(x, torch.zeros(3, device="meta")),
         lambda x: bias_act(x.int()),
@@ -272,12 +280,27 @@ def test_identity_is_no_copy() -> None:
         lambda x: filtered_lrelu(x, b=torch.zeros(3).half()),
         lambda x: filtered_lrelu(x, b=torch.zeros(3, device="meta")),
         lambda x: filtered_lrelu(x, slope=-1),
+        lambda x: filtered_lrelu(x, slope=math.nan),
+        lambda x: filtered_lrelu(x, clamp=math.nan),
+        lambda x: filtered_lrelu(x, up=[2, 2]),  # pyright: ignore[reportArgumentType]
         lambda x: modulated_epilogue(x, torch.ones(3, 2)),
         lambda x: modulated_epilogue(x, noise=torch.ones(4)),
         lambda x: modulated_epilogue(x, b=torch.ones(3, device="meta")),
         lambda x: modulated_epilogue(x, act="tanh"),
         lambda x: modulated_epilogue(x, gain=0),
         lambda x: modulated_epilogue(x[0]),
+        lambda x: conv2d(x, torch.ones(2, 3, 3, 3), stride=1.5),  # pyright: ignore[reportArgumentType]
+        lambda x: conv2d(x, torch.ones(2, 3, 0, 3)),
+        lambda x: conv2d_resample(x, torch.ones(2, 3, 3, 3), up=0),
+        lambda x: conv2d_resample(x, torch.ones(3, 3, 3)),
+        lambda x: conv2d_resample(x, torch.ones(2, 3, 1, 1), padding=-9),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 2)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(1, 3)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3), torch.ones(2, 3)),
+        lambda x: modulated_conv2d(x[0], torch.ones(2, 3, 3, 3), torch.ones(2, 3)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).double()),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).int()),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3, device="meta")),
     ],
 )
 def test_wrong_arguments_are_refused(call: Any) -> None:

@@ -94,7 +94,7 @@ def test_where_things_lie_does_not_change_the_key(project: BuildSpec, tmp_path: 
     moved = dataclasses.replace(project, include_dirs=[other], library_dirs=[other])
     assert cache_key(moved) == cache_key(project)
     dynamic = subprocess.run(["readelf", "-d", build(moved)], capture_output=True, text=True, check=True).stdout
-    assert "NEEDED" in dynamic and "PATH" not in dynamic
+    assert "Dynamic section" in dynamic and "PATH)" not in dynamic
 
 
 @needs_compiler

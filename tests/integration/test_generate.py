@@ -130,15 +130,16 @@ def test_both_back_ends_make_the_same_picture(
 ) -> None:
     """And `auto` compiles nothing for one picture."""
     monkeypatch.chdir(tmp_path)
+    four = [f"network={run}", "seeds=0-3"]
     for backend in ("reference", "compiled"):
-        arguments = [f"network={run}", "seeds=0-3", f"out={backend}.png", f"ops.backend={backend}"]
+        arguments = [*four, f"out={backend}.png", f"ops.backend={backend}"]
         result = run_here("generate", *arguments, capsys=capsys, monkeypatch=monkeypatch)
         assert (result.code, ops_of(f"{backend}.png")) == (0, backend), result.err
     assert (pixels(Path("reference.png")).int() - pixels(Path("compiled.png")).int()).abs().max() <= 1
-    result = run_here("generate", f"network={run}", "out=auto.png", capsys=capsys, monkeypatch=monkeypatch)
+    result = run_here("generate", *four, "out=auto.png", capsys=capsys, monkeypatch=monkeypatch)
     assert (result.code, result.err, ops_of("auto.png")) == (0, "", "compiled")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
-    result = run_here("generate", f"network={run}", "out=empty.png", capsys=capsys, monkeypatch=monkeypatch)
+    result = run_here("generate", *four, "out=empty.png", capsys=capsys, monkeypatch=monkeypatch)
     assert (result.code, result.err, ops_of("empty.png")) == (0, "", "reference")
     assert not (tmp_path / "empty").exists()
 

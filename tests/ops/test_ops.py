@@ -215,10 +215,10 @@ def test_third_order_of_convolutions() -> None:
     results = []
     for function in (conv2d, F.conv2d):
         total = function(x, w, stride=2, padding=1).pow(3).sum()
-        for _ in range(3):
+        for _ in range(2):
             grads = torch.autograd.grad(total, [x, w], create_graph=True)
             total = torch.stack([g.square().mean() for g in grads]).sum()
-        results.append(grads)
+        results.append(torch.autograd.grad(total, [x, w]))
     torch.testing.assert_close(*results, rtol=1e-9, atol=0)
 
 

@@ -118,9 +118,9 @@ def test_the_norm_of_large_numbers_is_finite() -> None:
 @pytest.mark.parametrize("other", [torch.zeros(4), torch.zeros(3).double(), torch.zeros(3, device="meta")], ids=str)
 def test_tensors_that_do_not_go_together_are_refused(other: Tensor) -> None:
     t, step, rates = torch.zeros(3), torch.zeros([]), {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
-    for lists in ([[t], [other], [t], [t]], [[t], [t], [other], [t]], [[t], [t], [t], [other]]):
+    for grad, first, second in ((other, t, t), (t, other, t), (t, t, other)):
         with pytest.raises(ValueError, match="adam_ needs lists of alike tensors, but number 0"):
-            adam_(*lists, [step], **rates)
+            adam_([t], [grad], [first], [second], [step], **rates)
     with pytest.raises(ValueError, match="adam_ counts steps in float32"):
         adam_([t], [t], [t], [t], [step.int()], **rates)
     with pytest.raises(ValueError, match="lerp_ needs lists of alike tensors, but number 1"):

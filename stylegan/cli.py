@@ -154,7 +154,7 @@ def bench(
     speed runs Gmain, Greg, Dmain and Dreg on random images, measures this machine's peak (a 3x3 convolution, float32 and
     bfloat16) in the same rounds, and shows the share of it that the weighted iteration Gmain + Greg/4 + Dmain + Dreg/16
     reaches. cost counts FLOPs, ops, bytes and what is kept for the backward pass, without computing. growth makes a table
-    of these over resolutions from 32 to 1024 and batches from 1 to 64, with seconds up to 256 pixels.
+    of these over resolutions from 32 to 1024 and batches from 1 to 64, with seconds up to 256 pixels at batch 4.
     """
     from stylegan.bench.report import BenchOptions, bench_cost, bench_growth
     from stylegan.bench.report import bench as bench_speed

@@ -81,8 +81,8 @@ def main() -> None:
         "modulated_epilogue": lambda x: modulated_epilogue(x, d.expand(len(x), 2), b=b, act="lrelu", clamp=2),
         "filtered_lrelu": lambda x: filtered_lrelu(x, b=b.half(), clamp=2),
     }
-    for name, op in ops.items():
-        for layout in SHAPES:
+    for layout in SHAPES:
+        for name, op in ops.items():
             started = time.perf_counter()
             same(op, layout)
             print(f"{name} {layout}: right, {time.perf_counter() - started:.0f} s", flush=True)

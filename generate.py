@@ -1,5 +1,6 @@
 """Make a picture from a trained network: `python generate.py network=runs/demo seeds=0-31 out=grid.png`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from stylegan.figures.images import ImagesConfig, write_images
 from stylegan.figures.seeds import parse_seeds
 from stylegan.files import sha256
 from stylegan.inference import load_generator, resolve_network
+from stylegan.ops.backend import activate
 
 
 def run(composed: DictConfig) -> None:
@@ -31,6 +33,9 @@ def make_figure(config: GenerateConfig) -> Path:
     seeds = parse_seeds(config.seeds)
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.precision)
+    ops = activate(config.ops.backend, next(G.parameters()).device, build_for_auto=False)
+    if ops.warning:
+        print(f"warning: {ops.warning}", file=sys.stderr)
     sampling: dict[str, Any] = {
         "truncation_psi": config.truncation_psi,
         "truncation_cutoff": config.truncation_cutoff,
@@ -39,7 +44,7 @@ def make_figure(config: GenerateConfig) -> Path:
         "batch": config.batch,
     }
     about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
-    about["precision"] = G.config.precision.value
+    about |= {"precision": G.config.precision.value, "ops": ops.name}
     common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
     match config.figure:
         case GridConfig():

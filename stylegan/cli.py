@@ -154,7 +154,7 @@ def bench(
     speed runs Gmain, Greg, Dmain and Dreg on random images, measures this machine's peak (a 3x3 convolution, float32 and
     bfloat16) in the same rounds, and shows the share of it that the weighted iteration Gmain + Greg/4 + Dmain + Dreg/16
     reaches. cost counts FLOPs, ops, bytes and what is kept for the backward pass, without computing. growth makes a table
-    of these over resolutions from 32 to 1024 and batches from 1 to 64, with seconds up to 256 pixels.
+    of these over resolutions from 32 to 1024 and batches from 1 to 64, with seconds up to 256 pixels at batch 4.
     """
     from stylegan.bench.report import BenchOptions, bench_cost, bench_growth
     from stylegan.bench.report import bench as bench_speed
@@ -237,6 +237,12 @@ def evaluate(
     weights: Annotated[list[str] | None, typer.Option(help="NAME=FILE: weights of a network; may be repeated.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    ops: Annotated[
+        str,
+        typer.Option(
+            help="compiled, reference, or auto: compiled if built before or worth a build (10000 images or more)."
+        ),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Append the JSON line to this file, too.")] = None,
     pictures: Annotated[Path, typer.Option(help="Folder for METRIC.png of attributes; replaced if there.")] = Path(),
 ) -> None:
@@ -245,10 +251,16 @@ def evaluate(
     from stylegan.metrics.evaluate import evaluate as run
     from stylegan.metrics.evaluate import tell, weight_files
     from stylegan.metrics.runner import Settings
+    from stylegan.ops.backend import Backend
 
     with one_voice():
         settings = Settings(seed, batch, class_idx, real_vs_real, weight_files(weights or []))
-        tell(run(network, data, metrics.split(","), settings, repeats=repeats, device=device), out, pictures)
+        backend = _choice("--ops", ops, {item.value: item for item in Backend})
+        tell(
+            run(network, data, metrics.split(","), settings, repeats=repeats, device=device, backend=backend),
+            out,
+            pictures,
+        )
 
 
 @app.command()

@@ -26,7 +26,7 @@ from stylegan.figures.images import ImagesConfig
 from stylegan.files import atomic_write, shipped
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.layers import Precision
-from stylegan.ops.backend import OpsConfig
+from stylegan.ops.backend import OpsConfig, SamplingOpsConfig
 from stylegan.training.auto import auto_settings
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.loop import TrainingConfig
@@ -94,6 +94,7 @@ class GenerateConfig:
     )
     batch: int = field(default=16, metadata={"help": "images made at once"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
+    ops: SamplingOpsConfig = field(default_factory=SamplingOpsConfig)
 
 
 # What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:

@@ -116,9 +116,9 @@ def sample(
     """Generate the image of each seed, in the order of `seeds`, a batch at a time.
 
     Everything random about an image is a function of its seed: its z and, with `noise_mode="random"`, its layer noise.
-    On one machine with one number of threads, the image's bits are a function of its seed, `batch` and its place in the
-    batch (its index modulo `batch`), whatever the other seeds are. Another `batch` or place changes it by at most one
-    grey level: matrix products round differently from row to row.
+    On one machine with one number of threads and one back end of the ops, the image's bits are a function of its seed,
+    `batch` and its place in the batch (its index modulo `batch`), whatever the other seeds are. Another `batch` or place, or
+    the other back end, changes it by at most one grey level: sums are rounded in another order.
 
     Args:
         G: A generator in eval mode, on any device.

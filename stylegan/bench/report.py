@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylegan.bench.cost import Cost, as_json, iteration_cost
-from stylegan.bench.speed import CLOCKS, Timer, measure_iteration, measure_update
+from stylegan.bench.speed import CLOCKS, Progress, Timer, measure_iteration, measure_update
 from stylegan.bench.workload import configuration, workload
 from stylegan.config import TrainConfig
 from stylegan.errors import UserError
@@ -22,6 +22,7 @@ from stylegan.ops.memory import keep_freed_memory
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 BATCH_SIZES = (1, 4, 16, 64)
+MEASURED_BATCH = 4  # the smallest that all phases can use: minibatch statistics in D, halved batches in Greg
 LARGEST_MEASURED = 256  # pixels: from there on an iteration takes minutes on a CPU
 
 
@@ -111,7 +112,7 @@ def bench_cost(options: BenchOptions) -> dict[str, Any]:
 
 
 def bench_growth(options: BenchOptions) -> dict[str, Any]:
-    """How cost grows with resolution and batch; seconds up to 256 pixels at the smallest batch, one round each."""
+    """How cost grows with resolution and batch; seconds up to 256 pixels at one batch size, one round each."""
     console, machine, rows = Console(), _prepare(options), []
     config, _, _ = _sized(options.names[0], options)
     table = Table(title=f"{options.names[0]}: one weighted iteration")
@@ -120,8 +121,11 @@ def bench_growth(options: BenchOptions) -> dict[str, Any]:
     with console.status("") as status:
         for resolution in RESOLUTIONS if options.resolution is None else (options.resolution,):
             for batch_size in BATCH_SIZES if options.batch_size is None else (options.batch_size,):
-                status.update(f"{resolution} px, batch {batch_size}")
-                row = _growth_row(config, resolution, batch_size, options)
+
+                def progress(text: str, where: str = f"{resolution} px, batch {batch_size}") -> None:
+                    status.update(f"{where}: {text}")
+
+                row = _growth_row(config, resolution, batch_size, options, progress)
                 rows.append(row)
                 seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
                 numbers = (
@@ -137,16 +141,19 @@ def bench_growth(options: BenchOptions) -> dict[str, Any]:
     return result
 
 
-def _growth_row(config: TrainConfig, resolution: int, batch_size: int, options: BenchOptions) -> dict[str, Any]:
+def _growth_row(
+    config: TrainConfig, resolution: int, batch_size: int, options: BenchOptions, progress: Progress
+) -> dict[str, Any]:
+    progress("counting")
     cost = iteration_cost(config, resolution, batch_size)["iteration"]
-    measured = resolution <= LARGEST_MEASURED and batch_size == (options.batch_size or BATCH_SIZES[1])
+    measured = resolution <= LARGEST_MEASURED and batch_size == (options.batch_size or MEASURED_BATCH)
     device = "cpu" if measured else "meta"
     work = workload(config, resolution=resolution, batch_size=batch_size, device=device)
     row = {"resolution": resolution, "batch_size": batch_size, "parameters": sum(work.parameters.values())}
     row |= as_json({"cost": cost})["cost"] | {"seconds": None}
     if measured:
         timer = Timer(options.clock)
-        found = measure_iteration(work, cost.gflop, rounds=1, timer=timer, compare=False, progress=lambda text: None)
+        found = measure_iteration(work, cost.gflop, rounds=1, timer=timer, compare=False, progress=progress)
         row["seconds"] = found["seconds"]["iteration"]
     return row
 

@@ -21,6 +21,9 @@ from stylegan.metrics.lpips import LPIPS
 from stylegan.metrics.names import parse_all
 from stylegan.metrics.report import record, result_table
 from stylegan.metrics.runner import Evaluator, Settings
+from stylegan.ops.backend import Backend, activate
+
+WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class Evaluation:
 
 
 def evaluate(
-    network: str, data: Path, names: Sequence[str], settings: Settings, *, repeats: int = 1, device: str = "auto"
+    network: str,
+    data: Path,
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    repeats: int = 1,
+    device: str = "auto",
+    backend: Backend = Backend.auto,
 ) -> Evaluation:
     """Measure a saved network. Under torchrun all ranks call it and share the work.
 
@@ -50,6 +60,7 @@ def evaluate(
         settings: How.
         repeats: Measure with this many seeds, one after the other from the settings' own.
         device: auto, cpu, cuda or cuda:N.
+        backend: Of the ops; `auto` builds the compiled ones for at least `WORTH_A_BUILD` images, else takes them if built.
 
     Raises:
         UserError: Something is wrong with the input; told before anything is computed.
@@ -58,16 +69,18 @@ def evaluate(
         raise UserError(f"--repeats {repeats}: it must be at least 1")
     requests = parse_all(list(names))
     place = distributed.pick_device(device)
+    fakes = repeats * max(request.count for request in requests)
     started = perf_counter()
     with distributed.process_group(place, timeout=distributed.PREPARING):
         path = resolve_network(network)
         snapshot = read_snapshot(path)
         G = snapshot.G.to(place).eval().requires_grad_(False)
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
+        ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
         results = [evaluator.measure(G, settings.seed + i) for i in range(repeats)]
         about = {"name": network if network == "demo" else path.name, "sha256": sha256(path)}
         about["nimg"] = snapshot.metadata.get("provenance", {}).get("nimg")
-        line = record(evaluator, results, about, perf_counter() - started) if distributed.is_main() else {}
+        line = record(evaluator, results, about, ops, perf_counter() - started) if distributed.is_main() else {}
     return Evaluation(line, evaluator.higher_is_better, results[0].details)
 
 

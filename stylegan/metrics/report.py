@@ -14,10 +14,11 @@ import stylegan
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.metrics.runner import Evaluator, Measured
+from stylegan.ops.backend import Active
 
 
 def record(
-    evaluator: Evaluator, results: Sequence[Measured], network: Mapping[str, Any], seconds: float
+    evaluator: Evaluator, results: Sequence[Measured], network: Mapping[str, Any], ops: Active, seconds: float
 ) -> dict[str, Any]:
     """What goes into the JSON line, as JSON types.
 
@@ -25,6 +26,7 @@ def record(
         evaluator: What measured.
         results: One a seed, the settings' seed first, the following ones after it.
         network: What is known about the network.
+        ops: Which were in use.
         seconds: How long it took.
     """
     settings, dataset = evaluator.settings, evaluator.dataset
@@ -52,11 +54,12 @@ def record(
         "resize": {network.name: network.resize for network in evaluator.networks.values()},
         "versions": versions(),
         "device": evaluator.device.type,
+        "ops": ops.name,
         "threads": torch.get_num_threads(),
         "ranks": distributed.world_size(),
         "batch": settings.batch,
         "seconds": round(seconds, 1),
-        "notes": evaluator.notes,
+        "notes": [*evaluator.notes, *([ops.warning] if ops.warning else [])],
     }
 
 

@@ -1,7 +1,8 @@
 """Run-time compilation of C++ and CUDA sources with ninja, into a cache that is shared by processes and runs.
 
 A build is named by a hash of all that can change its result: the content of sources and headers, flags, the compiler
-and the platform. So a cached library is never stale, and nothing has to be cleaned after an edit or an upgrade.
+and the platform. So a cached library is never stale, and nothing has to be cleaned after an edit or an upgrade. Where things
+lie is no part of it: virtual environments with the same torch share one build, since a library does not remember paths.
 """
 
 import ctypes
@@ -61,7 +62,8 @@ class BuildSpec:
         name: Name of the library, and of its folder in the cache.
         sources: Files to compile.
         headers: Files that the sources include; they only enter the cache key.
-        include_dirs: Folders for `-I`.
+        include_dirs: Folders for `-I`; not in the cache key: what lies there is told by `headers` and `versions`.
+        library_dirs: Folders for `-L`; likewise.
         flags: Flags of the C++ compiler, in order.
         cuda_flags: Flags of nvcc, in order.
         link_flags: Linker flags, in order.
@@ -72,6 +74,7 @@ class BuildSpec:
     sources: Sequence[Path | Source]
     headers: Sequence[Path] = ()
     include_dirs: Sequence[Path] = ()
+    library_dirs: Sequence[Path] = ()
     flags: Sequence[str] = ()
     cuda_flags: Sequence[str] = ()
     link_flags: Sequence[str] = ()
@@ -160,7 +163,7 @@ def cache_key(spec: BuildSpec) -> str:
     settings = [spec.name, platform.system(), platform.machine(), *spec.versions, *_identity(compiler(), "CXX")]
     if spec.needs_nvcc:
         settings += ["cuda", *_identity([str(nvcc())], "CUDA_HOME"), *spec.cuda_flags]
-    settings += ["flags", *spec.flags, "link", *spec.link_flags, "include", *map(str, spec.include_dirs)]
+    settings += ["flags", *spec.flags, "link", *spec.link_flags]
     settings += ["sources", *(text for source in spec.files for text in (source.label, *source.flags, ";"))]
     digest = hashlib.sha256()
     for text in settings:
@@ -189,8 +192,8 @@ def build(spec: BuildSpec, *, lock_timeout: float = LOCK_TIMEOUT) -> Path:
             too long.
         CompilerMissingError: There is no compiler.
     """
-    folder = cache_root() / spec.name / cache_key(spec)
-    library = folder / f"{spec.name}.so"
+    library = _library(spec)
+    folder = library.parent
     if library.exists():
         return library
     try:
@@ -211,6 +214,15 @@ def build(spec: BuildSpec, *, lock_timeout: float = LOCK_TIMEOUT) -> Path:
     return library
 
 
+def is_built(spec: BuildSpec) -> bool:
+    """Whether the cache holds `spec`, so that `build` would take no time.
+
+    Raises:
+        BuildError, CompilerMissingError: As `cache_key`.
+    """
+    return _library(spec).exists()
+
+
 def load_library(
     name: str,
     sources: Sequence[Path],
@@ -226,11 +238,15 @@ def load_library(
         BuildError: It could not be compiled or loaded.
         CompilerMissingError: There is no compiler.
     """
-    library = build(BuildSpec(name, sources, headers, include_dirs, flags, link_flags))
+    library = build(BuildSpec(name, sources, headers, include_dirs, flags=flags, link_flags=link_flags))
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise BuildError(f"cannot load {library}: {error}; delete {library.parent} and try again") from None
+
+
+def _library(spec: BuildSpec) -> Path:
+    return cache_root() / spec.name / cache_key(spec) / f"{spec.name}.so"
 
 
 def _identity(command: list[str], variable: str) -> list[str]:
@@ -276,7 +292,7 @@ def _ninja_file(spec: BuildSpec) -> str:
     lines = [
         f"cxx = {_command(compiler())}",
         f"flags = {_command(['-fPIC', *spec.flags, *include])}",
-        f"link_flags = {_command(spec.link_flags)}",
+        f"link_flags = {_command([*(f'-L{path}' for path in spec.library_dirs), *spec.link_flags])}",
         "rule compile",
         "  command = $cxx $flags $own -c $in -o $out",
         "rule link",

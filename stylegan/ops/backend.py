@@ -17,7 +17,7 @@ import torch
 
 from stylegan.errors import UserError
 from stylegan.ops import bias_act, conv2d, filtered_lrelu, modulated_epilogue, update, upfirdn2d
-from stylegan.ops._build import BuildError, build
+from stylegan.ops._build import BuildError, BuildSpec, build, is_built
 from stylegan.ops.libraries import cpu_library, cuda_library
 
 NAMESPACE = "stylegan"
@@ -58,6 +58,19 @@ class OpsConfig:
     )
 
 
+@dataclass
+class SamplingOpsConfig(OpsConfig):
+    """Options of the ops where a few pictures are made: these are done before a compiler would be."""
+
+    backend: Backend = field(
+        default=Backend.auto,
+        metadata={
+            "help": "compiled, reference, or auto: compiled if training or `stylegan precompile` has built them before, else "
+            "reference; pictures differ by a grey level at most"
+        },
+    )
+
+
 @dataclass(frozen=True)
 class Active:
     """What `activate` did.
@@ -75,13 +88,22 @@ _loaded: set[str] = set()
 _overrides: list[torch.library.Library] = []
 
 
-def activate(backend: Backend, device: torch.device) -> Active:
+def activate(backend: Backend, device: torch.device, *, build_for_auto: bool = True) -> Active:
     """Choose the ops for all that runs on `device`'s type from here on; build the library if it is not in the cache.
+
+    Args:
+        backend: What was asked for.
+        device: cpu or cuda.
+        build_for_auto: False for work that takes less time than the build: `auto` then takes the compiled ops only if they
+            are in the cache already, and does not warn where they are not.
 
     Raises:
         UserError: `compiled` was asked for and cannot be had. The message names the cause, the log and the fix.
     """
     if backend is Backend.reference:
+        _use_reference(True)
+        return Active("reference")
+    if backend is Backend.auto and not build_for_auto and not _in_cache(device.type):
         _use_reference(True)
         return Active("reference")
     try:
@@ -101,7 +123,7 @@ def load(device_type: str) -> Path:
     Raises:
         BuildError: It cannot be built or loaded.
     """
-    library = build(cpu_library() if device_type == "cpu" else cuda_library(_visible_architectures()))
+    library = build(_library(device_type))
     if device_type not in _loaded:
         try:
             torch.ops.load_library(str(library))
@@ -129,6 +151,17 @@ def reference_ops() -> Iterator[None]:
     with torch.library._scoped_library(NAMESPACE, "IMPL") as library:
         _register_bodies(library)
         yield
+
+
+def _in_cache(device_type: str) -> bool:
+    try:
+        return is_built(_library(device_type))
+    except BuildError:  # no compiler: its version is part of the name
+        return False
+
+
+def _library(device_type: str) -> BuildSpec:
+    return cpu_library() if device_type == "cpu" else cuda_library(_visible_architectures())
 
 
 def _use_reference(wanted: bool) -> None:

@@ -81,7 +81,7 @@ def bias_act(
 
     Returns:
         Same shape, dtype and memory format as x. First and second order gradients with respect to x and b. A third
-        raises for the smooth activations.
+        raises for the smooth activations; the piecewise linear ones have gradients of any order.
 
     Raises:
         ValueError: Unknown activation, bias that does not fit x, alpha or clamp below zero.
@@ -92,7 +92,7 @@ def bias_act(
     alpha = defaults.alpha if alpha is None else float(alpha)
     gain = defaults.gain if gain is None else float(gain)
     clamp = math.inf if clamp is None else float(clamp)
-    if alpha < 0 or clamp < 0:
+    if not (alpha >= 0 and clamp >= 0):
         raise ValueError(f"bias_act needs alpha >= 0 and clamp >= 0, got alpha={alpha}, clamp={clamp}")
     if x.dtype not in FLOATS:
         raise ValueError(f"bias_act knows float16, bfloat16, float32 and float64, not {x.dtype}")

@@ -203,9 +203,9 @@ def _autocast(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _both(value: int | Sequence[int], name: str, least: int) -> list[int]:
-    both = [value, value] if isinstance(value, int) else [int(v) for v in value]
-    if len(both) != 2 or min(both) < least:
-        raise ValueError(f"{name} is a number of at least {least}, or two as [y, x], got {value}")
+    both = [value, value] if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
+    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
+        raise ValueError(f"{name} is a whole number of at least {least}, or two as [y, x], got {value!r}")
     return both
 
 
@@ -215,5 +215,5 @@ def _check(x: Tensor, w: Tensor, groups: int, channels: int) -> None:
             f"a convolution needs x [N, C, H, W] and w [O, I, kh, kw] of one real dtype on one device, got x {tuple(x.shape)}, "
             f"{x.dtype} on {x.device} and w {tuple(w.shape)}, {w.dtype} on {w.device}"
         )
-    if groups < 1 or x.shape[1] != channels or w.shape[0] % groups:
+    if groups < 1 or x.shape[1] != channels or w.shape[0] % groups or 0 in w.shape[2:]:
         raise ValueError(f"w {tuple(w.shape)} in {groups} groups does not fit x {tuple(x.shape)}")

@@ -40,7 +40,15 @@ def conv2d_resample(
 
     Returns:
         [N, O, H * up / down, W * up / down] where the padding is half the kernel.
+
+    Raises:
+        ValueError: Shapes, dtypes, devices or numbers that do not fit.
     """
+    if x.ndim != 4 or w.ndim != 4 or not (isinstance(up, int) and isinstance(down, int) and up >= 1 and down >= 1):
+        raise ValueError(
+            f"conv2d_resample needs x [N, I, H, W], w [O, I / groups, kh, kw] and whole up, down >= 1, got "
+            f"{tuple(x.shape)}, {tuple(w.shape)}, {up=}, {down=}"
+        )
     if up == 1 and down == 1:
         return _convolve(x, w, four_sides(padding), groups, flip_weight)
     sides = four_sides(padding)
@@ -81,6 +89,8 @@ def _convolve(x: Tensor, w: Tensor, sides: list[int], groups: int, flip_weight: 
     w = _oriented(w, flip_weight)
     if x0 == x1 >= 0 and y0 == y1 >= 0:
         return conv2d(x, w, padding=(y0, x0), groups=groups)
+    if min(x.shape[3] + min(x0, 0) + min(x1, 0), x.shape[2] + min(y0, 0) + min(y1, 0)) < 0:
+        raise ValueError(f"padding {sides} crops more than there is of x {tuple(x.shape)}")
     return conv2d(F.pad(x, sides), w, groups=groups)
 
 

@@ -64,16 +64,18 @@ def filtered_lrelu(
 
     Returns:
         [N, C, H', W'] in x's dtype and memory format. The grid between the filters is H * up + y0 + y1 - (fu height - 1) pixels
-        high, and H' = (that - fd height) // down + 1. First and second order gradients with respect to x and b.
+        high, and H' = (that - fd height) // down + 1. Gradients of any order with respect to x and b.
 
     Raises:
         ValueError: Shapes, dtypes, devices or numbers that do not fit.
     """
     fu, fd = as_filter("filtered_lrelu", x, fu), as_filter("filtered_lrelu", x, fd)
     sides = four_sides(padding)
-    if up < 1 or down < 1 or slope < 0 or not gain > 0 or (clamp is not None and clamp < 0):
+    bound = math.inf if clamp is None else float(clamp)
+    whole = isinstance(up, int) and isinstance(down, int) and up >= 1 and down >= 1
+    if not (whole and slope >= 0 and gain > 0 and bound >= 0):
         raise ValueError(
-            f"filtered_lrelu needs up, down >= 1, slope >= 0, gain > 0 and clamp >= 0, "
+            f"filtered_lrelu needs whole up, down >= 1, slope >= 0, gain > 0 and clamp >= 0, "
             f"got {up=}, {down=}, {slope=}, {gain=}, {clamp=}"
         )
     if b is not None and (b.shape != (x.shape[1],) or b.dtype != x.dtype or b.device != x.device):
@@ -85,7 +87,6 @@ def filtered_lrelu(
             f"padding {sides} leaves too little of x {tuple(x.shape)} for filters {tuple(fu.shape)} and {tuple(fd.shape)}"
         )
     write_codes = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
-    bound = math.inf if clamp is None else float(clamp)
     factor = float(gain * up * up)
     y, _ = _run(x, b, fu, fd, up, down, sides, factor, float(slope), bound, flip_filter, write_codes)
     return y

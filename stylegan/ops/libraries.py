@@ -26,13 +26,13 @@ INSTRUCTION_SETS = {
 def cpu_library() -> BuildSpec:
     """The CPU kernels (`*_cpu.cpp`, without torch headers, once for every instruction set) and their bindings.
 
-    The bindings (`bind_*_cpu.cpp`) are several files because torch's headers take long to compile, and cores are plenty.
+    The bindings (`bind_*cpu.cpp`) are compiled as one file, since most of the time goes into torch's headers.
     """
     sets = INSTRUCTION_SETS if platform.machine() in ("x86_64", "AMD64") else {}
     dispatched = [*sets, "plain"]
-    bindings = sorted(CSRC.glob("bind_*cpu.cpp"))
-    kernels = sorted(set(CSRC.glob("*_cpu.cpp")) - set(bindings))
-    sources = [Source(path) for path in bindings]  # first: they take longest
+    all_bindings, parts = CSRC / "bindings_cpu.cpp", sorted(CSRC.glob("bind_*cpu.cpp"))
+    kernels = sorted(set(CSRC.glob("*_cpu.cpp")) - {all_bindings, *parts})
+    sources = [Source(all_bindings)]  # first: it takes longest
     for path in kernels:
         for name in dispatched:
             flags = (*VECTORISED, *NUMERICS, *sets.get(name, ()), f"-DSTYLEGAN_ISA={name}")
@@ -40,11 +40,12 @@ def cpu_library() -> BuildSpec:
     return BuildSpec(
         "stylegan_cpu",
         sources,
-        headers=sorted(CSRC.glob("*.h")),
+        headers=[*sorted(CSRC.glob("*.h")), *parts, _torch_options()],
         include_dirs=_torch_include(),
+        library_dirs=_torch_libraries(),
         flags=["-std=c++20", "-O1", "-DNDEBUG", OPENMP, *(f"-DSTYLEGAN_{name.upper()}" for name in sets), *_abi()],
-        link_flags=[f"-L{_torch_root() / 'lib'}", "-ltorch_cpu", "-lc10", OPENMP],
-        versions=[f"torch {torch.__version__}"],
+        link_flags=["-ltorch_cpu", "-lc10", OPENMP],
+        versions=_torch_versions(),
     )
 
 
@@ -64,17 +65,13 @@ def cuda_library(architectures: Sequence[str]) -> BuildSpec:
     return BuildSpec(
         "stylegan_cuda",
         [*sorted(CSRC.glob("bind_*cuda.cpp")), *sorted(CSRC.glob("*.cu"))],
-        headers=[*sorted(CSRC.glob("*.h")), *sorted(CSRC.glob("*.cuh"))],
+        headers=[*sorted(CSRC.glob("*.h")), *sorted(CSRC.glob("*.cuh")), _torch_options()],
         include_dirs=[*_torch_include(), home / "include"],
+        library_dirs=[*_torch_libraries(), *(home / name for name in ("lib64", "lib", "targets/x86_64-linux/lib"))],
         flags=["-std=c++20", "-O2", "-DNDEBUG", *_abi()],
         cuda_flags=["-std=c++17", "-O3", "--threads=2", *codes],
-        link_flags=[
-            f"-L{_torch_root() / 'lib'}",
-            *("-ltorch_cpu", "-ltorch_cuda", "-lc10", "-lc10_cuda"),
-            *(f"-L{home / name}" for name in ("lib64", "lib", "targets/x86_64-linux/lib")),
-            "-lcudart",
-        ],
-        versions=[f"torch {torch.__version__}"],
+        link_flags=["-ltorch_cpu", "-ltorch_cuda", "-lc10", "-lc10_cuda", "-lcudart"],
+        versions=_torch_versions(),
     )
 
 
@@ -84,6 +81,20 @@ def _torch_root() -> Path:
 
 def _torch_include() -> list[Path]:
     return [_torch_root() / "include"]
+
+
+def _torch_libraries() -> list[Path]:
+    return [_torch_root() / "lib"]
+
+
+def _torch_options() -> Path:
+    """The one header of torch in which builds of the same commit differ."""
+    return _torch_root() / "include" / "ATen" / "Config.h"
+
+
+def _torch_versions() -> list[str]:
+    """What tells torch's headers apart: version with the kind of build, such as 2.9.0+cpu, and commit."""
+    return [f"torch {torch.__version__}", f"commit {torch.version.git_version}"]
 
 
 def _abi() -> list[str]:

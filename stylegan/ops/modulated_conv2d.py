@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylegan.ops.bias_act import FLOATS
 from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 
@@ -55,7 +56,11 @@ def modulated_conv2d(
 
     Returns:
         [N, O, H', W'] in x's dtype.
+
+    Raises:
+        ValueError: Shapes, dtypes, devices or numbers that do not fit.
     """
+    _check(x, w, s)
     resample = {"up": up, "down": down, "padding": padding, "f": f, "flip_weight": flip_weight}
     if not fused_modconv:
         x, d = scaled_conv2d(x, w, s, demodulate=demodulate, **resample)
@@ -68,6 +73,21 @@ def modulated_conv2d(
     x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, groups=n, **resample)
     x = x.reshape(n, -1, *x.shape[2:])
     return x if noise is None else x + noise.to(x.dtype)
+
+
+def _check(x: Tensor, w: Tensor, s: Tensor) -> None:
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    mixes = half or (x.device.type != "meta" and torch.is_autocast_enabled(x.device.type))
+    fits = x.ndim == w.ndim == 4 and s.shape == (x.shape[0], x.shape[1]) and w.shape[1] == x.shape[1]
+    real = all(t.dtype in FLOATS and t.device == x.device for t in (x, w, s))
+    if not (fits and real and (mixes or s.dtype == w.dtype)):
+        given = ", ".join(
+            f"{name} {tuple(t.shape)} {t.dtype} on {t.device}" for name, t in zip("xws", (x, w, s), strict=True)
+        )
+        raise ValueError(
+            f"modulated_conv2d needs x [N, I, H, W], w [O, I, kh, kw] and s [N, I], real, on one device, w and s of one "
+            f"dtype, got {given}"
+        )
 
 
 def scaled_conv2d(

@@ -40,12 +40,15 @@ def adam_(
         eps: Added to the root of the second moment.
 
     Raises:
-        ValueError: Lists of different lengths.
+        ValueError: Lists of different lengths, or tensors that do not go together.
     """
     if not len(params) == len(grads) == len(first) == len(second) == len(steps):
         raise ValueError(
             f"adam_ needs five lists of one length, got {list(map(len, (params, grads, first, second, steps)))}"
         )
+    _check("adam_", params, grads, first, second)
+    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
+        raise ValueError("adam_ counts steps in float32 scalars")
     if params:
         _adam_(params, grads, first, second, steps, lr, beta1, beta2, eps)
 
@@ -54,10 +57,11 @@ def lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
     """Move every average by the share `weight` of the way to its target, in place; exact for the weights 0 and 1.
 
     Raises:
-        ValueError: Lists of different lengths.
+        ValueError: Lists of different lengths, or tensors that do not go together.
     """
     if len(averages) != len(targets):
         raise ValueError(f"lerp_ needs two lists of one length, got {len(averages)} and {len(targets)}")
+    _check("lerp_", averages, targets)
     if averages:
         _lerp_(averages, targets, weight)
 
@@ -65,6 +69,16 @@ def lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
 def total_norm(tensors: list[Tensor]) -> Tensor:
     """The 2-norm of all elements of all tensors, a float32 scalar; infinite or NaN where they are not finite."""
     return _square_sum(tensors).sqrt().float() if tensors else torch.zeros([])
+
+
+def _check(op: str, *lists: list[Tensor]) -> None:
+    for i, (first, *others) in enumerate(zip(*lists, strict=True)):
+        for t in others:
+            if t.shape != first.shape or t.dtype != first.dtype or t.device != first.device:
+                raise ValueError(
+                    f"{op} needs lists of alike tensors, but number {i} is {tuple(first.shape)}, {first.dtype} on "
+                    f"{first.device} in one and {tuple(t.shape)}, {t.dtype} on {t.device} in another"
+                )
 
 
 @torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps"))

@@ -140,24 +140,32 @@ def downsample2d(
 
 def pair(value: int | Sequence[int]) -> list[int]:
     """A scalar for both axes, or [x, y], as a list of two."""
-    both = [value, value] if isinstance(value, int) else [int(v) for v in value]
-    if len(both) != 2:
-        raise ValueError(f"expected a number or [x, y], got {value}")
+    both = _whole(value, copies=2)
+    if both is None or len(both) != 2:
+        raise ValueError(f"expected a whole number or [x, y], got {value!r}")
     return both
 
 
 def four_sides(padding: int | Sequence[int]) -> list[int]:
     """A scalar, [x, y] or [x0, x1, y0, y1] as a list of four."""
-    sides = [padding] * 4 if isinstance(padding, int) else [int(p) for p in padding]
-    if len(sides) == 2:
+    sides = _whole(padding, copies=4)
+    if sides is not None and len(sides) == 2:
         sides = [sides[0], sides[0], sides[1], sides[1]]
-    if len(sides) != 4:
-        raise ValueError(f"padding is a number, [x, y] or [x0, x1, y0, y1], got {padding}")
+    if sides is None or len(sides) != 4:
+        raise ValueError(f"padding is a whole number, [x, y] or [x0, x1, y0, y1], got {padding!r}")
     return sides
+
+
+def _whole(value: int | Sequence[int], copies: int) -> list[int] | None:
+    """Whole numbers as a list, one number `copies` times; None where it is anything else, such as 1.5 or `same`."""
+    numbers = [value] * copies if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
+    return numbers if all(isinstance(n, int) for n in numbers) and numbers else None
 
 
 def filter_size(f: Tensor | None) -> tuple[int, int]:
     """Width and height of a filter in taps."""
+    if f is not None and f.ndim not in (1, 2):
+        raise ValueError(f"a filter is [h, w] or [n], got shape {tuple(f.shape)}")
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
@@ -180,6 +188,8 @@ def as_filter(op: str, x: Tensor, f: Tensor | None) -> Tensor:
         raise ValueError(f"{op} needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
     if f is None:
         return torch.ones([1, 1], dtype=torch.float32, device=x.device)
+    if not isinstance(f, Tensor):
+        raise ValueError(f"{op} needs a filter that setup_filter made, got {f!r}")
     fits = f.ndim in (1, 2) and f.numel() > 0 and f.is_floating_point() and f.device == x.device
     if not fits or f.requires_grad:
         raise ValueError(

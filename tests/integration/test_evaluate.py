@@ -75,6 +75,7 @@ def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monke
     assert len(line["data"]["content_hash"]) == 64 and line["data"]["resize_filter"] == "unknown"
     assert set(line["weights_sha256"]) == {name.removeprefix("kid20_"), "attributes"}
     assert {"torch", "stylegan", "torchvision"} <= set(line["versions"]) and line["notes"]
+    assert line["ops"] == "reference", "20 images are no reason to compile"
     assert line["protocol"]["truncation_psi"] == 1 and line["protocol"]["xflip"] is False
     for text in ("attributes20", "lower", "missing:", "attributes.png"):
         assert text in result.err
@@ -102,6 +103,7 @@ def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monke
         ({}, ["--metrics", "attributes20", "--weights", "attributes"], "give NAME=FILE"),
         ({}, ["--metrics", "attributes20", "--weights", "atributes=x"], "did you mean 'attributes'"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes=G"], "there is no such file"),
+        ({}, ["--metrics", "attributes20", "--ops", "compield"], "did you mean 'compiled'"),
         ({}, ["--metrics", f"kid20_{SMALL}", "--weights", f"{SMALL}=code.pth"], "could run code"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes=code.pth"], "is no safetensors file"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes={}/G.safetensors"], "is not a network that reads"),

@@ -22,7 +22,15 @@ from stylegan.models.build import build_generator
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.ops.backend import Backend, activate
 from tests.integration.command import run_here, start
+
+
+@pytest.fixture(autouse=True)
+def reference_afterwards():
+    """The ops are chosen for a whole process."""
+    yield
+    activate(Backend.reference, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +123,30 @@ def test_the_demo_network_that_is_shipped(
     images = pixels(tmp_path / "grid.png").float()
     assert images.std() > 20, "a picture, not one colour"
     assert shipped("datasets/faces3d/demo.safetensors").stat().st_size < 8 << 20
+
+
+def test_both_back_ends_make_the_same_picture(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And `auto` compiles nothing for one picture."""
+    monkeypatch.chdir(tmp_path)
+    four = [f"network={run}", "seeds=0-3"]
+    for backend in ("reference", "compiled"):
+        arguments = [*four, f"out={backend}.png", f"ops.backend={backend}"]
+        result = run_here("generate", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+        assert (result.code, ops_of(f"{backend}.png")) == (0, backend), result.err
+    assert (pixels(Path("reference.png")).int() - pixels(Path("compiled.png")).int()).abs().max() <= 1
+    result = run_here("generate", *four, "out=auto.png", capsys=capsys, monkeypatch=monkeypatch)
+    assert (result.code, result.err, ops_of("auto.png")) == (0, "", "compiled")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    result = run_here("generate", *four, "out=empty.png", capsys=capsys, monkeypatch=monkeypatch)
+    assert (result.code, result.err, ops_of("empty.png")) == (0, "", "reference")
+    assert not (tmp_path / "empty").exists()
+
+
+def ops_of(picture: str) -> str:
+    with Image.open(picture) as file:
+        return json.loads(file.info["stylegan"])["ops"]
 
 
 def test_arguments_arrive_typed() -> None:

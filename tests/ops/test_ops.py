@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops import bias_act as bias_act_module
@@ -13,9 +14,12 @@ from stylegan.ops import filtered_lrelu as filtered_lrelu_module
 from stylegan.ops import modulated_epilogue as modulated_epilogue_module
 from stylegan.ops import upfirdn2d as upfirdn2d_module
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
+from stylegan.ops.conv2d import conv2d
+from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
-from stylegan.ops.upfirdn2d import upfirdn2d
+from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d
 from tests.ops.cases import CASES, SAMPLES, inputs, pick
 
 IMAGES = [entry for entry in SAMPLES if len(pick(entry)[1].shape) == 4]
@@ -182,6 +186,42 @@ def test_third_order_of_the_epilogue_raises() -> None:
         torch.autograd.grad([g.sum() for g in second], x)
 
 
+@EVERY
+def test_third_order_is_right_or_raises(entry: tuple[str, int]) -> None:
+    """Linear and piecewise linear ops have gradients of any order; the others refuse, for zeros would pass unseen."""
+    case, sample = pick(entry)
+    refuses = entry[0] == "modulated_epilogue" or (
+        entry[0] == "bias_act" and not ACTIVATIONS[sample.kwargs["act"]].piecewise
+    )
+    results = []
+    for function in (case.op, case.reference):
+        leaves = [t.requires_grad_() for t in inputs(case, sample).values()]
+        total = function(**dict(zip(sample.shapes, leaves, strict=True)), **sample.kwargs).pow(3).sum()
+        for _ in range(2):
+            grads = torch.autograd.grad(total, leaves, create_graph=True)
+            total = torch.stack([g.square().sum() for g in grads]).sum()
+        if function is case.op and refuses:
+            with pytest.raises(RuntimeError, match="first and second order"):
+                torch.autograd.grad(total, leaves)
+            return
+        results.append(torch.autograd.grad(total, leaves))
+    for got, want in zip(*results, strict=True):
+        scale = float(want.abs().max()) if want.numel() else 0.0
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9 * (1 + scale))
+
+
+def test_third_order_of_convolutions() -> None:
+    x, w = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2, 3, 5, 4), (4, 3, 3, 3)))
+    results = []
+    for function in (conv2d, F.conv2d):
+        total = function(x, w, stride=2, padding=1).pow(3).sum()
+        for _ in range(2):
+            grads = torch.autograd.grad(total, [x, w], create_graph=True)
+            total = torch.stack([g.square().mean() for g in grads]).sum()
+        results.append(torch.autograd.grad(total, [x, w]))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("entry", IMAGES, ids=str)
 def test_odd_strides(entry: tuple[str, int]) -> None:
     """A slice of something larger, transposed, and expanded."""
@@ -194,15 +234,6 @@ def test_odd_strides(entry: tuple[str, int]) -> None:
     turned = x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)
     for odd in (larger[::2, ::2, ::2, ::2], turned):
         torch.testing.assert_close(case.op(**{**args, "x": odd}, **sample.kwargs), want)
-
-
-@pytest.mark.parametrize("act", [name for name, a in ACTIVATIONS.items() if not a.piecewise])
-def test_third_order_raises(act: str) -> None:
-    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
-    (first,) = torch.autograd.grad(bias_act(x, act=act).sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad(first.sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="first and second order"):
-        torch.autograd.grad(second.sum(), x)
 
 
 def test_second_derivative_of_piecewise_linear_is_zero_but_present() -> None:
@@ -226,6 +257,7 @@ def test_identity_is_no_copy() -> None:
         lambda x: bias_act(x, torch.zeros(3, dtype=torch.float64)),
         lambda x: bias_act(x, act="lrelu", alpha=-1),
         lambda x: bias_act(x, clamp=-1),
+        lambda x: bias_act(x, clamp=math.nan),
         lambda x: upfirdn2d(x, torch.ones(9, 9)),
         lambda x: upfirdn2d(x, torch.ones(2, 2), up=0),
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=[1, 2, 3]),
@@ -234,6 +266,11 @@ def test_identity_is_no_copy() -> None:
         lambda x: upfirdn2d(x, torch.ones(2, 2, 2)),
         lambda x: upfirdn2d(x, torch.ones(2, 2, device="meta")),
         lambda x: upfirdn2d(x.int(), torch.ones(2, 2)),
+        lambda x: upfirdn2d(x, torch.ones(2, 2), up=1.5),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, torch.ones(2, 2), down=[1.5, 2]),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, torch.ones(2, 2), padding="same"),  # pyright: ignore[reportArgumentType]
+        lambda x: upfirdn2d(x, [1, 3, 3, 1]),  # pyright: ignore[reportArgumentType]
+        lambda x: downsample2d(x, torch.tensor(1.0)),
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=-3),
         lambda x: bias_act(x, torch.zeros(3, device="meta")),
         lambda x: bias_act(x.int()),
@@ -243,12 +280,27 @@ def test_identity_is_no_copy() -> None:
         lambda x: filtered_lrelu(x, b=torch.zeros(3).half()),
         lambda x: filtered_lrelu(x, b=torch.zeros(3, device="meta")),
         lambda x: filtered_lrelu(x, slope=-1),
+        lambda x: filtered_lrelu(x, slope=math.nan),
+        lambda x: filtered_lrelu(x, clamp=math.nan),
+        lambda x: filtered_lrelu(x, up=[2, 2]),  # pyright: ignore[reportArgumentType]
         lambda x: modulated_epilogue(x, torch.ones(3, 2)),
         lambda x: modulated_epilogue(x, noise=torch.ones(4)),
         lambda x: modulated_epilogue(x, b=torch.ones(3, device="meta")),
         lambda x: modulated_epilogue(x, act="tanh"),
         lambda x: modulated_epilogue(x, gain=0),
         lambda x: modulated_epilogue(x[0]),
+        lambda x: conv2d(x, torch.ones(2, 3, 3, 3), stride=1.5),  # pyright: ignore[reportArgumentType]
+        lambda x: conv2d(x, torch.ones(2, 3, 0, 3)),
+        lambda x: conv2d_resample(x, torch.ones(2, 3, 3, 3), up=0),
+        lambda x: conv2d_resample(x, torch.ones(3, 3, 3)),
+        lambda x: conv2d_resample(x, torch.ones(2, 3, 1, 1), padding=-9),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 2)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(1, 3)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3), torch.ones(2, 3)),
+        lambda x: modulated_conv2d(x[0], torch.ones(2, 3, 3, 3), torch.ones(2, 3)),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).double()),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).int()),
+        lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3, device="meta")),
     ],
 )
 def test_wrong_arguments_are_refused(call: Any) -> None:

@@ -115,6 +115,19 @@ def test_the_norm_of_large_numbers_is_finite() -> None:
     assert total_norm([torch.full([100], 1e30)]) == pytest.approx(1e31)
 
 
+@pytest.mark.parametrize("other", [torch.zeros(4), torch.zeros(3).double(), torch.zeros(3, device="meta")], ids=str)
+def test_tensors_that_do_not_go_together_are_refused(other: Tensor) -> None:
+    t, step, rates = torch.zeros(3), torch.zeros([]), {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    for grad, first, second in ((other, t, t), (t, other, t), (t, t, other)):
+        with pytest.raises(ValueError, match="adam_ needs lists of alike tensors, but number 0"):
+            adam_([t], [grad], [first], [second], [step], **rates)
+    with pytest.raises(ValueError, match="adam_ counts steps in float32"):
+        adam_([t], [t], [t], [t], [step.int()], **rates)
+    with pytest.raises(ValueError, match="lerp_ needs lists of alike tensors, but number 1"):
+        lerp_([t, t], [t, other], 0.5)
+    assert step == 0
+
+
 def test_lists_of_different_lengths_are_refused() -> None:
     a = tensors(0)
     with pytest.raises(ValueError, match="two lists"):

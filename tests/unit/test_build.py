@@ -7,10 +7,12 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from stylegan.errors import UserError
@@ -24,9 +26,12 @@ from stylegan.ops._build import (
     compiler,
     compiler_available,
     cuda_home,
+    is_built,
     load_library,
     nvcc,
 )
+from stylegan.ops.backend import Active, Backend, activate
+from stylegan.ops.libraries import cpu_library
 
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 SOURCE = '#include "twice.h"\nextern "C" int twice(int x) { return FACTOR * x; }\n'
@@ -79,6 +84,36 @@ def test_what_changes_the_result_changes_the_key(project: BuildSpec) -> None:
         ).twice(2)
         == 6
     )
+
+
+@needs_compiler
+def test_where_things_lie_does_not_change_the_key(project: BuildSpec, tmp_path: Path) -> None:
+    """Two virtual environments with the same torch share a build; that needs a library without paths in it."""
+    other = tmp_path / "other environment"
+    other.mkdir()
+    moved = dataclasses.replace(project, include_dirs=[other], library_dirs=[other])
+    assert cache_key(moved) == cache_key(project)
+    dynamic = subprocess.run(["readelf", "-d", build(moved)], capture_output=True, text=True, check=True).stdout
+    assert "Dynamic section" in dynamic and "PATH)" not in dynamic
+
+
+@needs_compiler
+def test_the_ops_link_to_torch_by_name_alone() -> None:
+    spec = cpu_library()
+    assert not any(str(Path(torch.__file__).parent) in text for text in (*spec.flags, *spec.link_flags, *spec.versions))
+    assert any(torch.version.git_version in text for text in spec.versions)
+
+
+@needs_compiler
+def test_what_is_built_needs_no_lock_and_no_writing(project: BuildSpec, tmp_path: Path) -> None:
+    """So that a cache which others have filled may be read-only."""
+    assert not is_built(project)
+    library = build(project)
+    assert is_built(project)
+    before = sorted(tmp_path.rglob("*"))
+    with FileLock(f"{library.parent}.lock"):
+        assert build(project, lock_timeout=0.1) == library
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @needs_compiler
@@ -205,6 +240,26 @@ def test_a_missing_compiler_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(CompilerMissingError, match=r"no C\+\+ compiler"):
         build(BuildSpec("x", [tmp_path / "x.cpp"]))
     assert issubclass(CompilerMissingError, BuildError) and issubclass(BuildError, UserError)
+
+
+def test_a_compiler_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho no licence found\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    with pytest.raises(BuildError, match=r"broken --version failed: no licence found; mend or unset CXX"):
+        build(BuildSpec("x", [tmp_path / "x.cpp"]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    cuda = torch.device("cuda")
+    with pytest.raises(UserError, match=r"no CUDA device can be seen.*ops\.backend=reference"):
+        activate(Backend.compiled, cuda)
+    told = activate(Backend.auto, cuda)
+    assert told.name == "reference" and told.warning and "no CUDA device" in told.warning
+    assert activate(Backend.auto, cuda, build_for_auto=False) == Active("reference")
 
 
 @needs_compiler

@@ -9,6 +9,8 @@
 
 namespace stylegan {
 
+constexpr index_t grain = 32768;  // elements that are worth a thread
+
 inline Dtype dtype_of(const at::Tensor& x, const char* op) {
     switch (x.scalar_type()) {
         case at::kFloat: return Dtype::f32;

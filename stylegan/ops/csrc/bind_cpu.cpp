@@ -14,8 +14,6 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-constexpr index_t grain = 32768;  // elements that are worth a thread
-
 Activation activation(c10::string_view name) {
     constexpr std::array<c10::string_view, 9> names{
         "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"};

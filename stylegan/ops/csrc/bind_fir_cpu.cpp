@@ -17,8 +17,6 @@ namespace {
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-constexpr index_t grain = 32768;  // elements that are worth a thread
-
 // Taps in the order of correlation; a filter of two dimensions that is a product of two of one is applied as these.
 class Fir {
 public:

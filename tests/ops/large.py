@@ -1,0 +1,95 @@
+"""Tensors of more than 2^31 elements through the compiled ops: `python -m tests.ops.large`, some minutes and 12 GB of memory.
+
+No test of the suite can afford that. Inputs are pages that were never written, but for the corner that is looked at: it lies
+behind element 2^31, and there the result must be what the op makes of the corner alone.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan.ops.backend import Backend, activate
+from stylegan.ops.bias_act import bias_act
+from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.update import adam_, lerp_, total_norm
+from stylegan.ops.upfirdn2d import setup_filter, upfirdn2d
+
+SIDE, CORNER, SEEN = 18_944, 64, 48  # 3 images of 2 channels: 6 million elements more than 2^31
+SHAPES = {"nchw": (3, 2, SIDE, SIDE), "nhwc": (3, SIDE, SIDE, 2)}
+
+
+def sparse(shape: tuple[int, ...], dtype: Any = np.float16) -> Tensor:
+    """Zeros that take no memory until they are written."""
+    return torch.from_numpy(np.zeros(shape, dtype))
+
+
+def image(layout: str) -> tuple[Tensor, Tensor]:
+    """A large x [3, 2, SIDE, SIDE], random in the last image's lower right corner, and that corner [1, 2, CORNER, CORNER]."""
+    x = sparse(SHAPES[layout])
+    x = x if layout == "nchw" else x.permute(0, 3, 1, 2)
+    corner = x[-1:, :, -CORNER:, -CORNER:]
+    corner.copy_(torch.randn(corner.shape, generator=torch.Generator().manual_seed(0)))
+    alone = corner.clone(memory_format=torch.contiguous_format if layout == "nchw" else torch.channels_last)
+    return x, alone
+
+
+def same(op: Callable[[Tensor], Tensor], layout: str) -> None:
+    """The op and its gradient, on all and on the corner alone."""
+    x, alone = (t.requires_grad_() for t in image(layout))
+    y, want = op(x), op(alone)
+    assert y.numel() > 2**31
+    seen = (slice(-1, None), slice(None), slice(-SEEN, None), slice(-SEEN, None))
+    torch.testing.assert_close(y[seen], want[seen])
+    dy, _ = image(layout)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    (dwant,) = torch.autograd.grad(want, alone, dy[-1:, :, -CORNER:, -CORNER:])
+    torch.testing.assert_close(dx[seen], dwant[seen])
+    assert want[seen].std() > 0.1 and dwant[seen].std() > 0.1
+
+
+def updates() -> None:
+    """Adam, the average and the norm, in float32. Adam gets a list that is so long: one tensor many times, then another."""
+    n, last = 2**31 + 100, slice(-50, None)
+    t = sparse((n,), np.float32)
+    t[last] = 3
+    assert abs(float(total_norm([t])) - 450**0.5) < 1e-4
+    average = sparse((n,), np.float32)
+    lerp_([average], [t], 0.5)
+    assert bool((average[last] == 1.5).all()) and not average[: 2**20].any()
+    del t, average
+    params, grads, first, second = (
+        [torch.zeros(2**26)] * 32 + [torch.full([50], value)] for value in (1.5, 1.0, 0.0, 0.0)
+    )
+    steps = [torch.zeros([]) for _ in params]
+    adam_(params, grads, first, second, steps, lr=0.5, beta1=0.0, beta2=0.0, eps=1e-8)
+    torch.testing.assert_close(params[-1], torch.ones(50))
+    assert not params[0].any()
+
+
+def main() -> None:
+    """Everything, with the seconds that it took."""
+    activate(Backend.compiled, torch.device("cpu"))
+    low_pass, b, d = setup_filter([1, 3, 3, 1]), torch.tensor([0.25, -0.5]), torch.tensor([[0.5, 2.0]])
+    ops: dict[str, Callable[[Tensor], Tensor]] = {
+        "bias_act": lambda x: bias_act(x, b.half(), act="lrelu", clamp=2),
+        "upfirdn2d": lambda x: upfirdn2d(x, low_pass, padding=[2, 1, 2, 1]),
+        "modulated_epilogue": lambda x: modulated_epilogue(x, d.expand(len(x), 2), b=b, act="lrelu", clamp=2),
+        "filtered_lrelu": lambda x: filtered_lrelu(x, b=b.half(), clamp=2),
+    }
+    for layout in SHAPES:
+        for name, op in ops.items():
+            started = time.perf_counter()
+            same(op, layout)
+            print(f"{name} {layout}: right, {time.perf_counter() - started:.0f} s", flush=True)
+    started = time.perf_counter()
+    updates()
+    print(f"updates: right, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

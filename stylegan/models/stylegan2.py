@@ -210,7 +210,8 @@ class Styles(nn.Module):
         for group, x in zip(self.groups, scaled_ws.split([len(group) for group in self.groups], dim=1), strict=True):
             w = torch.stack([affines[i].weight for i in group])
             b = torch.stack([b for i in group if (b := affines[i].bias) is not None])
-            styles.update(zip(group, torch.baddbmm(b[:, None], x.transpose(0, 1), w.mT).unbind(), strict=True))
+            made = torch.baddbmm(b[:, :, None], w, x.permute(1, 2, 0)).mT.contiguous()  # so gradients lie as weights do
+            styles.update(zip(group, made.unbind(), strict=True))
         return [styles[i] for i in range(len(affines))]
 
 

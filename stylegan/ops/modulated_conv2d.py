@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.demodulation import demodulation
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import four_sides, memory_format
-
-EPSILON = 1e-8
 
 
 def modulated_conv2d(
@@ -103,15 +102,6 @@ def _mix_channels(x: Tensor, w: Tensor) -> Tensor:
     return y.unflatten(2, x.shape[2:])
 
 
-def demodulation(w: Tensor, s: Tensor) -> Tensor:
-    """Inverse norms [N, O] of the weights w [O, I, kh, kw] modulated by s [N, I].
-
-    The sum over i and k of (s_i w_oik)^2 is a product of s^2 with the sums over k of w^2, so that no weights per image
-    are made.
-    """
-    return (s.square() @ w.square().sum([2, 3]).t() + EPSILON).rsqrt()
-
-
 def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype, demodulate: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """w, s and the factors of demodulation, such that products with activations of `dtype` cannot overflow.
 
@@ -128,4 +118,4 @@ def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype, demodulate: bool) -> tupl
         largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
         largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
         w, s = w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
-    return w, s, demodulation(w, s)
+    return w, s, demodulation(s, w.to(s.dtype))

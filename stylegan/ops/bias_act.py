@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.autograd import differentiable
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
 SELU_ALPHA = 1.6732632423543772
@@ -103,7 +105,7 @@ def bias_act(
             )
     if act == "linear" and b is None and gain == 1 and clamp == math.inf:
         return x
-    return _bias_act(x, b, act, alpha, gain, clamp, dim)
+    return _run(x, b, act, alpha, gain, clamp, dim)
 
 
 @torch.library.custom_op("stylegan::bias_act", mutates_args=())
@@ -191,7 +193,7 @@ def _backward_bias_act(ctx, dy):
     ref, b = ctx.saved_tensors
     if ctx.act == "linear":
         ref = ref.detach()  # the slope does not depend on x: an absent second derivative rather than zeros
-    dx = _bias_act_grad(dy, ref, b, ctx.act, *ctx.arguments, ctx.dim)
+    dx = _run_grad(dy, ref, b, ctx.act, *ctx.arguments, ctx.dim)
     db = _sum_except(dx, ctx.dim) if ctx.needs_input_grad[1] else None
     return dx, db, None, None, None, None, None
 
@@ -206,13 +208,13 @@ def _backward_bias_act_grad(ctx, ddx):
     dy, ref, b = ctx.saved_tensors
     d_dy = d_ref = d_b = None
     if ctx.needs_input_grad[0]:
-        d_dy = _bias_act_grad(ddx, ref, b, ctx.act, *ctx.arguments, ctx.dim)
+        d_dy = _run_grad(ddx, ref, b, ctx.act, *ctx.arguments, ctx.dim)
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         if ACTIVATIONS[ctx.act].piecewise:
             # Zero almost everywhere, but present: an optimizer skips absent gradients and counts zero ones as a step.
             d_ref = ddx.new_zeros(()).expand_as(ref)
         else:
-            d_ref = _bias_act_grad2(ddx, dy, ref, b, ctx.act, *ctx.arguments, ctx.dim)
+            d_ref = _run_grad2(ddx, dy, ref, b, ctx.act, *ctx.arguments, ctx.dim)
             d_b = _sum_except(d_ref, ctx.dim) if ctx.needs_input_grad[2] else None
     return d_dy, d_ref, d_b, None, None, None, None, None
 
@@ -221,9 +223,9 @@ def _refuse_third_order(ctx, grad):
     raise RuntimeError("bias_act has gradients of first and second order; a third order gradient was asked for")
 
 
-_bias_act.register_autograd(_backward_bias_act, setup_context=_setup_bias_act)
-_bias_act_grad.register_autograd(_backward_bias_act_grad, setup_context=_setup_bias_act_grad)
-_bias_act_grad2.register_autograd(_refuse_third_order)
+_run = differentiable(_bias_act, _backward_bias_act, _setup_bias_act)
+_run_grad = differentiable(_bias_act_grad, _backward_bias_act_grad, _setup_bias_act_grad)
+_run_grad2 = differentiable(_bias_act_grad2, _refuse_third_order)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

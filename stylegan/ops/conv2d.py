@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylegan.ops.autograd import differentiable
 from stylegan.ops.needed import needed
 
 
@@ -57,7 +58,7 @@ def conv2d(
         raise ValueError(
             f"a kernel of {tuple(w.shape[2:])} with padding {padding} does not fit into x {tuple(x.shape)}"
         )
-    return _conv2d(x, w, stride, padding, groups)
+    return _run(x, w, stride, padding, groups)
 
 
 def conv_transpose2d(
@@ -89,7 +90,7 @@ def conv_transpose2d(
     size = [(x.shape[2 + i] - 1) * stride[i] + w.shape[2 + i] - 2 * padding[i] for i in (0, 1)]
     if min(size) < 1:
         raise ValueError(f"padding {padding} cuts all of x {tuple(x.shape)} with a kernel of {tuple(w.shape[2:])} away")
-    return _conv2d_input(x, w, size, stride, padding, groups)
+    return _run_input(x, w, size, stride, padding, groups)
 
 
 @torch.library.custom_op("stylegan::conv2d", mutates_args=())
@@ -141,8 +142,8 @@ def _backward_conv2d(ctx, dy):
     x, w = ctx.saved_tensors
     needs_x, needs_w = needed(ctx, [0, 1])
     dy = _like(dy, x)
-    dx = _conv2d_input(dy, w, x.shape[2:], *ctx.rest) if needs_x else None
-    dw = _conv2d_weight(dy, x, w.shape[2:], *ctx.rest) if needs_w else None
+    dx = _run_input(dy, w, x.shape[2:], *ctx.rest) if needs_x else None
+    dw = _run_weight(dy, x, w.shape[2:], *ctx.rest) if needs_w else None
     return dx, dw, None, None, None
 
 
@@ -155,8 +156,8 @@ def _backward_conv2d_input(ctx, ddx):
     dy, w = ctx.saved_tensors
     needs_dy, needs_w = needed(ctx, [0, 1])
     ddx = _like(ddx, dy)
-    ddy = _conv2d(ddx, w, *ctx.rest) if needs_dy else None
-    dw = _conv2d_weight(dy, ddx, w.shape[2:], *ctx.rest) if needs_w else None
+    ddy = _run(ddx, w, *ctx.rest) if needs_dy else None
+    dw = _run_weight(dy, ddx, w.shape[2:], *ctx.rest) if needs_w else None
     return ddy, dw, None, None, None, None
 
 
@@ -168,14 +169,14 @@ def _setup_conv2d_weight(ctx, inputs, output):
 def _backward_conv2d_weight(ctx, ddw):
     dy, x = ctx.saved_tensors
     needs_dy, needs_x = needed(ctx, [0, 1])
-    ddy = _conv2d(x, ddw, *ctx.rest) if needs_dy else None
-    dx = _conv2d_input(dy, ddw, x.shape[2:], *ctx.rest) if needs_x else None
+    ddy = _run(x, ddw, *ctx.rest) if needs_dy else None
+    dx = _run_input(dy, ddw, x.shape[2:], *ctx.rest) if needs_x else None
     return ddy, dx, None, None, None, None
 
 
-_conv2d.register_autograd(_backward_conv2d, setup_context=_setup_conv2d)
-_conv2d_input.register_autograd(_backward_conv2d_input, setup_context=_setup_conv2d_input)
-_conv2d_weight.register_autograd(_backward_conv2d_weight, setup_context=_setup_conv2d_weight)
+_run = differentiable(_conv2d, _backward_conv2d, _setup_conv2d)
+_run_input = differentiable(_conv2d_input, _backward_conv2d_input, _setup_conv2d_input)
+_run_weight = differentiable(_conv2d_weight, _backward_conv2d_weight, _setup_conv2d_weight)
 
 
 def _memory_format(t: Tensor) -> torch.memory_format:

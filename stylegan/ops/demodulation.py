@@ -19,6 +19,7 @@ and w: the second order counts that in.
 import torch
 from torch import Tensor
 
+from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import FLOATS, compute_dtype
 from stylegan.ops.needed import needed
 from stylegan.ops.upfirdn2d import memory_format
@@ -48,7 +49,7 @@ def demodulation(s: Tensor, w: Tensor) -> Tensor:
     if s.dtype != w.dtype or s.device != w.device:
         raise ValueError(f"styles {s.dtype} on {s.device} do not fit weights {w.dtype} on {w.device}")
     dtype = compute_dtype(s)
-    return _demodulation(s.to(dtype), w.to(dtype), EPSILON).to(s.dtype)
+    return _run(s.to(dtype), w.to(dtype), EPSILON).to(s.dtype)
 
 
 @torch.library.custom_op("stylegan::demodulation", mutates_args=())
@@ -110,7 +111,7 @@ def _backward(ctx, dd):
     # d is handed on as a constant: the second order knows how it depends on s and w.
     s, w, d = ctx.saved_tensors
     wanted = needed(ctx, [0, 1])
-    ds, dw = _demodulation_grad(dd.contiguous(), s, w, d.detach(), wanted)
+    ds, dw = _run_grad(dd.contiguous(), s, w, d.detach(), wanted)
     return ds if wanted[0] else None, dw if wanted[1] else None, None
 
 
@@ -126,7 +127,7 @@ def _backward_grad(ctx, dds, ddw):
         return None, None, None, None, None
     dd, s, w, d = ctx.saved_tensors
     wanted = [bool(w) for w in ctx.needs_input_grad[1:3]]
-    d_dd, d_s, d_w = _demodulation_grad2(*ups, dd, s, w, d, wanted)
+    d_dd, d_s, d_w = _run_grad2(*ups, dd, s, w, d, wanted)
     return d_dd, d_s if wanted[0] else None, d_w if wanted[1] else None, None, None
 
 
@@ -134,9 +135,9 @@ def _refuse_third_order(ctx, *grads):
     raise RuntimeError("demodulation has gradients of first and second order; a third order was asked for")
 
 
-_demodulation.register_autograd(_backward, setup_context=_setup)
-_demodulation_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
-_demodulation_grad2.register_autograd(_refuse_third_order)
+_run = differentiable(_demodulation, _backward, _setup)
+_run_grad = differentiable(_demodulation_grad, _backward_grad, _setup_grad)
+_run_grad2 = differentiable(_demodulation_grad2, _refuse_third_order)
 
 
 def _empty(w: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import compute_dtype
 from stylegan.ops.upfirdn2d import as_filter, filter_size, four_sides, memory_format, output_size, upfirdn2d_reference
 
@@ -86,7 +87,7 @@ def filtered_lrelu(
     write_codes = torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad))
     bound = math.inf if clamp is None else float(clamp)
     factor = float(gain * up * up)
-    y, _ = _filtered_lrelu(x, b, fu, fd, up, down, sides, factor, float(slope), bound, flip_filter, write_codes)
+    y, _ = _run(x, b, fu, fd, up, down, sides, factor, float(slope), bound, flip_filter, write_codes)
     return y
 
 
@@ -180,8 +181,8 @@ def _backward_masked(ctx, dy):
     return _adjoint(ctx, dy), *[None] * 10
 
 
-_filtered_lrelu.register_autograd(_backward, setup_context=_setup)
-_filtered_lrelu_masked.register_autograd(_backward_masked, setup_context=_setup_masked)
+_run = differentiable(_filtered_lrelu, _backward, _setup)
+_run_masked = differentiable(_filtered_lrelu_masked, _backward_masked, _setup_masked)
 
 
 def _adjoint(ctx, dy: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ def _adjoint(ctx, dy: Tensor) -> Tensor:
         (height - 1) * up + fu_h + fd_h - 1 - out_h * down - near_y,
     ]
     offset = [left + x0 - (fu_w - 1), top + y0 - (fu_h - 1)]
-    return _filtered_lrelu_masked(dy, codes, fd, fu, down, up, padding, offset, gain, slope, not flip_filter)
+    return _run_masked(dy, codes, fd, fu, down, up, padding, offset, gain, slope, not flip_filter)
 
 
 def _grid_size(x: Tensor, fu: Tensor, up: int, padding: list[int]) -> tuple[int, int]:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import ACTIVATIONS, FLOATS, compute_dtype
 
 EPILOGUE_ACTIVATIONS = ("linear", "lrelu")
@@ -84,7 +85,7 @@ def modulated_epilogue(
         given[name] = t.to(compute_dtype(x))
     if d is None and noise is None and b is None and act == "linear" and gain == 1 and clamp == math.inf:
         return x
-    y, _ = _modulated_epilogue(x, given["d"], given["noise"], given["b"], act, alpha, gain, clamp)
+    y, _ = _run(x, given["d"], given["noise"], given["b"], act, alpha, gain, clamp)
     return y
 
 
@@ -201,7 +202,7 @@ def _backward(ctx, dy, dlink):
         return dlink, *[None] * 7
     # What y contributes to these gradients, its sign, is constant almost everywhere; what depends on x goes by `link`.
     wanted = [bool(w) for w in ctx.needs_input_grad[1:4]]
-    dx, *small = _modulated_epilogue_grad(dy, y.detach(), link, dlink, d, noise, b, *ctx.arguments, wanted)
+    dx, *small = _run_grad(dy, y.detach(), link, dlink, d, noise, b, *ctx.arguments, wanted)
     return dx, *(t if w else None for t, w in zip(small, wanted, strict=True)), *[None] * 4
 
 
@@ -218,7 +219,7 @@ def _backward_grad(ctx, ddx, ddd, ddnoise, ddb):
     wanted = [bool(needs_dy), bool(needs_x and ups[1] is not None), bool(needs_d and ddx is not None)]
     # Without d nothing but dy's own slope is asked for, which does not depend on dy: any tensor of its kind will do.
     dy = y if dy is None else dy
-    d_dy, d_x, d_d = _modulated_epilogue_grad2(*ups, dy, y, d, noise, b, *ctx.arguments, wanted)
+    d_dy, d_x, d_d = _run_grad2(*ups, dy, y, d, noise, b, *ctx.arguments, wanted)
     got = [t if w else None for t, w in zip((d_dy, d_x, d_d), wanted, strict=True)]
     zeros = [None, None]
     if ctx.arguments[0] == "lrelu":
@@ -231,9 +232,9 @@ def _refuse_third_order(ctx, *grads):
     raise RuntimeError("modulated_epilogue has gradients of first and second order; a third order was asked for")
 
 
-_modulated_epilogue.register_autograd(_backward, setup_context=_setup)
-_modulated_epilogue_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
-_modulated_epilogue_grad2.register_autograd(_refuse_third_order)
+_run = differentiable(_modulated_epilogue, _backward, _setup)
+_run_grad = differentiable(_modulated_epilogue_grad, _backward_grad, _setup_grad)
+_run_grad2 = differentiable(_modulated_epilogue_grad2, _refuse_third_order)
 
 
 def _link(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import FLOATS, compute_dtype
 
 SEPARABLE_TAPS = 8  # 1-D filters at least this long stay separable: two passes beat one over 64 taps
@@ -95,7 +96,7 @@ def upfirdn2d(
         raise ValueError(f"upfirdn2d needs factors of at least 1, got up={up}, down={down}")
     if min(output_size(x.shape[2:], f, up, down, padding)) < 1:
         raise ValueError(f"padding {padding} leaves too little of x {tuple(x.shape)} for a filter {tuple(f.shape)}")
-    return _upfirdn2d(x, f, up, down, padding, flip_filter, float(gain))
+    return _run(x, f, up, down, padding, flip_filter, float(gain))
 
 
 def filter2d(
@@ -253,10 +254,10 @@ def _backward_upfirdn2d(ctx, dy):
         h - 1 - y0,
         ctx.in_size[0] * uy - ctx.out_size[0] * dy_ + y0 - uy + 1,
     ]
-    return _upfirdn2d(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain), *[None] * 6
+    return _run(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain), *[None] * 6
 
 
-_upfirdn2d.register_autograd(_backward_upfirdn2d, setup_context=_setup_upfirdn2d)
+_run = differentiable(_upfirdn2d, _backward_upfirdn2d, _setup_upfirdn2d)
 
 
 def _filter(x: Tensor, taps: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:

@@ -45,6 +45,9 @@ CASES = [
     (1, 64, 24, 20, 96, 3, 1, 1, 1),  # panels of two widths
     (3, 48, 15, 23, 32, 3, 1, 1, 1),  # odd sides: tiles stick out at the right and below; 48 is not a power of two
     (1, 32, 64, 16, 80, 3, 1, 1, 1),
+    (2, 32, 33, 33, 32, 3, 2, 0, 1),  # stride 2, as D and, transposed, G have it: the gradient by the weight
+    (3, 48, 24, 31, 32, 3, 2, 1, 1),
+    (1, 64, 31, 64, 80, 3, 2, 2, 1),  # the stride steps over the last column
     (2, 33, 8, 8, 32, 3, 1, 1, 1),  # no whole vectors
     (2, 4, 5, 7, 6, 3, 1, 1, 1),
     (2, 4, 9, 9, 6, 3, 2, 0, 1),
@@ -53,6 +56,7 @@ CASES = [
     (1, 2, 5, 4, 3, 4, 1, 2, 1),
     (1, 1, 1, 1, 1, 1, 1, 0, 1),
 ]
+WINOGRAD = 7  # as many of them are
 
 
 def arguments(case: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, dict[str, Any]]:
@@ -87,15 +91,19 @@ def test_float32_agrees_with_torch_in_float64(case: tuple[int, ...], memory_form
         close(result, want, 2e-6)
 
 
-@pytest.mark.parametrize("case", CASES[:5], ids=str)
+@pytest.mark.parametrize("case", CASES[: WINOGRAD + 1], ids=str)
 def test_what_the_table_says(case: tuple[int, ...], backend: str) -> None:
     """Winograd's algorithm rounds differently, so that one can see where it is in use: here, but not in the reference."""
     x, w, rest = arguments(case, torch.float32)
-    y = conv2d(x, w, **rest)
-    assert torch.equal(y, F.conv2d(x, w, **rest)) is (backend == "reference" or case not in CASES[:4])
+    winograd = backend == "compiled" and case in CASES[:WINOGRAD]
+    y = conv2d(x, w.requires_grad_(), **rest)
+    assert torch.equal(y, F.conv2d(x, w, **rest)) is not (winograd and rest["stride"] == 1)
+    dy = draw(*y.shape, dtype=torch.float32, seed=2)
+    (dw,) = torch.autograd.grad(y, w, dy)
+    assert torch.equal(dw, gradients.conv2d_weight(x, w.shape, dy, **rest)) is not winograd
 
 
-@pytest.mark.parametrize("case", CASES[4:], ids=str)
+@pytest.mark.parametrize("case", CASES[WINOGRAD:], ids=str)
 def test_gradients_of_both_orders(case: tuple[int, ...]) -> None:
     x, w, rest = arguments(case)
     x, w = x.requires_grad_(), w.requires_grad_()
@@ -106,7 +114,7 @@ def test_gradients_of_both_orders(case: tuple[int, ...]) -> None:
     assert torch.autograd.gradgradcheck(lambda dy, w: conv_transpose2d(dy, w, **rest), (dy, w), fast_mode=True)
 
 
-@pytest.mark.parametrize("case", CASES[:4], ids=str)
+@pytest.mark.parametrize("case", CASES[:WINOGRAD], ids=str)
 def test_second_order_of_the_winograd_kernels(case: tuple[int, ...]) -> None:
     """Every member of the family differentiated by each argument, in float32 and by torch in float64."""
     results = []
@@ -123,7 +131,7 @@ def test_second_order_of_the_winograd_kernels(case: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("case", [CASES[1], CASES[6]], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[9]], ids=str)
 def test_half_types_are_rounded_once(case: tuple[int, ...], dtype: torch.dtype) -> None:
     x, w, rest = arguments(case)
     x, w = x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_()
@@ -146,7 +154,7 @@ def test_a_gradient_that_nobody_asked_for_is_not_computed() -> None:
             ran.append(func.__name__)
             return func(*args, **(kwargs or {}))
 
-    x, w, _ = arguments(CASES[5])
+    x, w, _ = arguments(CASES[8])
     x, w = x.requires_grad_(), w.requires_grad_()
     with Note():
         (dx,) = torch.autograd.grad(conv2d(x, w, padding=1).square().sum(), x, create_graph=True)
@@ -157,7 +165,7 @@ def test_a_gradient_that_nobody_asked_for_is_not_computed() -> None:
     assert w.grad is not None and w.grad.any()
 
 
-@pytest.mark.parametrize("case", [CASES[1], CASES[7]], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[10]], ids=str)
 def test_opcheck(case: tuple[int, ...]) -> None:
     x, w, rest = arguments(case, torch.float32)
     tail = [[rest["stride"]] * 2, [rest["padding"]] * 2, rest["groups"]]

@@ -18,10 +18,10 @@ namespace {
 using at::Tensor;
 using c10::IntArrayRef;
 
-const Winograd& kernels() {
+const Winograd* kernels(WinogradKind kind) {
     const Winograd* chosen = nullptr;
-    STYLEGAN_RUN(winograd, &chosen);
-    return *chosen;
+    STYLEGAN_RUN(winograd, kind, &chosen);
+    return chosen;
 }
 
 // Processors without arithmetic on a half type convert each element in software, several times slower than float32.
@@ -50,44 +50,58 @@ struct Geometry {
     int64_t groups;
 };
 
-// The fixed table. By measurement on AVX-512: Winograd wins from 32 channels on where few enough tiles are cut off by the border
-// and, forward, where the transformed weight serves enough of them.
-bool fits_winograd(const Tensor& x, int64_t out, const Geometry& g, bool forward) {
-    const bool is_3x3 = g.kernel[0] == 3 && g.kernel[1] == 3 && g.groups == 1 && g.stride[0] == 1 && g.stride[1] == 1 &&
-                        g.padding[0] == 1 && g.padding[1] == 1;
-    if (!is_3x3 || x.scalar_type() != at::kFloat || x.numel() == 0) return false;
-    const WinogradShape shape{x.size(0), x.size(2), x.size(3), x.size(1), out};
-    const int64_t pixels = shape.n * shape.height * shape.width, tiles = shape.tiles(), lanes = kernels().lanes;
-    const bool whole_vectors = shape.in % lanes == 0 && shape.out % lanes == 0 && std::min(shape.in, shape.out) >= 32;
-    return whole_vectors && 8 * tiles <= 3 * pixels && (!forward || tiles >= std::max(shape.in, shape.out));
+bool all_are(IntArrayRef values, int64_t value) {
+    return std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == value; });
+}
+
+WinogradShape shape_of(const Tensor& x, IntArrayRef out_size, int64_t out, const Geometry& g) {
+    return {x.size(0), x.size(2), x.size(3), x.size(1), out_size[0], out_size[1], out, g.padding[0]};
+}
+
+// The fixed table: which Winograd kernels take a convolution, null for none. By measurement on AVX-512, Winograd wins from 32
+// channels on where few enough tiles are cut off by the border and, forward, where the transformed weight serves enough of
+// them. With stride 2 it is as fast as oneDNN forward (0.9 to 1.1 times), and 1.2 to 1.5 times as fast for the weight's gradient.
+const Winograd* fitting_winograd(const Tensor& x, const WinogradShape& shape, const Geometry& g, bool forward) {
+    const bool is_3x3 = all_are(g.kernel, 3) && g.groups == 1 && g.padding[0] == g.padding[1];
+    if (!is_3x3 || x.scalar_type() != at::kFloat || x.numel() == 0) return nullptr;
+    const auto serves = [&](const Winograd* k) {
+        const int64_t pixels = shape.n * shape.out_height * shape.out_width, tiles = k->tiles(shape);
+        const bool whole_vectors = shape.in % k->lanes == 0 && shape.out % k->lanes == 0;
+        return whole_vectors && std::min(shape.in, shape.out) >= 32 && 2 * tiles * k->outputs <= 3 * pixels &&
+               (!forward || tiles >= std::max(shape.in, shape.out));
+    };
+    const Winograd *large = kernels(WinogradKind::large), *small = kernels(WinogradKind::small);
+    const Winograd* stepping = kernels(WinogradKind::stepping);
+    if (all_are(g.stride, 2)) return !forward && serves(stepping) ? stepping : nullptr;
+    if (!all_are(g.stride, 1) || g.padding[0] != 1) return nullptr;
+    return serves(large) ? large : serves(small) ? small : nullptr;
 }
 
 // Tiles at a time: few enough for the transformed ones to stay in a core's cache, enough for the transformed weight, which
 // does not, to be worth reading.
-int64_t block_tiles(int64_t in, int64_t out) {
-    const int64_t floats = kPoints * (in + out);
+int64_t block_tiles(const Winograd& k, int64_t in, int64_t out) {
+    const int64_t floats = k.points * (in + out);
     return std::max<int64_t>(std::max(in, out) >= 256 ? 72 : 24, std::min<int64_t>(144 * 1024 / floats / 6 * 6, 72));
 }
 
-std::unique_ptr<float[]> scratch(int64_t most, int64_t in, int64_t out) {
-    return std::unique_ptr<float[]>(new float[kPoints * (padded(most * in) + padded(most * out))]);  // not initialised
+std::unique_ptr<float[]> scratch(const Winograd& k, int64_t most, int64_t in, int64_t out) {
+    const int64_t floats = k.points * (padded(most * in) + padded(most * out));
+    return std::unique_ptr<float[]>(new float[floats]);  // not initialised
 }
 
-// y = x * w, or, `adjoint`, its gradient by x; w [O, I, 3, 3].
-Tensor winograd_forward(const Tensor& x_, const Tensor& w_, bool adjoint) {
+// y = x * w, or, `adjoint`, the gradient by the input of a convolution, where x is that by its result; w [O, I, 3, 3].
+Tensor winograd_forward(const Winograd& k, const WinogradShape& shape, const Tensor& x_, const Tensor& w_, bool adjoint) {
     const Tensor x = x_.contiguous(at::MemoryFormat::ChannelsLast), w = w_.contiguous(at::MemoryFormat::ChannelsLast);
-    const WinogradShape shape{x.size(0), x.size(2), x.size(3), x.size(1), adjoint ? w.size(1) : w.size(0)};
-    Tensor y = at::empty({shape.n, shape.out, shape.height, shape.width}, x.options(), at::MemoryFormat::ChannelsLast);
-    const Winograd& k = kernels();
-    const std::unique_ptr<float[]> u(new float[kPoints * padded(shape.in * shape.out)]);
+    Tensor y = at::empty({shape.n, shape.out, shape.out_height, shape.out_width}, x.options(), at::MemoryFormat::ChannelsLast);
+    const std::unique_ptr<float[]> u(new float[k.points * padded(shape.in * shape.out)]);
     const float *xp = x.const_data_ptr<float>(), *wp = w.const_data_ptr<float>();
     float* yp = y.mutable_data_ptr<float>();
     at::parallel_for(0, shape.out / k.panel(shape.out), 1, [&](int64_t begin, int64_t end) {
         k.filter(wp, u.get(), shape, adjoint, {begin, end});
     });
-    const int64_t tiles = shape.tiles(), most = block_tiles(shape.in, shape.out), blocks = (tiles + most - 1) / most;
+    const int64_t tiles = k.tiles(shape), most = block_tiles(k, shape.in, shape.out), blocks = (tiles + most - 1) / most;
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-        const auto room = scratch(most, shape.in, shape.out);
+        const auto room = scratch(k, most, shape.in, shape.out);
         k.forward(xp, u.get(), yp, shape, {begin * most, std::min(end * most, tiles)}, most, room.get());
     });
     return y.contiguous(layout_of(x_));
@@ -95,20 +109,19 @@ Tensor winograd_forward(const Tensor& x_, const Tensor& w_, bool adjoint) {
 
 // The gradient by w. Tiles are divided into parts whose number depends on the shape alone, so that sums are added up in the
 // same order on any number of threads; wide layers are divided by output channels, too.
-Tensor winograd_weight(const Tensor& dy_, const Tensor& x_) {
+Tensor winograd_weight(const Winograd& k, const WinogradShape& shape, const Tensor& dy_, const Tensor& x_) {
     const Tensor dy = dy_.contiguous(at::MemoryFormat::ChannelsLast), x = x_.contiguous(at::MemoryFormat::ChannelsLast);
-    const WinogradShape shape{x.size(0), x.size(2), x.size(3), x.size(1), dy.size(1)};
     Tensor dw = at::empty({shape.out, shape.in, 3, 3}, x.options(), at::MemoryFormat::ChannelsLast);
-    const Winograd& k = kernels();
-    const int64_t tiles = shape.tiles(), most = block_tiles(shape.in, shape.out);
+    const int64_t tiles = k.tiles(shape), most = block_tiles(k, shape.in, shape.out);
     const int64_t slice = shape.out >= 256 && shape.out % 128 == 0 ? 128 : shape.out, slices = shape.out / slice;
-    const int64_t parts = std::clamp<int64_t>(tiles / 512, 1, std::max<int64_t>(8 / slices, 2));
-    const int64_t sum_floats = kPoints * padded(shape.in * shape.out);
+    // Each part costs one more pass over the sums: of at least 128 tiles, adding them up is little beside making them.
+    const int64_t parts = std::clamp<int64_t>(tiles / 128, 1, std::max<int64_t>(8 / slices, 2));
+    const int64_t sum_floats = k.points * padded(shape.in * shape.out);
     const std::unique_ptr<float[]> sums(new float[parts * sum_floats]);
     const float *xp = x.const_data_ptr<float>(), *dyp = dy.const_data_ptr<float>();
     float* dwp = dw.mutable_data_ptr<float>();
     at::parallel_for(0, parts * slices, 1, [&](int64_t begin, int64_t end) {
-        const auto room = scratch(most, shape.in, slice);
+        const auto room = scratch(k, most, shape.in, slice);
         for (int64_t i = begin; i < end; i++) {
             const int64_t part = i / slices, first = i % slices * slice;
             k.correlate(dyp, xp, sums.get() + part * sum_floats, shape, {tiles * part / parts, tiles * (part + 1) / parts},
@@ -123,7 +136,11 @@ Tensor winograd_weight(const Tensor& dy_, const Tensor& x_) {
 
 Tensor conv2d(const Tensor& x, const Tensor& w, IntArrayRef stride, IntArrayRef padding, int64_t groups) {
     if (through_float(x)) return conv2d(x.to(at::kFloat), w.to(at::kFloat), stride, padding, groups).to(x.scalar_type());
-    if (fits_winograd(x, w.size(0), {w.sizes().slice(2), stride, padding, groups}, true)) return winograd_forward(x, w, false);
+    const Geometry g{w.sizes().slice(2), stride, padding, groups};
+    std::array<int64_t, 2> size{};
+    for (int i = 0; i < 2; i++) size[i] = (x.size(2 + i) + 2 * padding[i] - w.size(2 + i)) / stride[i] + 1;
+    const WinogradShape shape = shape_of(x, size, w.size(0), g);
+    if (const Winograd* k = fitting_winograd(x, shape, g, true)) return winograd_forward(*k, shape, x, w, false);
     return at::convolution(x, w, {}, stride, padding, {1, 1}, false, {0, 0}, groups).contiguous(layout_of(x));
 }
 
@@ -131,7 +148,9 @@ Tensor conv2d_input(const Tensor& dy, const Tensor& w, IntArrayRef size, IntArra
                     int64_t groups) {
     if (through_float(dy))
         return conv2d_input(dy.to(at::kFloat), w.to(at::kFloat), size, stride, padding, groups).to(dy.scalar_type());
-    if (fits_winograd(dy, w.size(1), {w.sizes().slice(2), stride, padding, groups}, true)) return winograd_forward(dy, w, true);
+    const Geometry g{w.sizes().slice(2), stride, padding, groups};
+    const WinogradShape shape = shape_of(dy, size, w.size(1), g);
+    if (const Winograd* k = fitting_winograd(dy, shape, g, true)) return winograd_forward(*k, shape, dy, w, true);
     std::array<int64_t, 2> rest{};
     for (int i = 0; i < 2; i++)
         rest[i] = size[i] - ((dy.size(2 + i) - 1) * stride[i] + w.size(2 + i) - 2 * padding[i]);
@@ -142,7 +161,9 @@ Tensor conv2d_weight(const Tensor& dy, const Tensor& x, IntArrayRef size, IntArr
                      int64_t groups) {
     if (through_float(x))
         return conv2d_weight(dy.to(at::kFloat), x.to(at::kFloat), size, stride, padding, groups).to(x.scalar_type());
-    if (fits_winograd(x, dy.size(1), {size, stride, padding, groups}, false)) return winograd_weight(dy, x);
+    const Geometry g{size, stride, padding, groups};
+    const WinogradShape shape = shape_of(x, dy.sizes().slice(2), dy.size(1), g);
+    if (const Winograd* k = fitting_winograd(x, shape, g, false)) return winograd_weight(*k, shape, dy, x);
     const at::MemoryFormat format = layout_of(dy);
     const Tensor w = at::empty({dy.size(1), x.size(1) / groups, size[0], size[1]}, x.options(), format);
     return std::get<1>(at::convolution_backward(dy, x, w, at::OptionalIntArrayRef(), stride, padding, {1, 1}, false, {0, 0},

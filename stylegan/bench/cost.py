@@ -158,7 +158,9 @@ def _demodulation_grad_flops(
 def _demodulation_grad2_flops(
     dds: Any, ddw: Any, dd: list[int], s: list[int], w: list[int], d: list[int], wanted: list[bool], *_: Any, **__: Any
 ) -> int:
-    up = (dds is not None) + (ddw is not None)  # v takes a product for each; the results two, and one more for the other
+    up = (dds is not None) + (
+        ddw is not None
+    )  # v takes a product for each; the results two, and one more for the other
     return _demodulation_flops(s, w) * (up + wanted[0] * (1 + up) + wanted[1] * (1 + up))
 
 

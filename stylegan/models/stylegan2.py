@@ -31,7 +31,7 @@ from stylegan.models.layers import (
     scaled,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.ops.modulated_conv2d import modulated_conv2d, scaled_conv2d
+from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
 
@@ -97,7 +97,7 @@ class SynthesisLayer(nn.Module):
         if self.fused_modconv:
             x = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
             return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
-        x, d = scaled_conv2d(x, self.weight, s, **resample)
+        x, d = modulated_only(x, self.weight, s, **resample)
         return modulated_epilogue(x, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp))
 
 

@@ -60,7 +60,7 @@ def modulated_conv2d(
     resample = {"up": up, "down": down, "padding": padding, "f": f, "flip_weight": flip_weight}
     plain = up == down == 1 and w.shape[2:] == (1, 1) and not any(four_sides(padding))
     if not (fused_modconv or plain):
-        x, d = scaled_conv2d(x, w, s, demodulate=demodulate, **resample)
+        x, d = modulated_only(x, w, s, demodulate=demodulate, **resample)
         return modulated_epilogue(x, d, noise)
     w, s, d = _bounded(w, s, x.dtype, demodulate)
     n = x.shape[0]
@@ -75,7 +75,7 @@ def modulated_conv2d(
     return x if noise is None else x + noise.to(x.dtype)
 
 
-def scaled_conv2d(
+def modulated_only(
     x: Tensor, w: Tensor, s: Tensor, *, demodulate: bool = True, **resample: Any
 ) -> tuple[Tensor, Tensor | None]:
     """Convolve the channels of x scaled by s.
@@ -91,7 +91,7 @@ def scaled_conv2d(
         The result [N, O, H', W'] in x's dtype, and the factors [N, O] that its channels still have to be multiplied with.
     """
     w, s, d = _bounded(w, s, x.dtype, demodulate)
-    return conv2d_resample(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), **resample), d
+    return conv2d_resample(x, w, s=s, **resample), d
 
 
 def _mix_channels(x: Tensor, w: Tensor) -> Tensor:

@@ -135,8 +135,13 @@ def modulated_epilogue_reference(
     return bias_act_reference(t, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
 
 
-def demodulation_of(x: Tensor, w: Tensor) -> Tensor:
-    """The op with styles x, and weights in channels_last, in which networks keep them."""
+def demodulation_planar(x: Tensor, w: Tensor) -> Tensor:
+    """The op with styles x."""
+    return demodulation(x, w)
+
+
+def demodulation_nhwc(x: Tensor, w: Tensor) -> Tensor:
+    """And with weights in channels_last, in which networks keep them."""
     return demodulation(x, w.contiguous(memory_format=torch.channels_last))
 
 
@@ -229,9 +234,9 @@ CASES = {
         tuple(_modulated_epilogue_samples()),
         wide=("d", "noise", "b"),
     ),
-    "demodulation": OpCase(lambda x, w: demodulation(x, w), "demodulation", demodulation_reference, tuple(_demodulation_samples())),
+    "demodulation": OpCase(demodulation_planar, "demodulation", demodulation_reference, tuple(_demodulation_samples())),
     "demodulation-nhwc": OpCase(
-        demodulation_of, "demodulation", demodulation_reference, tuple(_demodulation_samples())
+        demodulation_nhwc, "demodulation", demodulation_reference, tuple(_demodulation_samples())
     ),
 }
 SAMPLES = [(name, i) for name, case in CASES.items() for i in range(len(case.samples))]

@@ -167,7 +167,9 @@ def test_opcheck(entry: tuple[str, int], memory_format: torch.memory_format) -> 
 
 
 @pytest.mark.parametrize(
-    "entry", [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3), ("demodulation", 2)], ids=str
+    "entry",
+    [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3), ("demodulation", 2)],
+    ids=str,
 )
 def test_opcheck_of_the_gradient_ops(entry: tuple[str, int]) -> None:
     found = recorded(entry, torch.channels_last)[1:]

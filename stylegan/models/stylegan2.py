@@ -189,7 +189,7 @@ class SynthesisBlock(nn.Module):
 
 
 class Styles(nn.Module):
-    """Styles of all layers: ws [N, num_ws, w_dim] -> a list of [N, I], those of equal length by one matrix product.
+    """Styles of all layers: ws [N, num_ws, w_dim] -> [N, I] for each, those of equal length by one matrix product.
 
     On small networks an op takes longer to start than to run. The affine maps belong to their layers and are handed in.
     """
@@ -203,7 +203,7 @@ class Styles(nn.Module):
         order = torch.tensor([uses[i] for group in self.groups for i in group])
         self.register_buffer("order", order, persistent=False)
 
-    def forward(self, ws: Tensor, affines: Sequence[FullyConnected]) -> list[Tensor]:
+    def forward(self, ws: Tensor, affines: Sequence[FullyConnected]) -> tuple[Tensor, ...]:
         """`affines`: linear, all of the same gain, with bias."""
         scaled_ws = (ws * affines[0].weight_gain).index_select(1, self.order)
         styles: dict[int, Tensor] = {}
@@ -212,7 +212,7 @@ class Styles(nn.Module):
             b = torch.stack([b for i in group if (b := affines[i].bias) is not None])
             made = torch.baddbmm(b[:, :, None], w, x.permute(1, 2, 0)).mT.contiguous()  # so gradients lie as weights do
             styles.update(zip(group, made.unbind(), strict=True))
-        return [styles[i] for i in range(len(affines))]
+        return tuple(styles[i] for i in range(len(affines)))
 
 
 class SynthesisNetwork(nn.Module):

@@ -43,11 +43,11 @@ def scaled_conv2d(
     Returns:
         What they return, in x's dtype.
     """
-    steps = [[value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding)]
+    strides, paddings = ([value] * 2 if isinstance(value, int) else list(value) for value in (stride, padding))
     if w.dtype == x.dtype and s is None and gain == 1:
-        return _convolve(x, w, transpose, None, *steps, groups)
+        return _convolve(x, w, transpose, None, strides, paddings, groups)
     x, _ = conv2d._autocast(x, x)
-    return _scaled(x, w, s, gain, (transpose, None, *steps, groups))
+    return _scaled(x, w, s, gain, (transpose, None, strides, paddings, groups))
 
 
 def _scaled(x: Tensor, w: Tensor, s: Tensor | None, gain: float, options: Any) -> Tensor:
@@ -71,7 +71,7 @@ class _Scaled(torch.autograd.Function):
         dy, dx, dw, ds = conv2d._like(gradients[0], x), None, None, None
         if needs_x or any(needs_s):
             dx = _scaled(dy, w, None, ctx.gain, (not transpose, x.shape[2:], *rest))  # the adjoint
-            ds = (dx * x).sum([2, 3]).to(s.dtype) if any(needs_s) else None
+            ds = (dx * x).sum([2, 3]).to(s.dtype) if s is not None and any(needs_s) else None
             dx = _features(dx, s) if needs_x else None
         if needs_w:
             pair = (_features(x, s), dy) if transpose else (dy, _features(x, s))

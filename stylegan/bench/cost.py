@@ -145,6 +145,25 @@ def _conv2d_weight_flops(dy: list[int], x: list[int], *_: Any, out_shape: list[i
     return 2 * _product(out_shape) * dy[0] * dy[2] * dy[3]
 
 
+def _demodulation_flops(s: list[int], w: list[int], *_: Any, **__: Any) -> int:
+    return 2 * s[0] * s[1] * w[0]
+
+
+def _demodulation_grad_flops(
+    dd: list[int], s: list[int], w: list[int], d: list[int], wanted: list[bool], *_: Any, **__: Any
+) -> int:
+    return _demodulation_flops(s, w) * sum(wanted)
+
+
+def _demodulation_grad2_flops(
+    dds: Any, ddw: Any, dd: list[int], s: list[int], w: list[int], d: list[int], wanted: list[bool], *_: Any, **__: Any
+) -> int:
+    up = (dds is not None) + (
+        ddw is not None
+    )  # v takes a product for each; the results two, and one more for the other
+    return _demodulation_flops(s, w) * (up + wanted[0] * (1 + up) + wanted[1] * (1 + up))
+
+
 def _product(sizes: list[int]) -> int:
     result = 1
     for size in sizes:
@@ -155,3 +174,6 @@ def _product(sizes: list[int]) -> int:
 _register(torch.ops.stylegan.conv2d, _conv2d_flops)
 _register(torch.ops.stylegan.conv2d_input, _conv2d_input_flops)
 _register(torch.ops.stylegan.conv2d_weight, _conv2d_weight_flops)
+_register(torch.ops.stylegan.demodulation, _demodulation_flops)
+_register(torch.ops.stylegan.demodulation_grad, _demodulation_grad_flops)
+_register(torch.ops.stylegan.demodulation_grad2, _demodulation_grad2_flops)

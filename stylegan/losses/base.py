@@ -109,7 +109,7 @@ def run_synthesis(G: Generator, ws: Tensor, batch: Batch) -> Tensor:
     return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]])
 
 
-def run_discriminator(D: Discriminator, images: Tensor, c: Tensor, augmentation: Augmentation | None) -> Tensor:
-    """Logits [N, 1] of images that are augmented first; real and generated ones are, or the generator would learn the
+def augmented(images: Tensor, augmentation: Augmentation | None) -> Tensor:
+    """What D sees of images [N, C, H, W]. Real and generated ones are augmented, or the generator would learn the
     augmentations (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
-    return D(images if augmentation is None else augmentation(images), c)
+    return images if augmentation is None else augmentation(images)

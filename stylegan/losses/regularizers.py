@@ -6,7 +6,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Networks, run_discriminator, run_mapping, run_synthesis
+from stylegan.losses.base import Batch, LossOutput, Networks, augmented, run_mapping, run_synthesis
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class R1Penalty:
 
     def __call__(self, networks: Networks, batch: Batch) -> LossOutput:
         real = batch.real.detach().requires_grad_(True)
-        logits = run_discriminator(networks.D, real, batch.real_c, batch.augment_real)
+        logits = networks.D(augmented(real, batch.augment_real), batch.real_c)
         # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
         (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
         gradient = gradient / networks.loss_scale

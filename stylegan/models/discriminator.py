@@ -141,14 +141,14 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = FullyConnected(in_channels * math.prod(shape), in_channels, activation="lrelu")
         self.out = FullyConnected(in_channels, cmap_dim or 1)
 
-    def forward(self, x: Tensor | None, img: Tensor) -> Tensor:
+    def forward(self, x: Tensor | None, img: Tensor, batches: int = 1) -> Tensor:
         x = None if x is None else x.to(self.conv.weight.dtype)
         if self.fromrgb is not None:
             y = self.fromrgb(img)
             x = y if x is None else x + y
         assert x is not None  # some block reads the image
         if self.std_channels > 0:
-            std = minibatch_std(x, self.group, self.std_channels)
+            std = minibatch_std(x, self.group, self.std_channels, batches)
             x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
         features = self.conv(x)
         # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
@@ -211,8 +211,14 @@ class Discriminator(nn.Module):
         first = ["fromrgb"] if reads_image(index, architecture) else []
         return [*first, "conv0", "conv1", *(["skip"] if architecture is Architecture.resnet else [])]
 
-    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+    def forward(self, img: Tensor, c: Tensor | None = None, *, batches: int = 1) -> Tensor:
         """Logits [N, 1], positive for real.
+
+        Args:
+            img: [N, channels, H, W] in about [-1, 1].
+            c: Labels [N, c_dim]; may be None if c_dim is 0.
+            batches: Of how many equally large batches these are the images, one after another. Each gets the logits that
+                it would get alone: no image is compared with those of another batch.
 
         Raises:
             UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
@@ -224,7 +230,7 @@ class Discriminator(nn.Module):
         x = None
         for name in self.block_names[:-1]:
             x, img = getattr(self, name)(x, img)
-        x = getattr(self, self.block_names[-1])(x, img)
+        x = getattr(self, self.block_names[-1])(x, img, batches)
         if self.c_dim > 0:
             cmap = self.mapping(None, c)
             x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
@@ -241,29 +247,31 @@ def from_rgb(channels: int, width: int, config: DiscriminatorConfig, trainable: 
     return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=config.conv_clamp, trainable=trainable)
 
 
-def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
+def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1) -> Tensor:
     """Standard deviation over groups of images, averaged over pixels and features (Karras et al. 2018, section 3).
 
     Args:
-        x: [N, C, H, W]; C a multiple of `channels`.
-        group: Images per group; None for all. Group j holds the images j, j + N/group, j + 2 N/group, ...
+        x: [batches * N, C, H, W]; C a multiple of `channels`.
+        group: Images per group; None for all of a batch. Group j holds its images j, j + N/group, j + 2 N/group, ...
         channels: How many averages, each over C / channels features.
+        batches: How many batches these are, one after another.
 
     Returns:
-        [N, channels, H, W], constant over H and W and within a group.
+        [batches * N, channels, H, W], constant over H and W and within a group.
 
     Raises:
         UserError: N is no multiple of the group, or C none of `channels`.
     """
-    n, c, h, w = x.shape
+    total, c, h, w = x.shape
+    n = total // batches
     group = n if group is None else min(group, n)
-    if n % group or c % channels:
+    if total % batches or n % group or c % channels:
         raise UserError(
             f"minibatch standard deviation: batches of {n} images and {c} features do not divide into groups of {group}"
             f" images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
         )
-    y = x.reshape(group, n // group, channels, c // channels, h, w)
-    y = y - y.mean(dim=0)
-    y = (y.square().mean(dim=0) + 1e-8).sqrt()
-    y = y.mean(dim=[2, 3, 4]).reshape(n // group, channels, 1, 1)
-    return y.repeat(group, 1, h, w)
+    y = x.reshape(batches, group, n // group, channels, c // channels, h, w)
+    y = y - y.mean(dim=1, keepdim=True)
+    y = (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    y = y.mean(dim=[4, 5, 6])  # [batches, 1, n // group, channels]
+    return y[..., None, None].expand(-1, group, -1, -1, h, w).reshape(total, channels, h, w)

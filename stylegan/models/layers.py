@@ -115,8 +115,9 @@ class Conv2d(nn.Module):
         own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
         x = conv2d_resample(
             x,
-            (self.weight * (self.weight_gain * own)).to(x.dtype),
+            self.weight,
             self.resample_filter,
+            w_gain=self.weight_gain * own,
             up=self.up,
             down=self.down,
             padding=self.padding,

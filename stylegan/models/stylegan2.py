@@ -4,7 +4,9 @@ Blocks double the resolution from 4 to 7 pixels on. Every 3x3 layer is: modulate
 clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv0`.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +31,7 @@ from stylegan.models.layers import (
     scaled,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.ops.modulated_conv2d import modulated_conv2d, scaled_conv2d
+from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
 
@@ -83,9 +85,8 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         self.register_buffer("noise_const", torch.randn(shape))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """x, w [N, w_dim], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
-        s = self.affine(w)
+    def forward(self, x: Tensor, s: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """x, style s [N, I], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
         noise = None if noise is None else noise * self.noise_strength
         resample: dict[str, Any] = {
             "up": self.up,
@@ -96,7 +97,7 @@ class SynthesisLayer(nn.Module):
         if self.fused_modconv:
             x = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
             return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
-        x, d = scaled_conv2d(x, self.weight, s, **resample)
+        x, d = modulated_only(x, self.weight, s, **resample)
         return modulated_epilogue(x, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp))
 
 
@@ -115,9 +116,10 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.weight_gain = 1 / math.sqrt(in_channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        s, x = self.affine(w) * self.weight_gain, x.to(self.weight.dtype)
-        x = modulated_conv2d(x, self.weight, s, demodulate=False, fused_modconv=self.fused_modconv)
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        """x, style s [N, I]."""
+        w, x = self.weight * self.weight_gain, x.to(self.weight.dtype)
+        x = modulated_conv2d(x, w, s, demodulate=False, fused_modconv=self.fused_modconv)
         return activate(x, self.bias, "linear", 1.0, self.conv_clamp)
 
 
@@ -160,24 +162,57 @@ class SynthesisBlock(nn.Module):
         """The layers with noise, in order."""
         return [self.conv1] if self.is_first else [self.conv0, self.conv1]
 
+    @property
+    def affines(self) -> list[FullyConnected]:
+        """What makes the styles of the layers and, if there is one, of the image layer."""
+        return [layer.affine for layer in [*self.layers, *([] if self.torgb is None else [self.torgb])]]
+
     def forward(
-        self, x: Tensor | None, img: Tensor | None, ws: Tensor, noises: list[Tensor | None]
+        self, x: Tensor | None, img: Tensor | None, styles: Sequence[Tensor], noises: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor | None]:
-        """Features x and image so far at half the resolution, ws [N, len(layers) + 1, w_dim], noise per layer."""
+        """Features x and image so far at half the resolution, a style [N, I] for each of `affines`, noise per layer."""
         if x is None:
-            start = self.const.expand(ws.shape[0], *self.const.shape).contiguous(memory_format=torch.channels_last)
-            y: Tensor = self.conv1(start, ws[:, 0], noises[0])
+            n = styles[0].shape[0]
+            start = self.const.expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
+            y: Tensor = self.conv1(start, styles[0], noises[0])
         else:
             gain = math.sqrt(0.5) if self.residual else 1.0
             x = x.to(self.dtype or self.conv0.weight.dtype)
-            y = self.conv0(x, ws[:, 0], noises[0])
-            y = self.conv1(y, ws[:, 1], noises[1], gain)
+            y = self.conv0(x, styles[0], noises[0])
+            y = self.conv1(y, styles[1], noises[1], gain)
             y = y + self.skip(x, gain) if self.residual else y
         img = None if img is None else upsample2d(img, self.resample_filter)
         if self.torgb is not None:
-            rgb = self.torgb(y, ws[:, len(self.layers)])
+            rgb = self.torgb(y, styles[-1])
             img = rgb if img is None else img + rgb
         return y, img
+
+
+class Styles(nn.Module):
+    """Styles of all layers: ws [N, num_ws, w_dim] -> [N, I] for each, those of equal length by one matrix product.
+
+    On small networks an op takes longer to start than to run. The affine maps belong to their layers and are handed in.
+    """
+
+    order: Tensor
+
+    def __init__(self, lengths: Sequence[int], uses: Sequence[int]):
+        """The length of each style, and which of the ws it is made of."""
+        super().__init__()
+        self.groups = [[i for i, n in enumerate(lengths) if n == length] for length in dict.fromkeys(lengths)]
+        order = torch.tensor([uses[i] for group in self.groups for i in group])
+        self.register_buffer("order", order, persistent=False)
+
+    def forward(self, ws: Tensor, affines: Sequence[FullyConnected]) -> tuple[Tensor, ...]:
+        """`affines`: linear, all of the same gain, with bias."""
+        scaled_ws = (ws * affines[0].weight_gain).index_select(1, self.order)
+        styles: dict[int, Tensor] = {}
+        for group, x in zip(self.groups, scaled_ws.split([len(group) for group in self.groups], dim=1), strict=True):
+            w = torch.stack([affines[i].weight for i in group])
+            b = torch.stack([b for i in group if (b := affines[i].bias) is not None])
+            made = torch.baddbmm(b[:, :, None], w, x.permute(1, 2, 0)).mT.contiguous()  # so gradients lie as weights do
+            styles.update(zip(group, made.unbind(), strict=True))
+        return tuple(styles[i] for i in range(len(affines)))
 
 
 class SynthesisNetwork(nn.Module):
@@ -205,11 +240,21 @@ class SynthesisNetwork(nn.Module):
         self.set_precision(config.precision, config.reduced_blocks)
         self.num_ws = len(layers) + 1
         self.noise_size = sum(math.prod(layer.shape) for layer in layers)
+        starts = itertools.accumulate(len(block.layers) for block in self.blocks[:-1])
+        uses = [
+            start + i for start, block in zip([0, *starts], self.blocks, strict=True) for i in range(len(block.affines))
+        ]
+        self.styles = Styles([affine.weight.shape[0] for affine in self.affines], uses)
 
     @property
     def blocks(self) -> list[SynthesisBlock]:
         """The blocks, smallest first."""
         return [getattr(self, name) for name in self.block_names]
+
+    @property
+    def affines(self) -> list[FullyConnected]:
+        """What makes the styles, in order of the layers."""
+        return [affine for block in self.blocks for affine in block.affines]
 
     def set_precision(self, precision: Precision, reduced_blocks: int) -> None:
         """Choose the format in which the highest resolutions compute; parameters stay as they are."""
@@ -231,13 +276,10 @@ class SynthesisNetwork(nn.Module):
         """
         if ws.ndim != 3 or ws.shape[1] != self.num_ws:
             raise UserError(f"the network needs ws of shape (N, {self.num_ws}, w_dim), got {tuple(ws.shape)}")
-        noises = iter(self._noises(ws, noise_mode, noise))
+        noises, styles = iter(self._noises(ws, noise_mode, noise)), iter(self.styles(ws, self.affines))
         x = img = None
-        start = 0
         for block in self.blocks:
-            count = len(block.layers)
-            x, img = block(x, img, ws[:, start : start + count + 1], [next(noises) for _ in range(count)])
-            start += count
+            x, img = block(x, img, [next(styles) for _ in block.affines], [next(noises) for _ in block.layers])
         assert img is not None  # the last block makes one in every architecture
         return img
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from stylegan.errors import UserError
-from stylegan.ops import bias_act, conv2d, filtered_lrelu, modulated_epilogue, update, upfirdn2d
+from stylegan.ops import bias_act, conv2d, demodulation, filtered_lrelu, modulated_epilogue, update, upfirdn2d
 from stylegan.ops._build import BuildError, BuildSpec, build, is_built
 from stylegan.ops.libraries import cpu_library, cuda_library
 
@@ -28,6 +28,9 @@ OPS: tuple[Any, ...] = (
     conv2d._conv2d,
     conv2d._conv2d_input,
     conv2d._conv2d_weight,
+    demodulation._demodulation,
+    demodulation._demodulation_grad,
+    demodulation._demodulation_grad2,
     upfirdn2d._upfirdn2d,
     filtered_lrelu._filtered_lrelu,
     filtered_lrelu._filtered_lrelu_masked,

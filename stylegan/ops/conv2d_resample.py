@@ -5,11 +5,12 @@ that the expensive one, the convolution, works at the lower resolution.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan.ops.conv2d import conv2d, conv_transpose2d
+from stylegan.ops.scaled_conv2d import scaled_conv2d
 from stylegan.ops.upfirdn2d import downsample_padding, four_sides, upfirdn2d, upsample_padding
 
 
@@ -24,12 +25,14 @@ def conv2d_resample(
     groups: int = 1,
     flip_weight: bool = True,
     flip_filter: bool = False,
+    s: Tensor | None = None,
+    w_gain: float = 1.0,
 ) -> Tensor:
     """Convolve at another resolution.
 
     Args:
         x: [N, I, H, W].
-        w: [O, I / groups, kh, kw] in x's dtype.
+        w: [O, I / groups, kh, kw], in x's dtype or, to be rounded after scaling, in float32.
         f: Low-pass filter from `setup_filter`, None for none. Not used where up = down = 1.
         up: Factor before the convolution.
         down: Factor after the convolution.
@@ -37,6 +40,8 @@ def conv2d_resample(
         groups: Groups of channels.
         flip_weight: True correlates (what torch's convolutions do), False convolves.
         flip_filter: The same for `f`, with False for convolution.
+        s: Factors of x's channels [N, I]; None for 1.
+        w_gain: Factor of w.
 
     Returns:
         [N, O, H * up / down, W * up / down] where the padding is half the kernel.
@@ -49,8 +54,9 @@ def conv2d_resample(
             f"conv2d_resample needs x [N, I, H, W], w [O, I / groups, kh, kw] and whole up, down >= 1, got "
             f"{tuple(x.shape)}, {tuple(w.shape)}, {up=}, {down=}"
         )
+    factors: dict[str, Any] = {"s": s, "gain": w_gain, "groups": groups}
     if up == 1 and down == 1:
-        return _convolve(x, w, four_sides(padding), groups, flip_weight)
+        return _convolve(x, w, four_sides(padding), flip_weight, factors)
     sides = four_sides(padding)
     sides = upsample_padding(f, up, sides) if up > 1 else sides
     sides = downsample_padding(f, down, sides) if down > 1 else sides
@@ -58,20 +64,20 @@ def conv2d_resample(
     gain = float(up * up)
     if up == 1 and pointwise:
         x = upfirdn2d(x, f, down=down, padding=sides, flip_filter=flip_filter)
-        return _convolve(x, w, [0] * 4, groups, flip_weight)
+        return _convolve(x, w, [0] * 4, flip_weight, factors)
     if up == 1:
         x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter)
-        return conv2d(x, _oriented(w, flip_weight), stride=down, groups=groups)
+        return scaled_conv2d(x, _oriented(w, flip_weight), stride=down, **factors)
     if pointwise and down == 1:
-        x = _convolve(x, w, [0] * 4, groups, flip_weight)
+        x = _convolve(x, w, [0] * 4, flip_weight, factors)
         return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain)
-    x, sides = _convolve_spread(x, w, up=up, sides=sides, groups=groups, flip_weight=flip_weight)
+    x, sides = _convolve_spread(x, w, up=up, sides=sides, flip_weight=flip_weight, factors=factors)
     x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter, gain=gain)
     return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
 
 
 def _convolve_spread(
-    x: Tensor, w: Tensor, *, up: int, sides: list[int], groups: int, flip_weight: bool
+    x: Tensor, w: Tensor, *, up: int, sides: list[int], flip_weight: bool, factors: dict[str, Any]
 ) -> tuple[Tensor, list[int]]:
     """Convolve the zero-inserted x, everywhere that x has an influence, and what padding is left to do afterwards."""
     kh, kw = w.shape[2:]
@@ -79,19 +85,21 @@ def _convolve_spread(
     left = [sides[0] - (kw - 1), sides[1] - (kw - up), sides[2] - (kh - 1), sides[3] - (kh - up)]
     crop_x, crop_y = max(min(-left[0], -left[1]), 0), max(min(-left[2], -left[3]), 0)
     # Its weight is [I, O / groups, kh, kw], and it convolves where conv2d correlates.
+    groups = factors["groups"]
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
-    x = conv_transpose2d(x, _oriented(w, not flip_weight), stride=up, padding=(crop_y, crop_x), groups=groups)
+    w = _oriented(w, not flip_weight)
+    x = scaled_conv2d(x, w, transpose=True, stride=up, padding=(crop_y, crop_x), **factors)
     return x, [left[0] + crop_x, left[1] + crop_x, left[2] + crop_y, left[3] + crop_y]
 
 
-def _convolve(x: Tensor, w: Tensor, sides: list[int], groups: int, flip_weight: bool) -> Tensor:
+def _convolve(x: Tensor, w: Tensor, sides: list[int], flip_weight: bool, factors: dict[str, Any]) -> Tensor:
     x0, x1, y0, y1 = sides
     w = _oriented(w, flip_weight)
     if x0 == x1 >= 0 and y0 == y1 >= 0:
-        return conv2d(x, w, padding=(y0, x0), groups=groups)
+        return scaled_conv2d(x, w, padding=(y0, x0), **factors)
     if min(x.shape[3] + min(x0, 0) + min(x1, 0), x.shape[2] + min(y0, 0) + min(y1, 0)) < 0:
         raise ValueError(f"padding {sides} crops more than there is of x {tuple(x.shape)}")
-    return conv2d(F.pad(x, sides), w, groups=groups)
+    return scaled_conv2d(F.pad(x, sides), w, **factors)
 
 
 def _oriented(w: Tensor, keep: bool) -> Tensor:

@@ -209,7 +209,7 @@ def _backward(ctx, dy, dlink):
 def _setup_grad(ctx, inputs, output):
     dy, y, _, _, d, noise, b, *ctx.arguments, ctx.wanted = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(dy, y, d, noise, b)
+    ctx.save_for_backward(None if d is None else dy, y, d, noise, b)
 
 
 def _backward_grad(ctx, ddx, ddd, ddnoise, ddb):
@@ -217,6 +217,8 @@ def _backward_grad(ctx, ddx, ddd, ddnoise, ddb):
     ups = [ddx, *(up if w else None for up, w in zip((ddd, ddnoise, ddb), ctx.wanted, strict=True))]
     needs_dy, _, needs_x, needs_dlink, needs_d, needs_noise, needs_b = ctx.needs_input_grad[:7]
     wanted = [bool(needs_dy), bool(needs_x and ups[1] is not None), bool(needs_d and ddx is not None)]
+    # Without d nothing but dy's own slope is asked for, which does not depend on dy: any tensor of its kind will do.
+    dy = y if dy is None else dy
     d_dy, d_x, d_d = _run_grad2(*ups, dy, y, d, noise, b, *ctx.arguments, wanted)
     got = [t if w else None for t, w in zip((d_dy, d_x, d_d), wanted, strict=True)]
     zeros = [None, None]

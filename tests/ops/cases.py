@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
+from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import four_sides, pair, setup_filter, upfirdn2d
@@ -134,6 +135,22 @@ def modulated_epilogue_reference(
     return bias_act_reference(t, b, act=act, alpha=alpha, gain=gain, clamp=clamp)
 
 
+def demodulation_planar(x: Tensor, w: Tensor) -> Tensor:
+    """The op with styles x."""
+    return demodulation(x, w)
+
+
+def demodulation_nhwc(x: Tensor, w: Tensor) -> Tensor:
+    """And with weights in channels_last, in which networks keep them."""
+    return demodulation(x, w.contiguous(memory_format=torch.channels_last))
+
+
+def demodulation_reference(x: Tensor, w: Tensor) -> Tensor:
+    """Equation 3 of StyleGAN2 as it stands, with weights per image."""
+    per_image = w[None] * x[:, None, :, None, None]
+    return 1 / (per_image.square().sum([2, 3, 4]) + 1e-8).sqrt()
+
+
 def _sample(shape: tuple[int, ...], bias: int | None = None, **kwargs: Any) -> Sample:
     return Sample({"x": shape} if bias is None else {"x": shape, "b": (bias,)}, kwargs)
 
@@ -197,6 +214,13 @@ def _modulated_epilogue_samples() -> Iterator[Sample]:
     )
 
 
+def _demodulation_samples() -> Iterator[Sample]:
+    yield Sample({"x": (2, 3), "w": (4, 3, 3, 3)}, {})
+    yield Sample({"x": (1, 1), "w": (1, 1, 1, 1)}, {})
+    yield Sample({"x": (3, 5), "w": (2, 5, 2, 3)}, {})
+    yield Sample({"x": (2, 67), "w": (129, 67, 3, 3)}, {})  # more than one chunk of output channels
+
+
 CASES = {
     "bias_act": OpCase(bias_act, "bias_act", bias_act_reference, tuple(_bias_act_samples())),
     "upfirdn2d": OpCase(upfirdn2d, "upfirdn2d", upfirdn2d_reference, tuple(_upfirdn2d_samples())),
@@ -209,6 +233,10 @@ CASES = {
         modulated_epilogue_reference,
         tuple(_modulated_epilogue_samples()),
         wide=("d", "noise", "b"),
+    ),
+    "demodulation": OpCase(demodulation_planar, "demodulation", demodulation_reference, tuple(_demodulation_samples())),
+    "demodulation-nhwc": OpCase(
+        demodulation_nhwc, "demodulation", demodulation_reference, tuple(_demodulation_samples())
     ),
 }
 SAMPLES = [(name, i) for name, case in CASES.items() for i in range(len(case.samples))]

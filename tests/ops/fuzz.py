@@ -166,6 +166,9 @@ def fuzz_below_the_checks(
         lambda: ops.modulated_epilogue_grad2(
             None, None, None, None, x, y, None, f, None, "lrelu", 0.2, 1.0, 1.0, [flag, False, False]
         ),
+        lambda: ops.demodulation(g, x, 1e-8),
+        lambda: ops.demodulation_grad(g, g, x, g, [flag, True]),
+        lambda: ops.demodulation_grad2(g, x, g, g, y, g, [True, flag]),
     ]
     for call in calls:
         try:

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops import bias_act as bias_act_module
+from stylegan.ops import demodulation as demodulation_module
 from stylegan.ops import filtered_lrelu as filtered_lrelu_module
 from stylegan.ops import modulated_epilogue as modulated_epilogue_module
 from stylegan.ops import upfirdn2d as upfirdn2d_module
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d import conv2d
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
@@ -169,13 +171,33 @@ def test_opcheck(entry: tuple[str, int], memory_format: torch.memory_format) -> 
 
 
 @pytest.mark.parametrize(
-    "entry", [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3)], ids=str
+    "entry",
+    [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3), ("demodulation", 2)],
+    ids=str,
 )
 def test_opcheck_of_the_gradient_ops(entry: tuple[str, int]) -> None:
     found = recorded(entry, torch.channels_last)[1:]
     assert found
     for func, args in found:
         torch.library.opcheck(func, differentiable(func, args), test_utils=CHECKS)
+
+
+def test_gradients_of_demodulation_lie_in_memory_as_the_weights() -> None:
+    """Otherwise every optimiser step would copy them."""
+    s, w = torch.rand(2, 3, requires_grad=True), torch.rand(4, 3, 3, 3)
+    for memory_format in FORMATS:
+        weights = w.contiguous(memory_format=memory_format).requires_grad_()
+        (ds,) = torch.autograd.grad(demodulation(s, weights).sum(), s, create_graph=True)
+        (dw,) = torch.autograd.grad(ds.square().sum() + demodulation(s, weights).sum(), weights)
+        assert dw.stride() == weights.stride()
+
+
+def test_third_order_of_demodulation_raises() -> None:
+    s, w = (torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3), (4, 3, 1, 1)))
+    first = torch.autograd.grad(demodulation(s, w).sum(), [s, w], create_graph=True)
+    second = torch.autograd.grad([g.square().sum() for g in first], [s, w], create_graph=True)
+    with pytest.raises(RuntimeError, match="first and second order"):
+        torch.autograd.grad([g.sum() for g in second], s)
 
 
 def test_third_order_of_the_epilogue_raises() -> None:
@@ -301,6 +323,11 @@ def test_identity_is_no_copy() -> None:
         lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).double()),
         lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3).int()),
         lambda x: modulated_conv2d(x, torch.ones(2, 3, 3, 3), torch.ones(2, 3, device="meta")),
+        lambda x: demodulation(x[0, 0], x),
+        lambda x: demodulation(x, x),
+        lambda x: demodulation(torch.ones(2, 3).half(), x),
+        lambda x: demodulation(torch.ones(2, 3, device="meta"), x),
+        lambda x: demodulation(torch.ones(2, 3).int(), x),
     ],
 )
 def test_wrong_arguments_are_refused(call: Any) -> None:
@@ -309,5 +336,11 @@ def test_wrong_arguments_are_refused(call: Any) -> None:
 
 
 def test_modules_name_their_schemas() -> None:
-    for module in (bias_act_module, upfirdn2d_module, filtered_lrelu_module, modulated_epilogue_module):
+    for module in (
+        bias_act_module,
+        upfirdn2d_module,
+        filtered_lrelu_module,
+        modulated_epilogue_module,
+        demodulation_module,
+    ):
         assert module.__doc__ is not None and "stylegan::" in module.__doc__

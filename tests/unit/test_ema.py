@@ -20,7 +20,7 @@ def test_parameters_move_and_buffers_are_copied() -> None:
     G_ema = copy.deepcopy(G).requires_grad_(False)
     with torch.no_grad():
         for tensor in [*G.parameters(), *G.buffers()]:
-            tensor.add_(1.0)
+            tensor.add_(1)
     before = copy.deepcopy(G_ema)
     update_ema(G_ema, G, decay=0.75)
     for name, p in G_ema.named_parameters():

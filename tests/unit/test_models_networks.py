@@ -191,6 +191,29 @@ def test_minibatch_std_in_the_network(channels: int, group: int | None) -> None:
     assert torch.allclose(logits[:2], half) == (channels == 0)
 
 
+@pytest.mark.parametrize("group", [2, 3, None])
+def test_batches_in_one_pass_are_not_compared(group: int | None) -> None:
+    """Real and generated images go through D together; the logits are those of two passes."""
+    D = tiny_D(minibatch_std_group=group)
+    one, two = torch.randn(6, 3, 8, 8), torch.randn(6, 3, 8, 8)
+    apart, together = torch.cat([D(one), D(two)]), D(torch.cat([one, two]), batches=2)
+    torch.testing.assert_close(together, apart)
+    assert not torch.allclose(D(torch.cat([one, two])), apart, rtol=1e-4), "groups of both batches differ"
+
+
+@pytest.mark.parametrize("architecture", list(Architecture))
+def test_every_layer_gets_the_style_of_its_own_w(architecture: Architecture) -> None:
+    """Layer i takes w i, an image layer the one after its block's (StyleGAN2's public networks count so)."""
+    synthesis = tiny_G((16, 16), architecture=architecture, channel_base=128, channel_max=16).synthesis
+    ws = torch.randn(3, synthesis.num_ws, 6)
+    layers = [module for module in synthesis.modules() if isinstance(module, SynthesisLayer | ToRGB)]
+    taken = [0, 1, 1, 2, 3, 3, 4, 5] if architecture is Architecture.skip else [0, 1, 2, 3, 4, 5]
+    styles = synthesis.styles(ws, synthesis.affines)
+    assert len(styles) == len(layers) == len(taken)
+    for layer, i, style in zip(layers, taken, styles, strict=True):
+        torch.testing.assert_close(style, layer.affine(ws[:, i]))
+
+
 def test_truncation_and_moving_average() -> None:
     mapping = MappingNetwork(MappingConfig(num_layers=2), z_dim=5, c_dim=0, w_dim=4, num_ws=6)
     mapping.w_avg.copy_(torch.randn(4))

@@ -46,8 +46,9 @@ def test_values_and_gradients(styles: bool, gain: float, transpose: bool, stride
 def test_what_asks_for_no_gradient_gets_none(frozen: int) -> None:
     tensors = [t.detach().requires_grad_(i != frozen) for i, t in enumerate(leaves(torch.float64, False))]
     asking = [t for t in tensors if t.requires_grad]
-    got = torch.autograd.grad(scaled_conv2d(*tensors, padding=1).square().sum(), asking)
-    want = torch.autograd.grad(convolve(*tensors, 1.0, False, 1).square().sum(), asking)
+    x, w, s = tensors
+    got = torch.autograd.grad(scaled_conv2d(x, w, s, padding=1).square().sum(), asking)
+    want = torch.autograd.grad(convolve(x, w, s, 1.0, False, 1).square().sum(), asking)
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b)
 

@@ -64,7 +64,7 @@ def main() -> None:
         train(few, options.out / "runs" / kind, kind, options)
     result_file = options.out / "result.json"
     result = json.loads(result_file.read_text()) if result_file.exists() else {"kid": {}}
-    for what in [None, *(path for kind in RUNS for path in layout.snapshots(options.out / "runs" / kind))]:
+    for what in [None, *measured(options)]:
         key = FLOOR if what is None else f"{what.parents[1].name}/{what.stem}"
         if key not in result["kid"]:
             result["kid"][key] = kid(what, held_out, options)
@@ -89,6 +89,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--speed-kimg", type=float, default=30, help="in how many kimg p may go from 0 to 1")
     parser.add_argument("--p-max", type=float, default=0.8, help="bound of p")
     parser.add_argument("--snapshot-kimg", type=float, default=8, help="kimg from one measured network to the next")
+    parser.add_argument("--measure-from", type=float, default=0, help="leave out networks of fewer kimg")
     options = parser.parse_args(arguments)
     options.out = options.out.resolve()
     return options
@@ -110,9 +111,22 @@ def render(archive: Path, count: int, split: str) -> None:
         )
 
 
+def measured(options: argparse.Namespace) -> list[Path]:
+    """The snapshots of both runs to measure, the last ones first."""
+    found = [path for kind in RUNS for path in layout.snapshots(options.out / "runs" / kind)]
+    return sorted(
+        (path for path in found if images_of(path) >= options.measure_from * 1000), key=images_of, reverse=True
+    )
+
+
+def images_of(snapshot: Path) -> int:
+    """How many images D had seen."""
+    return int(snapshot.stem.rpartition("-")[2])
+
+
 def train(data: Path, run_dir: Path, kind: str, options: argparse.Namespace) -> None:
     """Train, go on with training, or find that it is done."""
-    adapted = [f"augment.speed_kimg={options.speed_kimg}", f"augment.p_max={options.p_max}"] if kind == "ada" else []
+    adapted = [f"augment.speed_kimg={options.speed_kimg}", f"augment.p_max={options.p_max}"]  # only ADA reads them
     every = options.snapshot_kimg
     intervals = [f"training.snapshot_kimg={every}", f"training.checkpoint_kimg={every}", "logging.interval_kimg=0.5"]
     length = [f"training.kimg={options.kimg}", *intervals]
@@ -136,7 +150,7 @@ def run(*arguments: str | Path) -> None:
 
 def kid(snapshot: Path | None, held_out: Path, options: argparse.Namespace) -> float:
     """KID of a snapshot, or of one half of the held-out faces against the other."""
-    settings = Settings(real_vs_real=snapshot is None, weights={FEATURES: options.weights})
+    settings = Settings(batch=8, real_vs_real=snapshot is None, weights={FEATURES: options.weights})
     found = evaluate(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
     (value,) = found.line["results"].values()
     return value
@@ -147,9 +161,9 @@ def curves(out: Path, kids: dict[str, float]) -> dict[str, Any]:
     runs: dict[str, Any] = {}
     for kind in RUNS:
         stats = layout.read_stats(out / "runs" / kind)
-        nimg = {path.stem: int(path.stem.rpartition("-")[2]) for path in layout.snapshots(out / "runs" / kind)}
+        paths = layout.snapshots(out / "runs" / kind)
         runs[kind] = {
-            "kid": [(images / 1000, kids[f"{kind}/{stem}"]) for stem, images in nimg.items()],
+            "kid": [(images_of(p) / 1000, kids[key]) for p in paths if (key := f"{kind}/{p.stem}") in kids],
             "r_t": [(record["nimg"] / 1000, record["signs/real"]) for record in stats],
             "p": [(record["nimg"] / 1000, record["augment/p"]) for record in stats if "augment/p" in record],
             "seconds": stats[-1]["elapsed"],

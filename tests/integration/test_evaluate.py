@@ -126,6 +126,14 @@ def test_bad_input(
     assert result.err.count("error: ") == 1 and "Traceback" not in result.err and says in result.err, result.err
 
 
+def test_attributes_refuses_what_only_training_takes(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--epochs", "3", "--out", "x.safetensors"]
+    result = stylegan("attributes", "--data", f"{here}/reals.zip", *more, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and result.err == "error: --out, --epochs: only for --train; leave it out\n"
+
+
 def test_two_ranks_equal_one(here: Path, tmp_path: Path) -> None:
     """In processes of their own with one thread each, and no cache in common."""
     lines = []

@@ -240,7 +240,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Append the JSON line to this file, too.")] = None,
     pictures: Annotated[Path, typer.Option(help="Folder for METRIC.png of attributes; replaced if there.")] = Path(),
 ) -> None:
-    """Measure a network: a JSON line on stdout, a table on stderr. torchrun -m stylegan.cli evaluate ... shares the work."""
+    """Measure a network: a JSON line on stdout, a table on stderr. torchrun -m stylegan.cli evaluate ... shares the work.
+
+    kid, pr, dc and attributes hold a row of numbers for every image in memory; the others need the same for any number.
+    """
     from stylegan.distributed import one_voice
     from stylegan.metrics.evaluate import evaluate as run
     from stylegan.metrics.evaluate import tell, weight_files

@@ -2,7 +2,8 @@
 
 Renders 300 faces and 2000 held-out ones, trains the demo's network on the 300 without and with adaptive augmentation, one after
 the other, and measures KID of every snapshot against the held-out faces. OUT then holds `result.json` and `plot.png`: KID and
-D's sign statistic r_t, which ADA steers by, over the training. Interrupted, it goes on where it was.
+D's sign statistic r_t, which ADA steers by, over the training; `kid/` has a record of each measurement. Interrupted, it goes on
+where it was.
 
 The file of weights is torchvision's of that name. With the default length each training takes about 20 minutes on one core
 with AVX-512, and each of the 18 measurements about half a minute.
@@ -62,20 +63,15 @@ def main() -> None:
     render(held_out, options.held_out, "evaluation")
     for kind in RUNS:
         train(few, options.out / "runs" / kind, kind, options)
-    result_file = options.out / "result.json"
-    result = json.loads(result_file.read_text()) if result_file.exists() else {"kid": {}}
-    for what in [None, *measured(options)]:
-        key = FLOOR if what is None else f"{what.parents[1].name}/{what.stem}"
-        if key not in result["kid"]:
-            result["kid"][key] = kid(what, held_out, options)
-            atomic_write(result_file, json.dumps(result, indent=1))
-    result |= curves(options.out, result["kid"])
-    atomic_write(result_file, json.dumps(result, indent=1))
+    kids = {kind: measure(kind, held_out, options) for kind in RUNS}
+    floor = kid(None, options.out / "kid" / "floor.json", held_out, options)
+    result = {"floor": floor, **{kind: curves(options.out / "runs" / kind, kids[kind]) for kind in RUNS}}
+    atomic_write(options.out / "result.json", json.dumps(result, indent=1))
     draw(result, options).save(options.out / "plot.png")
     for kind, name in RUNS.items():
-        listed = ", ".join(f"{kimg:g}: {value:.4f}" for kimg, value in result["runs"][kind]["kid"])
-        print(f"{name}: {result['runs'][kind]['seconds'] / 60:.1f} minutes; KID by kimg {listed}")
-    print(f"{FLOOR}: {result['kid'][FLOOR]:.4f}; {options.out / 'plot.png'}")
+        listed = ", ".join(f"{kimg:g}: {value:.4f}" for kimg, value in result[kind]["kid"])
+        print(f"{name}: {result[kind]['seconds'] / 60:.1f} minutes; KID by kimg {listed}")
+    print(f"{FLOOR}: {floor:.4f}; {options.out / 'plot.png'}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -111,21 +107,10 @@ def render(archive: Path, count: int, split: str) -> None:
         )
 
 
-def measured(options: argparse.Namespace) -> list[Path]:
-    """The snapshots of both runs to measure, the last ones first."""
-    found = [path for kind in RUNS for path in layout.snapshots(options.out / "runs" / kind)]
-    return sorted(
-        (path for path in found if images_of(path) >= options.measure_from * 1000), key=images_of, reverse=True
-    )
-
-
-def images_of(snapshot: Path) -> int:
-    """How many images D had seen."""
-    return int(snapshot.stem.rpartition("-")[2])
-
-
 def train(data: Path, run_dir: Path, kind: str, options: argparse.Namespace) -> None:
-    """Train, go on with training, or find that it is done."""
+    """Train or go on with training, where that is not done."""
+    if layout.snapshot_path(run_dir, round(options.kimg * 1000)).exists():
+        return
     adapted = [f"augment.speed_kimg={options.speed_kimg}", f"augment.p_max={options.p_max}"]  # only ADA reads them
     every = options.snapshot_kimg
     intervals = [f"training.snapshot_kimg={every}", f"training.checkpoint_kimg={every}", "logging.interval_kimg=0.5"]
@@ -148,27 +133,32 @@ def run(*arguments: str | Path) -> None:
         sys.exit(code)
 
 
-def kid(snapshot: Path | None, held_out: Path, options: argparse.Namespace) -> float:
-    """KID of a snapshot, or of one half of the held-out faces against the other."""
-    settings = Settings(batch=8, real_vs_real=snapshot is None, weights={FEATURES: options.weights})
-    found = evaluate(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
-    (value,) = found.line["results"].values()
+def measure(kind: str, held_out: Path, options: argparse.Namespace) -> Points:
+    """KID of the snapshots of a run."""
+    points = []
+    for snapshot in layout.snapshots(options.out / "runs" / kind):
+        kimg = int(snapshot.stem.rpartition("-")[2]) / 1000
+        if kimg >= options.measure_from:
+            points.append((kimg, kid(snapshot, options.out / "kid" / f"{kind}-{kimg:g}.json", held_out, options)))
+    return points
+
+
+def kid(snapshot: Path | None, record: Path, held_out: Path, options: argparse.Namespace) -> float:
+    """KID of a snapshot, or of one half of the held-out faces against the other, kept in a file of what `evaluate` tells."""
+    if not record.exists():
+        settings = Settings(batch=8, real_vs_real=snapshot is None, weights={FEATURES: options.weights})
+        found = evaluate(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
+        atomic_write(record, json.dumps(found.line))
+    (value,) = json.loads(record.read_text())["results"].values()
     return value
 
 
-def curves(out: Path, kids: dict[str, float]) -> dict[str, Any]:
-    """What the plot shows, by run: KID, r_t and p as pairs of kimg and value, and how long the training took."""
-    runs: dict[str, Any] = {}
-    for kind in RUNS:
-        stats = layout.read_stats(out / "runs" / kind)
-        paths = layout.snapshots(out / "runs" / kind)
-        runs[kind] = {
-            "kid": [(images_of(p) / 1000, kids[key]) for p in paths if (key := f"{kind}/{p.stem}") in kids],
-            "r_t": [(record["nimg"] / 1000, record["signs/real"]) for record in stats],
-            "p": [(record["nimg"] / 1000, record["augment/p"]) for record in stats if "augment/p" in record],
-            "seconds": stats[-1]["elapsed"],
-        }
-    return {"runs": runs}
+def curves(run_dir: Path, kids: Points) -> dict[str, Any]:
+    """What the plot shows of a run: KID, r_t and p as pairs of kimg and value; and the seconds that the training took."""
+    stats = layout.read_stats(run_dir)
+    r_t = [(record["nimg"] / 1000, record["signs/real"]) for record in stats]
+    p = [(record["nimg"] / 1000, record["augment/p"]) for record in stats if "augment/p" in record]
+    return {"kid": kids, "r_t": r_t, "p": p, "seconds": stats[-1]["elapsed"]}
 
 
 def smooth(points: Points, width: int = 4) -> Points:
@@ -180,17 +170,17 @@ def smooth(points: Points, width: int = 4) -> Points:
 def draw(result: dict[str, Any], options: argparse.Namespace) -> Image.Image:
     """The plot: KID on the left, r_t and p on the right."""
     image = Image.new("RGB", (1200, 460), "white")
-    runs, floor = result["runs"], result["kid"][FLOOR]
+    floor = result["floor"]
     title = f"Demo network at {SIDE}x{SIDE}, {options.images} faces3d images, the same seed"
     ImageDraw.Draw(image).text((24, 12), title, INK, ImageFont.load_default(18))
-    kids = [Curve(RUNS[kind], runs[kind]["kid"], COLOURS[kind], dots=True) for kind in RUNS]
+    kids = [Curve(RUNS[kind], result[kind]["kid"], COLOURS[kind], dots=True) for kind in RUNS]
     kids.append(Curve(f"floor: {FLOOR}", [(0, floor), (options.kimg, floor)], COLOURS["floor"]))
     top = max(value for curve in kids for _, value in curve.points) * 1.05
     panel(
         image, (0, 44), f"KID against {options.held_out} held-out faces (lower is better)", kids, (0, top), options.kimg
     )
-    signs = [Curve(f"r_t, {RUNS[kind]}", smooth(runs[kind]["r_t"]), COLOURS[kind]) for kind in RUNS]
-    signs.append(Curve("p of ADA", runs["ada"]["p"], COLOURS["p"]))
+    signs = [Curve(f"r_t, {RUNS[kind]}", smooth(result[kind]["r_t"]), COLOURS[kind]) for kind in RUNS]
+    signs.append(Curve("p of ADA", result["ada"]["p"], COLOURS["p"]))
     target = Curve("target 0.6", [(0, 0.6), (options.kimg, 0.6)], PALE)
     panel(image, (600, 44), "r_t, mean sign of D at training images, and p", [*signs, target], (0, 1), options.kimg)
     return image

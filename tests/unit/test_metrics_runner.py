@@ -209,6 +209,8 @@ def test_notes_on_few_images(files: dict[str, Path]) -> None:
     notes = evaluator(files, NAMES).notes
     assert any("24 images for 1024 features" in note and "bias FID upwards" in note for note in notes)
     assert any("subsets of 24" in note for note in notes)
+    (note,) = evaluator(files, ["attributes20"]).notes
+    assert "fewer than 5 of 20 faces" in note
 
 
 def test_what_does_not_fit_is_refused(files: dict[str, Path]) -> None:

@@ -146,7 +146,7 @@ def measure(kind: str, held_out: Path, options: argparse.Namespace) -> Points:
 def kid(snapshot: Path | None, record: Path, held_out: Path, options: argparse.Namespace) -> float:
     """KID of a snapshot, or of one half of the held-out faces against the other, kept in a file of what `evaluate` tells."""
     if not record.exists():
-        settings = Settings(batch=8, real_vs_real=snapshot is None, weights={FEATURES: options.weights})
+        settings = Settings(real_vs_real=snapshot is None, weights={FEATURES: options.weights})
         found = evaluate(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
         atomic_write(record, json.dumps(found.line))
     (value,) = json.loads(record.read_text())["results"].values()

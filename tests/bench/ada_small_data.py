@@ -84,7 +84,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kimg", type=float, default=72, help="length of each training")
     parser.add_argument("--speed-kimg", type=float, default=30, help="in how many kimg p may go from 0 to 1")
     parser.add_argument("--p-max", type=float, default=0.8, help="bound of p")
-    parser.add_argument("--snapshot-kimg", type=float, default=8, help="kimg from one measured network to the next")
+    parser.add_argument("--snapshot-kimg", type=float, default=8, help="kimg from one kept network to the next")
+    parser.add_argument("--measure-every", type=float, default=8, help="kimg between measured ones, back from the last")
     parser.add_argument("--measure-from", type=float, default=0, help="leave out networks of fewer kimg")
     options = parser.parse_args(arguments)
     options.out = options.out.resolve()
@@ -94,41 +95,26 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def render(archive: Path, count: int, split: str) -> None:
     """Make an archive of faces where it is missing."""
     if not archive.exists():
-        run(
-            "-m",
-            "stylegan.cli",
-            "prepare",
-            "faces3d",
-            archive,
-            f"--resolution={SIDE}",
-            f"--count={count}",
-            "--split",
-            split,
-        )
+        faces = ["faces3d", str(archive), f"--resolution={SIDE}", f"--count={count}", f"--split={split}"]
+        run("-m", "stylegan.cli", "prepare", *faces)
 
 
 def train(data: Path, run_dir: Path, kind: str, options: argparse.Namespace) -> None:
     """Train or go on with training, where that is not done."""
     if layout.snapshot_path(run_dir, round(options.kimg * 1000)).exists():
         return
-    adapted = [f"augment.speed_kimg={options.speed_kimg}", f"augment.p_max={options.p_max}"]  # only ADA reads them
     every = options.snapshot_kimg
-    intervals = [f"training.snapshot_kimg={every}", f"training.checkpoint_kimg={every}", "logging.interval_kimg=0.5"]
-    length = [f"training.kimg={options.kimg}", *intervals]
     run(
-        ROOT / "train.py",
-        "experiment=demo",
-        f"data.path={data}",
-        f"run_dir={run_dir}",
-        f"augment={kind}",
-        *adapted,
-        *length,
+        str(ROOT / "train.py"),
+        *["experiment=demo", f"data.path={data}", f"run_dir={run_dir}", f"training.kimg={options.kimg}"],
+        *[f"training.snapshot_kimg={every}", f"training.checkpoint_kimg={every}", "logging.interval_kimg=0.5"],
+        *[f"augment={kind}", f"augment.speed_kimg={options.speed_kimg}", f"augment.p_max={options.p_max}"],
     )
 
 
-def run(*arguments: str | Path) -> None:
+def run(*arguments: str) -> None:
     """Start Python in the clone's folder, and end with its code where it fails."""
-    code = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, check=False).returncode
+    code = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
     if code:
         sys.exit(code)
 
@@ -136,10 +122,12 @@ def run(*arguments: str | Path) -> None:
 def measure(kind: str, held_out: Path, options: argparse.Namespace) -> Points:
     """KID of the snapshots of a run."""
     points = []
+    start, end, every = (round(1000 * kimg) for kimg in (options.measure_from, options.kimg, options.measure_every))
     for snapshot in layout.snapshots(options.out / "runs" / kind):
-        kimg = int(snapshot.stem.rpartition("-")[2]) / 1000
-        if kimg >= options.measure_from:
-            points.append((kimg, kid(snapshot, options.out / "kid" / f"{kind}-{kimg:g}.json", held_out, options)))
+        images = int(snapshot.stem.rpartition("-")[2])
+        if images >= start and (end - images) % every == 0:
+            record = options.out / "kid" / f"{kind}-{images / 1000:g}.json"
+            points.append((images / 1000, kid(snapshot, record, held_out, options)))
     return points
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,14 @@ def main() -> None:
     for kind in RUNS:
         train(few, options.out / "runs" / kind, kind, options)
     kids = {kind: measure(kind, held_out, options) for kind in RUNS}
-    floor = kid(None, options.out / "kid" / "floor.json", held_out, options)
-    result = {"floor": floor, **{kind: curves(options.out / "runs" / kind, kids[kind]) for kind in RUNS}}
+    lowest = kid(None, options.out / "kid" / "floor.json", held_out, options)
+    result = {"floor": lowest, **{kind: curves(options.out / "runs" / kind, kids[kind]) for kind in RUNS}}
     atomic_write(options.out / "result.json", json.dumps(result, indent=1))
     draw(result, options).save(options.out / "plot.png")
     for kind, name in RUNS.items():
         listed = ", ".join(f"{kimg:g}: {value:.4f}" for kimg, value in result[kind]["kid"])
         print(f"{name}: {result[kind]['seconds'] / 60:.1f} minutes; KID by kimg {listed}")
-    print(f"{FLOOR}: {floor:.4f}; {options.out / 'plot.png'}")
+    print(f"{FLOOR}: {lowest:.4f}; {options.out / 'plot.png'}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -158,46 +159,36 @@ def smooth(points: Points, width: int = 4) -> Points:
 def draw(result: dict[str, Any], options: argparse.Namespace) -> Image.Image:
     """The plot: KID on the left, r_t and p on the right."""
     image = Image.new("RGB", (1200, 460), "white")
-    floor = result["floor"]
     title = f"Demo network at {SIDE}x{SIDE}, {options.images} faces3d images, the same seed"
     ImageDraw.Draw(image).text((24, 12), title, INK, ImageFont.load_default(18))
+    lowest, end = result["floor"], options.kimg
     kids = [Curve(RUNS[kind], result[kind]["kid"], COLOURS[kind], dots=True) for kind in RUNS]
-    kids.append(Curve(f"floor: {FLOOR}", [(0, floor), (options.kimg, floor)], COLOURS["floor"]))
-    top = max(value for curve in kids for _, value in curve.points) * 1.05
-    panel(
-        image, (0, 44), f"KID against {options.held_out} held-out faces (lower is better)", kids, (0, top), options.kimg
-    )
+    kids.append(Curve(f"floor: {FLOOR}", [(0, lowest), (end, lowest)], COLOURS["floor"]))
+    panel(image, (0, 44), f"KID against {options.held_out} held-out faces (lower is better)", kids, end)
     signs = [Curve(f"r_t, {RUNS[kind]}", smooth(result[kind]["r_t"]), COLOURS[kind]) for kind in RUNS]
     signs.append(Curve("p of ADA", result["ada"]["p"], COLOURS["p"]))
-    target = Curve("target 0.6", [(0, 0.6), (options.kimg, 0.6)], PALE)
-    panel(image, (600, 44), "r_t, mean sign of D at training images, and p", [*signs, target], (0, 1), options.kimg)
+    signs.append(Curve("target 0.6", [(0, 0.6), (end, 0.6)], PALE))
+    panel(image, (600, 44), "r_t, mean sign of D at training images, and p", signs, end)
     return image
 
 
-def panel(
-    image: Image.Image,
-    corner: tuple[int, int],
-    title: str,
-    lines: Sequence[Curve],
-    limits: tuple[float, float],
-    kimg: float,
-) -> None:
-    """Axes, curves and a legend, 600 x 410 pixels from the upper left corner on."""
+def panel(image: Image.Image, corner: tuple[int, int], title: str, lines: Sequence[Curve], kimg: float) -> None:
+    """Axes from 0 on, curves and a legend, 600 x 410 pixels from the upper left corner on."""
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     x0, y0, width, height = corner[0] + 70, corner[1] + 36, 500, 320
-    low, high = limits
+    top = 1.4 * max(value for curve in lines for _, value in curve.points)  # the legend needs room
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        share = (point[1] - low) / (high - low)
-        return x0 + width * point[0] / kimg, y0 + height * (1 - min(max(share, 0.0), 1.0))
+        return x0 + width * point[0] / kimg, y0 + height * (1 - max(point[1], 0.0) / top)
 
     pen.text((x0, corner[1] + 8), title, INK, ImageFont.load_default(14))
-    for i in range(6):
-        value, at = low + (high - low) * i / 5, kimg * i / 5
-        x, y = place((at, value))
+    for value in ticks(top):
+        _, y = place((0, value))
         pen.line((x0, y, x0 + width, y), GRID)
-        pen.line((x, y0, x, y0 + height), GRID)
         pen.text((x0 - 8, y), f"{value:.3g}", PALE, font, anchor="rm")
+    for at in ticks(kimg):
+        x, _ = place((at, 0))
+        pen.line((x, y0, x, y0 + height), GRID)
         pen.text((x, y0 + height + 6), f"{at:.3g}", PALE, font, anchor="ma")
     pen.text((x0 + width, y0 + height + 24), "thousands of images shown to D", PALE, font, anchor="ra")
     for i, curve in enumerate(lines):
@@ -205,9 +196,16 @@ def panel(
         pen.line(places, curve.colour, 2, joint="curve")
         for x, y in places if curve.dots else []:
             pen.ellipse((x - 4, y - 4, x + 4, y + 4), curve.colour)
-        x, y = x0 + width - 210, y0 + 12 + 18 * i
+        x, y = x0 + 12 + (i // 2) * 240, y0 + 12 + 18 * (i % 2)
         pen.line((x, y, x + 24, y), curve.colour, 3)
         pen.text((x + 32, y), curve.label, INK, font, anchor="lm")
+
+
+def ticks(top: float) -> list[float]:
+    """About five round numbers from 0 to `top`."""
+    unit = 10.0 ** floor(log10(top / 5))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if top / (unit * factor) <= 8)
+    return [i * step for i in range(floor(top / step) + 1)]
 
 
 if __name__ == "__main__":

@@ -89,8 +89,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 if layout.is_run_dir(run_dir):
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
-            if watch is not None:
-                watch.forget_after(state.nimg)
+            layout.forget_after(run_dir, state.nimg)
         distributed.barrier()
         with _logger(config, run_dir, state) as logger:
             warnings = [f"warning: {ops.warning}"] if ops.warning else []

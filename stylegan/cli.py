@@ -246,7 +246,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Append the JSON line to this file, too.")] = None,
     pictures: Annotated[Path, typer.Option(help="Folder for METRIC.png of attributes; replaced if there.")] = Path(),
 ) -> None:
-    """Measure a network: a JSON line on stdout, a table on stderr. torchrun -m stylegan.cli evaluate ... shares the work."""
+    """Measure a network: a JSON line on stdout, a table on stderr. torchrun -m stylegan.cli evaluate ... shares the work.
+
+    kid, pr, dc and attributes hold a row of numbers for every image in memory; the others need the same for any number.
+    """
     from stylegan.distributed import one_voice
     from stylegan.metrics.evaluate import evaluate as run
     from stylegan.metrics.evaluate import tell, weight_files
@@ -268,10 +271,14 @@ def attributes(
     data: Annotated[Path, typer.Option(help="An archive of faces3d, which holds the attributes.")],
     train: Annotated[bool, typer.Option("--train", help="Train a network; else tell how well one reads DATA.")] = False,
     out: Annotated[
-        Path, typer.Option(help="--train: where the weights go; --weights attributes=FILE of evaluate takes them.")
-    ] = Path("attributes.safetensors"),
-    epochs: Annotated[int, typer.Option(help="--train: how often each image is seen.")] = 10,
-    seed: Annotated[int, typer.Option(help="--train: of weights, order and changes to images.")] = 0,
+        Path | None,
+        typer.Option(
+            help="--train: where the weights go (attributes.safetensors; replaced if there); --weights attributes=FILE of "
+            "evaluate takes them."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="--train: how often each image is seen (10).")] = None,
+    seed: Annotated[int | None, typer.Option(help="--train: of weights, order and changes to images (0).")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The network to test; by default the one that comes along.")
     ] = None,
@@ -281,8 +288,10 @@ def attributes(
 
     if train:
         _refuse({"--weights": weights}, "testing a network, not --train")
-        typer.echo(train_and_save(data, out, TrainingOptions(epochs, seed)))
+        given = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+        typer.echo(train_and_save(data, out or Path("attributes.safetensors"), TrainingOptions(**given)))
     else:
+        _refuse({"--out": out, "--epochs": epochs, "--seed": seed}, "--train")
         typer.echo(test_attributes(data, weights))
 
 

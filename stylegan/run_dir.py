@@ -5,6 +5,7 @@ Pictures are named by kimg in 6 digits, checkpoints and snapshots by nimg (image
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from stylegan.errors import UserError
+from stylegan.files import atomic_path, atomic_write
 
 CONFIG = "config.yaml"
 LOG = "log.txt"
@@ -91,6 +93,34 @@ def read_stats(run_dir: Path) -> list[dict[str, Any]]:
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of `metrics.jsonl`, oldest first; a last line that a crash cut short is left out."""
     return _records(run_dir / METRICS)
+
+
+def forget_after(run_dir: Path, nimg: int) -> None:
+    """Drop all records of the stretch after `nimg`, which a crash, an older checkpoint or a rollback threw away: it is
+    trained again. Where a network of that stretch was kept as a metric's best, the best one of what remains takes its place.
+    To be called on the first rank.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    lost = [record for record in read_metrics(run_dir) if record["nimg"] > nimg]
+    for name in (STATS, METRICS):
+        if (run_dir / name).exists():
+            kept = [record for record in _records(run_dir / name) if record["nimg"] <= nimg]
+            atomic_write(run_dir / name, "".join(json.dumps(record) + "\n" for record in kept))
+    for metric in {record["best"] for record in lost if record.get("best")}:
+        kept_at = [record["nimg"] for record in read_metrics(run_dir) if record.get("best") == metric]
+        keep_best(run_dir, metric, kept_at[-1] if kept_at else None)
+
+
+def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
+    """Copy the snapshot at `nimg` as the one that a metric found best; None, or where that snapshot is gone: there is none."""
+    best = best_snapshot_path(run_dir, metric)
+    if nimg is None or not snapshot_path(run_dir, nimg).exists():
+        best.unlink(missing_ok=True)
+        return
+    with atomic_path(best) as temporary:
+        shutil.copyfile(snapshot_path(run_dir, nimg), temporary)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.faces3d import render_faces
 from stylegan.data.parallel import in_parallel
 from stylegan.errors import UserError
+from stylegan.files import atomic_path
 from stylegan.metrics.attribute_network import (
     ATTRIBUTES,
     AttributeNetwork,
@@ -80,8 +82,14 @@ def faces_of(dataset: ImageDataset) -> LabelledFaces:
 
 def held_out_faces(count: int = HELD_OUT, resolution: int = 32) -> LabelledFaces:
     """Faces of the split `test` of faces3d, which no archive for training holds."""
-    images, attributes = render_faces(range(count), split="test", resolution=resolution)
-    return LabelledFaces(to_input(torch.from_numpy(images)), label_table(attributes, "faces3d"))
+    parts = [range(start, min(start + 100, count)) for start in range(0, count, 100)]
+    images: list[Tensor] = []
+    attributes: list[dict[str, Any]] = []
+    for part in track(parts, "rendering faces of the split test", console=Console(stderr=True), transient=True):
+        rendered, known = render_faces(part, split="test", resolution=resolution)
+        images.append(to_input(torch.from_numpy(rendered)))
+        attributes += known
+    return LabelledFaces(torch.cat(images), label_table(attributes, "faces3d"))
 
 
 def train_attributes(faces: LabelledFaces, options: TrainingOptions) -> AttributeNetwork:
@@ -133,7 +141,7 @@ def accuracy(network: AttributeNetwork, faces: LabelledFaces) -> dict[str, dict[
             report[attribute.name] = {"accuracy": float(right.double().mean())}
             continue
         numbers = {"error": float((got - want).abs().double().mean())}
-        if float(want.std()) > 0:
+        if float(want.std(correction=0)) > 0:
             numbers["correlation"] = float(torch.corrcoef(torch.cat([got, want], 1).T)[0, 1])
         if attribute.split is not None:
             numbers["accuracy"] = float(((got >= attribute.split) == (want >= attribute.split)).double().mean())
@@ -200,14 +208,16 @@ def train_and_save(data: Path, out: Path, options: TrainingOptions) -> str:
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}: give it a name that ends in .safetensors")
     dataset = ImageDataset(data)
-    network = train_attributes(faces_of(dataset), options)
-    report = accuracy(network, held_out_faces())
-    about = {
-        "data": {"name": dataset.name, "content_hash": dataset.content_hash, "images": len(dataset)},
-        "training": {"epochs": options.epochs, "seed": options.seed, "torch": str(torch.__version__)},
-        "held_out": {n: {key: round(v, 4) for key, v in numbers.items()} for n, numbers in report.items()},
-    }
-    save_attributes(out, network, about)
+    faces = faces_of(dataset)
+    with atomic_path(out) as temporary:  # opened first: that it cannot be written is not to be found after the training
+        network = train_attributes(faces, options)
+        report = accuracy(network, held_out_faces())
+        about = {
+            "data": {"name": dataset.name, "content_hash": dataset.content_hash, "images": len(dataset)},
+            "training": {"epochs": options.epochs, "seed": options.seed, "torch": str(torch.__version__)},
+            "held_out": {n: {key: round(v, 4) for key, v in numbers.items()} for n, numbers in report.items()},
+        }
+        save_attributes(temporary, network, about)
     return f"{out}\non {HELD_OUT} faces of the split test, which no archive for training holds:\n{_lines(report)}"
 
 

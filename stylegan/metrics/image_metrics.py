@@ -13,7 +13,7 @@ from stylegan import distributed
 from stylegan.metrics import leaks
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.metrics.attribute_plot import attribute_plot
-from stylegan.metrics.attributes import attribute_table, compare
+from stylegan.metrics.attributes import COMMON, attribute_table, compare
 from stylegan.metrics.collect import Batch, Collector, MomentsCollector, RowsCollector, ScoresCollector, Tensors
 from stylegan.metrics.features import FeatureNetwork
 from stylegan.metrics.fid import Moments, frechet_distance
@@ -184,7 +184,9 @@ class AttributeMetric:
         return Outcome([found.distance, found.coverage], detail)
 
     def notes(self, fakes: int, reals: int) -> list[str]:
-        return []
+        size = min(fakes, reals)
+        few = f"{self.request.name}: some cells hold fewer than 5 of {size} faces: which ones are missing is chance in part"
+        return [few] if size * COMMON < 5 else []
 
 
 class LeakCollector:

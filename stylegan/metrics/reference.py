@@ -18,7 +18,7 @@ from stylegan.files import atomic_path
 from stylegan.metrics.collect import Tensors
 from stylegan.ops._build import cache_root
 
-VERSION = 1  # goes up when what is collected changes its meaning
+VERSION = 2  # goes up when what is collected changes its meaning or its last bits
 
 
 def reference_path(key: Mapping[str, Any]) -> Path:

@@ -90,6 +90,11 @@ class Evaluator:
         self._content_hash = distributed.same_everywhere(dataset.content_hash if distributed.is_main() else "")
         self._rows = self._real_rows()
         for request in self.requests:
+            if settings.real_vs_real and request.kind.of_network:
+                raise UserError(
+                    f"{request.name} moves the inputs of a network, which real images do not have; leave out "
+                    f"--real-vs-real or {request.name}"
+                )
             if len(self._rows) < request.kind.least * (2 if settings.real_vs_real else 1):
                 raise UserError(
                     f"{request.name} needs at least {request.kind.least} real images, and {dataset.path} gives "
@@ -151,15 +156,19 @@ class Evaluator:
                 details += [outcome.detail] if outcome.detail else []
         if self._moving is not None:
             with progress_of("moving", self._moving.total) as advance:
-                values |= self._moving.measure(G, labels, seed, self.settings.batch, advance)
+                moved = self._moving.measure(G, labels, seed, self.settings.batch, advance)
+            values |= {f"{name}{self._side}": value for name, value in moved.items()}
         return Measured(values, *counts, details)
 
     def output(self, request: Request, name: str, feature_name: str) -> str:
         """The full name of an output, as its weights, class and other side make it."""
-        text = request.output(name, feature_name)
-        if self.settings.class_idx is not None:
-            text += f"@class{self.settings.class_idx}"
-        return f"{text}@reals" if self.settings.real_vs_real else text
+        return request.output(name, feature_name) + self._side
+
+    @property
+    def _side(self) -> str:
+        """The end of every result's name: which class was measured, and whether real images stood for the fakes."""
+        of_class = "" if self.settings.class_idx is None else f"@class{self.settings.class_idx}"
+        return f"{of_class}@reals" if self.settings.real_vs_real else of_class
 
     @property
     def higher_is_better(self) -> dict[str, bool]:

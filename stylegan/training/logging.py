@@ -23,7 +23,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
-from stylegan.files import atomic_write
 from stylegan.training.totals import Totals
 
 
@@ -52,6 +51,10 @@ class Logger(Protocol):
         """One iteration is over: the values that it reported, images so far, seconds so far."""
         ...
 
+    def went_back(self, nimg: int) -> None:
+        """Training goes on from an earlier checkpoint, of so many images; what came after it is void."""
+        ...
+
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """A grid was made."""
         ...
@@ -77,6 +80,10 @@ class SilentLogger:
         """Add an iteration; where an interval ends, take part in the exchange."""
         self._totals.add(stats, nimg)
 
+    def went_back(self, nimg: int) -> None:
+        """Forget the interval that was begun."""
+        self._totals.start(nimg)
+
     def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
 
     def metrics(self, values: Mapping[str, float], nimg: int) -> None: ...
@@ -101,10 +108,7 @@ class RunLogger:
         """
         self._totals, self._total, nimg = totals, totals.total_nimg, totals.nimg
         self._text = (run_dir / layout.LOG).open("a", buffering=1)
-        # Records of a stretch that a crash threw away would stand twice.
-        kept = [r for r in layout.read_stats(run_dir) if r["nimg"] <= nimg]
-        atomic_write(run_dir / layout.STATS, "".join(json.dumps(record) + "\n" for record in kept))
-        self._stats = (run_dir / layout.STATS).open("a", buffering=1)
+        self._run_dir = run_dir
         self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
         self._learning_rates = learning_rates
         self._since: tuple[int, float] | None = None
@@ -136,7 +140,7 @@ class RunLogger:
         threading.excepthook = self._thread_hook
         quiet = contextlib.suppress(OSError) if error is not None else contextlib.nullcontext()  # the first one is told
         with quiet, contextlib.ExitStack() as files:  # all are closed, also where closing one of them fails
-            for file in (self._text, self._stats, self._events):
+            for file in (self._text, self._events):
                 if file is not None:
                     files.callback(file.close)
 
@@ -152,8 +156,7 @@ class RunLogger:
 
     def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
         """Add an iteration to the running means; where an interval ends, write out those of all ranks."""
-        if self._since is None or nimg < self._totals.nimg:
-            # The first iteration of a sitting warms up caches, and that after a rollback went back: neither is timed.
+        if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
             self._since, self._steps = (nimg, elapsed), 0
         else:
             self._steps += 1
@@ -161,6 +164,14 @@ class RunLogger:
         means = self._totals.add(stats, nimg)
         if means is not None:
             self._report(means, nimg, elapsed)
+
+    def went_back(self, nimg: int) -> None:
+        """Forget the interval that was begun, and let TensorBoard drop what it was told of the stretch after `nimg`."""
+        self._totals.start(nimg)
+        self._since = None
+        if self._events is not None:
+            self._events.close()
+            self._events = SummaryWriter(str(self._run_dir), purge_step=nimg)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """Show a grid in TensorBoard."""
@@ -194,7 +205,8 @@ class RunLogger:
             **{f"learning_rate/{name}": rate for name, rate in self._learning_rates.items()},
             **{name: means[name] for name in sorted(means)},
         }
-        self._stats.write(json.dumps(record) + "\n")
+        with (self._run_dir / layout.STATS).open("a") as file:
+            file.write(json.dumps(record) + "\n")
         if self._events is not None:
             for name, value in record.items():
                 if name != "nimg" and value is not None:

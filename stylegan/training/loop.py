@@ -242,6 +242,9 @@ def _go_back(job: Job, error: NonfiniteGradientsError) -> None:
     restore(job.state, checkpoint, job.architecture)
     job.state.rollbacks = rollbacks + 1
     job.maker = replace(job.maker, seed=job.state.stream_seed)
+    if distributed.is_main():
+        layout.forget_after(job.run_dir, job.state.nimg)
+    job.logger.went_back(job.state.nimg)
     job.logger.message(f"{nimg / 1000:.3f} kimg: {error}; back to {kept}, with other random numbers")
 
 

@@ -30,6 +30,11 @@ class Totals:
         self._first = True
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
 
+    def start(self, nimg: int) -> None:
+        """Begin anew at so many images, without what was added since the last interval's end."""
+        self.nimg = nimg
+        self._sums.clear()
+
     def add(self, stats: Mapping[str, Sequence[Tensor]], nimg: int) -> dict[str, float] | None:
         """Add the values of one iteration.
 

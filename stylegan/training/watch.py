@@ -1,7 +1,6 @@
 """Measuring a run while it trains: metrics of G_ema at snapshots, and which snapshot was the best so far."""
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +12,6 @@ from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
-from stylegan.files import atomic_path, atomic_write
 
 if TYPE_CHECKING:  # what measures imports torchvision, which a run without metrics need not wait for
     import torch
@@ -72,12 +70,6 @@ class Watch:
         """Whether the run's snapshot of this number, counted from 1, is measured."""
         return snapshot % self._every == 0
 
-    def forget_after(self, nimg: int) -> None:
-        """Drop the records of a stretch that a crash threw away: it is trained again. To be called on the first rank."""
-        kept = [record for record in layout.read_metrics(self._run_dir) if record["nimg"] <= nimg]
-        if kept or (self._run_dir / layout.METRICS).exists():
-            atomic_write(self._run_dir / layout.METRICS, "".join(json.dumps(record) + "\n" for record in kept))
-
     def measure(self, G_ema: nn.Module, nimg: int) -> dict[str, float]:
         """Measure the network whose snapshot was just written; the first rank notes it down and copies the best.
 
@@ -92,8 +84,7 @@ class Watch:
         earlier = [r["results"].get(self._best) for r in layout.read_metrics(self._run_dir) if r["nimg"] != nimg]
         is_best = all(old is None or (value > old if self._higher else value < old) for old in earlier)
         if is_best:
-            with atomic_path(layout.best_snapshot_path(self._run_dir, self._best)) as temporary:
-                shutil.copyfile(layout.snapshot_path(self._run_dir, nimg), temporary)
+            layout.keep_best(self._run_dir, self._best, nimg)
         record = {
             "nimg": nimg,
             "results": measured.values,

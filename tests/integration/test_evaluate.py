@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stylegan import cli
 from stylegan import run_dir as layout
@@ -18,6 +19,7 @@ from tests.integration.images import write_archive
 from tests.unit.metric_files import SMALL, write_attributes, write_small
 from tests.unit.tiny import tiny_pair
 
+REFERENCE = "ops.backend=reference"  # the caches of these tests are empty: compiled ops would be built anew
 METRICS = f"fid20_{SMALL},kid20_{SMALL},pr20_{SMALL},is20_{SMALL},attributes20,leaks20"
 
 
@@ -126,6 +128,14 @@ def test_bad_input(
     assert result.err.count("error: ") == 1 and "Traceback" not in result.err and says in result.err, result.err
 
 
+def test_attributes_refuses_what_only_training_takes(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--epochs", "3", "--out", "x.safetensors"]
+    result = stylegan("attributes", "--data", f"{here}/reals.zip", *more, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and result.err == "error: --out, --epochs: only for --train; leave it out\n"
+
+
 def test_two_ranks_equal_one(here: Path, tmp_path: Path) -> None:
     """In processes of their own with one thread each, and no cache in common."""
     lines = []
@@ -153,7 +163,7 @@ def test_metrics_during_training(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ["experiment=debug", f"data.path={here}/reals.zip", "device=cpu", "training.snapshot_kimg=0.016"]
-    settings += ["metrics.names=[attributes20]", "metrics.every=2", "training.checkpoint_kimg=0.016"]
+    settings += ["metrics.names=[attributes20]", "metrics.every=2", "training.checkpoint_kimg=0.016", REFERENCE]
     settings += [f"metrics.weights=['attributes={here}/attributes.safetensors']", "metrics.batch=8"]
 
     def train(*more: str) -> Result:
@@ -177,6 +187,41 @@ def test_metrics_during_training(
     parts = layout.read_metrics(tmp_path / "parts")
     assert [record["nimg"] for record in parts] == [32, 48, 64]
     assert [r["results"] for r in parts if r["nimg"] != 48] == [r["results"] for r in records]
+
+
+def test_a_rollback_leaves_no_records_of_what_it_gave_up(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stylegan.training import loop
+
+    honest, seen = loop.train_step, []
+
+    def break_once(state: Any, *arguments: Any) -> Any:
+        seen.append(state.nimg)
+        if seen.count(32) == 1 and state.nimg == 32:  # after the measurement at 32, before the next checkpoint
+            raise loop.NonfiniteGradientsError("a gradient is not finite")
+        return honest(state, *arguments)
+
+    monkeypatch.setattr(loop, "train_step", break_once)
+    settings = ["experiment=debug", f"data.path={here}/reals.zip", "device=cpu", "training.on_nonfinite=rollback"]
+    settings += ["training.snapshot_kimg=0.016", "training.checkpoint_kimg=0.024", "logging.interval_kimg=0.008"]
+    settings += ["metrics.names=[attributes20]", "metrics.batch=8", "training.kimg=0.048", "run_dir=run", REFERENCE]
+    settings += [f"metrics.weights=['attributes={here}/attributes.safetensors']"]
+    result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and "0.032 kimg: a gradient is not finite; back to" in result.err, result.err
+    assert seen == [0, 8, 16, 24, 32, 24, 32, 40]
+    assert result.err.count("0.032 kimg  attributes20 ") == 2, "it was measured before and after"
+    records = layout.read_metrics(tmp_path / "run")
+    assert [record["nimg"] for record in records] == [16, 32, 48]
+    assert [record["nimg"] for record in layout.read_stats(tmp_path / "run")] == [8, 16, 24, 32, 40, 48]
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    shown = {event.step: event.value for event in events.Scalars("metrics/attributes20")}
+    assert [event.step for event in events.Scalars("metrics/attributes20")] == [16, 32, 48], "none stands twice"
+    assert shown == pytest.approx({record["nimg"]: record["results"]["attributes20"] for record in records})
+    best = min(records, key=lambda record: record["results"]["attributes20"])["nimg"]
+    kept = layout.best_snapshot_path(tmp_path / "run", "attributes20")
+    assert kept.read_bytes() == layout.snapshot_path(tmp_path / "run", best).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,24 @@ def test_from_archive_to_weights_to_report(tmp_path: Path, monkeypatch: pytest.M
     assert f"on the 64 faces of {archive}" in training.test_attributes(archive, out)
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("error")
+def test_one_face_has_no_correlation() -> None:
+    network, _, _ = load_attributes(torch.device("cpu"))
+    report = accuracy(network, faces("test", 1))
+    assert report["age"].keys() == {"error"} and report["sex"].keys() == {"error", "accuracy"}
+
+
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     archive, broken = write_archive(tmp_path / "noise.zip"), tmp_path / "broken.safetensors"
     broken.write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"noise\.zip holds no attributes; `stylegan prepare faces3d"):
         training.train_and_save(archive, tmp_path / "out.safetensors", TrainingOptions())
     with pytest.raises(UserError, match=r"--out out\.pt: give it a name that ends in \.safetensors"):
         training.train_and_save(archive, Path("out.pt"), TrainingOptions())
+    monkeypatch.setattr(training, "train_attributes", lambda *_: pytest.fail("it trained before it looked"))
+    with pytest.raises(UserError, match=r"cannot write .*out\.safetensors"):
+        training.train_and_save(ensure_faces3d(resolution=16, count=64), archive / "out.safetensors", TrainingOptions())
     with pytest.raises(UserError, match="--epochs 0: it must be at least 1"):
         TrainingOptions(epochs=0)
     with pytest.raises(UserError, match=r"broken\.safetensors is no safetensors file"):

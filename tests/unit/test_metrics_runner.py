@@ -2,6 +2,7 @@
 
 import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -185,10 +186,31 @@ def test_one_class(files: dict[str, Path]) -> None:
     assert found.values != evaluator(files, NAMES[:1], "classes.zip", class_idx=2).measure(G).values
 
 
+def test_metrics_of_the_network_are_named_like_the_others(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lpips = SimpleNamespace(
+        network=lambda a, b: (a - b).square().mean((1, 2, 3)), weights_sha256={"lpips": "0"}, name=""
+    )
+    monkeypatch.setattr("stylegan.metrics.network_metrics.load_lpips", lambda *_: lpips)
+    G = tiny_pair(c_dim=3)[0].eval()
+    values = {}
+    for class_idx in (None, 1, 2):
+        measure = evaluator(files, ["ppl_wend8", NAMES[0]], "classes.zip", class_idx=class_idx)
+        values |= (found := measure.measure(G).values)
+        assert found.keys() == measure.higher_is_better.keys()
+    assert {name for name in values if name.startswith("ppl")} == {"ppl_wend8", "ppl_wend8@class1", "ppl_wend8@class2"}
+    assert values["ppl_wend8@class1"] != values["ppl_wend8@class2"]
+    with pytest.raises(UserError, match="ppl_wend8 moves the inputs of a network"):
+        evaluator(files, ["ppl_wend8"], real_vs_real=True)
+
+
 def test_notes_on_few_images(files: dict[str, Path]) -> None:
     notes = evaluator(files, NAMES).notes
     assert any("24 images for 1024 features" in note and "bias FID upwards" in note for note in notes)
     assert any("subsets of 24" in note for note in notes)
+    (note,) = evaluator(files, ["attributes20"]).notes
+    assert "fewer than 5 of 20 faces" in note
 
 
 def test_what_does_not_fit_is_refused(files: dict[str, Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -60,6 +61,19 @@ def test_features_do_not_depend_on_the_batch_and_say_their_weights(small: Path) 
     assert torch.allclose(features[1:2], network(images[1:2])[0], atol=1e-5)
     assert float(features.std(0).mean()) > 0 and bool(features.isfinite().all())
     assert torch.allclose(network.network.model.fc(features), logits, atol=1e-4), "not the input of the last layer"  # pyright: ignore
+
+
+def test_folded_normalisation_changes_nothing(small: Path) -> None:
+    network = load_features(SMALL, CPU, {SMALL: small})
+    plain = torchvision.models.get_model(SMALL, weights=None)
+    plain.load_state_dict(read_tensors(small))
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.inference_mode():
+        logits = plain.eval()((images / 255 - mean) / std)
+    assert torch.allclose(network(images)[1], logits, rtol=1e-4, atol=1e-4 * float(logits.std()))
+    model: Any = network.network
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.model.stage2.modules())
 
 
 def test_grey_and_transparent_images() -> None:
@@ -137,6 +151,7 @@ def test_wrong_files(small: Path, tmp_path: Path) -> None:
     refused("not a table of tensors", "x", [Published("a", "ffffffff")], tmp_path / "list.pth")
 
 
+@pytest.mark.filterwarnings("error:Detected pickle protocol")  # one message: that of the refusal
 def test_code_is_not_run(tmp_path: Path) -> None:
     torch.save({"weight": Bomb()}, tmp_path / "torch.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb()))

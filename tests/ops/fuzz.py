@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
+from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import upfirdn2d
@@ -133,6 +134,15 @@ def fuzz_modulated_epilogue(x: torch.Tensor, act: str, given_: list[int], clamp:
     backward(y, x, d, noise, b)
 
 
+@given(images(), st.integers(0, 3))
+def fuzz_demodulation(w: torch.Tensor, n: int) -> None:
+    s = torch.randn(n, w.shape[1]).to(w.dtype).requires_grad_()
+    w.requires_grad_()
+    d = demodulation(s, w)
+    assert d.shape == (n, w.shape[0])
+    backward(d, s, w)
+
+
 @given(
     images(),
     images(),
@@ -177,7 +187,14 @@ def fuzz_below_the_checks(
             continue
 
 
-FUZZERS = (fuzz_bias_act, fuzz_upfirdn2d, fuzz_filtered_lrelu, fuzz_modulated_epilogue, fuzz_below_the_checks)
+FUZZERS = (
+    fuzz_bias_act,
+    fuzz_upfirdn2d,
+    fuzz_filtered_lrelu,
+    fuzz_modulated_epilogue,
+    fuzz_demodulation,
+    fuzz_below_the_checks,
+)
 
 
 SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)

@@ -14,6 +14,39 @@ template <class T> constexpr int kVector = 16 / sizeof(T);  // elements in 16 by
 
 template <int V, class T> __device__ __forceinline__ Vector<T, V> load_raw(const T* p) { return *reinterpret_cast<const Vector<T, V>*>(p); }
 
+// The V elements at p + OFFSET where position < limit, else zeros. Written out for a GPU, as a load that depends on a
+// predicate: the compiler would make a branch of it, and compute every position anew.
+template <int V, int OFFSET, class T> __device__ __forceinline__ Vector<T, V> load_below(const T* p, unsigned position, unsigned limit) {
+#ifdef __CUDA_ARCH__
+    Vector<T, V> q;
+    const size_t at = __cvta_generic_to_global(p);
+    constexpr int BYTES = OFFSET * static_cast<int>(sizeof(T));
+    if constexpr (sizeof q == 2) {
+        unsigned short word;
+        asm("{ .reg .pred below; setp.lt.u32 below, %2, %3; mov.u16 %0, 0; @below ld.global.u16 %0, [%1+%4]; }" : "=&h"(word) : "l"(at), "r"(position), "r"(limit), "n"(BYTES));
+        memcpy(&q, &word, sizeof q);
+    } else if constexpr (sizeof q == 4) {
+        unsigned word;
+        asm("{ .reg .pred below; setp.lt.u32 below, %2, %3; mov.u32 %0, 0; @below ld.global.u32 %0, [%1+%4]; }" : "=&r"(word) : "l"(at), "r"(position), "r"(limit), "n"(BYTES));
+        memcpy(&q, &word, sizeof q);
+    } else if constexpr (sizeof q == 8) {
+        unsigned long long word;
+        asm("{ .reg .pred below; setp.lt.u32 below, %2, %3; mov.u64 %0, 0; @below ld.global.u64 %0, [%1+%4]; }" : "=&l"(word) : "l"(at), "r"(position), "r"(limit), "n"(BYTES));
+        memcpy(&q, &word, sizeof q);
+    } else {
+        static_assert(sizeof q == 16);
+        unsigned words[4];
+        asm("{ .reg .pred below; setp.lt.u32 below, %5, %6; mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0;"
+            " @below ld.global.v4.u32 {%0, %1, %2, %3}, [%4+%7]; }"
+            : "=&r"(words[0]), "=&r"(words[1]), "=&r"(words[2]), "=&r"(words[3]) : "l"(at), "r"(position), "r"(limit), "n"(BYTES));
+        memcpy(&q, words, sizeof q);
+    }
+    return q;
+#else
+    return position < limit ? load_raw<V>(p + OFFSET) : Vector<T, V>{};
+#endif
+}
+
 // Two neighbours of a vector of half types, in the register that holds both.
 template <class T, int V> __device__ __forceinline__ unsigned word_of(const Vector<T, V>& q, int k) {
     unsigned word;

@@ -2,6 +2,8 @@
 //   strip      filters of up to 4 x 4 taps, factors 1:1, up 2 or down 2: registers only, no shared memory, no barrier
 //   separable  filters of up to 12 taps per axis with the same factors: tiles in shared memory, rows then columns
 //   generic    everything else: one thread per output
+#include <utility>
+
 #include "cuda_ops.h"
 #include "device.cuh"
 #include "fir_tile.cuh"
@@ -32,7 +34,7 @@ template <class T> struct StripArguments {
 
 template <class T, int V, bool PLANAR, int UP, int DOWN> struct StripShape {
     static constexpr int COLUMNS = PLANAR ? (sizeof(T) == 8 ? 2 : 4) : UP;
-    static constexpr int ROWS = PLANAR && UP == 1 && DOWN == 1 ? 16 : PLANAR || UP == 1 ? 8 : 4;
+    static constexpr int ROWS = UP == 1 && DOWN == 1 ? 16 : PLANAR || UP == 1 ? 8 : 4;
     static constexpr int IN_COLUMNS = fir_inputs<UP, DOWN, kStripTaps>(COLUMNS);
     static constexpr int IN_ROWS = fir_inputs<UP, DOWN, kStripTaps>(ROWS);
 };
@@ -65,29 +67,31 @@ template <class T> struct StripPlace {
     int ix, iy, ox, oy;
 };
 
+// Calls f with 0, 1, ... as compile-time constants.
+template <int... I, class F> __device__ __forceinline__ void unrolled(std::integer_sequence<int, I...>, F f) {
+    (f(std::integral_constant<int, I>()), ...);
+}
+
 template <class T, int V, bool PLANAR, int UP, int DOWN, bool INSIDE>
 __device__ __forceinline__ void strip(const StripArguments<T>& p, const StripPlace<T>& t, const Compute<T>* w) {
     using A = Compute<T>;
     using S = StripShape<T, V, PLANAR, UP, DOWN>;
     constexpr int F = kStripTaps;
-    bool column_inside[S::IN_COLUMNS];
-#pragma unroll
-    for (int c = 0; c < S::IN_COLUMNS; c++) column_inside[c] = static_cast<unsigned>(t.ix + c) < static_cast<unsigned>(p.in_w);
     A sums[S::ROWS][S::COLUMNS * V] = {};
     const T* row = t.x;
     T* y = t.y;
 #pragma unroll
     for (int r = 0; r < S::IN_ROWS; r++, row += p.x_row) {
-        Vector<T, V> q[S::IN_COLUMNS] = {};
-        if (INSIDE || static_cast<unsigned>(t.iy + r) < static_cast<unsigned>(p.in_h)) {
-#pragma unroll
-            for (int c = 0; c < S::IN_COLUMNS; c++)
-                if (INSIDE || column_inside[c]) q[c] = load_raw<V>(row + (PLANAR ? c : c * p.x_column));
-        }
-#pragma unroll
-        for (int c = 0; c < S::IN_COLUMNS; c++) {
+        const unsigned width = INSIDE || static_cast<unsigned>(t.iy + r) < static_cast<unsigned>(p.in_h) ? p.in_w : 0;
+        unrolled(std::make_integer_sequence<int, S::IN_COLUMNS>(), [&](auto column) {
+            constexpr int c = decltype(column)::value;
+            Vector<T, V> q;
+            if constexpr (INSIDE)
+                q = load_raw<V>(row + (PLANAR ? c : c * p.x_column));
+            else
+                q = load_below<V, PLANAR ? c : 0>(row + (PLANAR ? 0 : c * p.x_column), t.ix + c, width);
             A v[V];
-            unpack(q[c], v);
+            unpack(q, v);
 #pragma unroll
             for (int oy = 0; oy < S::ROWS; oy++)
 #pragma unroll
@@ -97,7 +101,7 @@ __device__ __forceinline__ void strip(const StripArguments<T>& p, const StripPla
 #pragma unroll
                         for (int k = 0; k < V; k++) sums[oy][ox * V + k] += v[k] * w[ky * F + kx];
                 }
-        }
+        });
 #pragma unroll
         for (int oy = 0; oy < S::ROWS; oy++) {
             if ((oy * DOWN + F - 1) / UP != r) continue;

@@ -1,20 +1,121 @@
-// bias_act and its two gradients: 16 bytes per thread and tensor where shape and addresses allow, else one element.
+// bias_act and its two gradients: 16 bytes per thread and tensor at a time where shape and addresses allow, else one element.
+//
+// A thread takes four vectors that meet the same entries of the bias, so that finding these costs a quarter: one of each
+// quarter of a plane of [planes, inner] where the bias is constant along `inner`, else of each quarter of the whole tensor.
 #include "bias_act.h"
 #include "cuda_ops.h"
 #include "device.cuh"
 
 namespace stylegan {
 
-constexpr int kBiasActThreads = 256;
+constexpr int kBiasActThreads = 256, kBiasActVectors = 4;
 
 template <class T> struct BiasActArguments {
     const T *x, *y, *dy, *ddx, *b;
     T* out;
-    uint32_t numel;
-    Divider channels, inner;
+    uint32_t threads;
+    uint32_t plane, distance, last;  // elements of a plane, from one vector of a thread to the next, and to the fourth
+    Divider threads_of_plane, channels;
+    bool along;  // the bias runs along memory
     Activation act;
-    Compute<T> alpha, gain, clamp;
+    Compute<T> below, gain, clamp;  // below: factor where a leaky ReLU's argument is negative
 };
+
+// The elements of a thread: vectors begin at first + j * distance, for j < 4 and j * distance < left.
+struct BiasActPlace { unsigned first, left, channel; };
+
+template <int V, class T> __device__ __forceinline__ BiasActPlace bias_act_place(const BiasActArguments<T>& p, unsigned thread, bool biased) {
+    if (!biased) return {thread * V, p.plane - thread * V, 0};
+    const unsigned plane = p.threads_of_plane.quotient(thread), within = (thread - plane * p.threads_of_plane.divisor) * V;
+    return {plane * p.plane + within, p.plane - within, p.channels.remainder(p.along ? within : plane)};
+}
+
+// Calls f(first element, how many vectors): once for all four, or for one after the other where the plane ends before.
+template <class T, class F> __device__ __forceinline__ void for_vectors(const BiasActArguments<T>& p, const BiasActPlace& place, F f) {
+    if (place.left > p.last) return f(place.first, std::integral_constant<int, kBiasActVectors>());
+    for (unsigned j = 0; j < place.left; j += p.distance) f(place.first + j, std::integral_constant<int, 1>());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// linear, relu and lrelu
+
+template <class T, int V, bool RELU, class Bias>
+__device__ __forceinline__ void piecewise_forward(const BiasActArguments<T>& p, const BiasActPlace& place, Bias bias) {
+    using A = Compute<T>;
+    for_vectors(p, place, [&](unsigned i, auto count) {
+        constexpr int N = decltype(count)::value;
+        Vector<T, V> x[N];
+#pragma unroll
+        for (int j = 0; j < N; j++) x[j] = load_raw<V>(p.x + i + j * p.distance);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            A v[V];
+            unpack(x[j], v);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                const A t = v[k] + bias(k);
+                v[k] = RELU ? (t < 0 ? A(0) : t * p.gain) : t * (t < 0 ? p.below : p.gain);
+            }
+            store_clamped<V>(p.out + i + j * p.distance, v, p.clamp);
+        }
+    });
+}
+
+template <class T, int V> __global__ void __launch_bounds__(kBiasActThreads) bias_act_piecewise_kernel(const BiasActArguments<T> p) {
+    using A = Compute<T>;
+    const unsigned thread = blockIdx.x * kBiasActThreads + threadIdx.x;
+    if (thread >= p.threads) return;
+    const BiasActPlace place = bias_act_place<V>(p, thread, true);
+    if (V > 1 && p.along) {
+        A b[V];
+        load<V>(p.b + place.channel, b);
+        const auto bias = [&](int k) { return b[k]; };
+        if (p.act == Activation::relu)
+            piecewise_forward<T, V, true>(p, place, bias);
+        else
+            piecewise_forward<T, V, false>(p, place, bias);
+    } else {
+        const A b = p.b ? Number<T>::widen(p.b[place.channel]) : A(0);
+        const auto bias = [&](int) { return b; };
+        if (p.act == Activation::relu)
+            piecewise_forward<T, V, true>(p, place, bias);
+        else
+            piecewise_forward<T, V, false>(p, place, bias);
+    }
+}
+
+// dx = dy * gain, dy * below or 0. The result y has the sign of the activation's argument if the gain is positive.
+template <class T, int V, bool POSITIVE>
+__device__ __forceinline__ void piecewise_backward(const BiasActArguments<T>& p, const BiasActPlace& place) {
+    using A = Compute<T>;
+    for_vectors(p, place, [&](unsigned i, auto count) {
+        constexpr int N = decltype(count)::value;
+        Vector<T, V> y[N], dy[N];
+#pragma unroll
+        for (int j = 0; j < N; j++) y[j] = load_raw<V>(p.y + i + j * p.distance), dy[j] = load_raw<V>(p.dy + i + j * p.distance);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            A v[V], slope[V];
+            slopes<POSITIVE>(y[j], p.gain, p.below, p.clamp, slope);
+            unpack(dy[j], v);
+#pragma unroll
+            for (int k = 0; k < V; k++) v[k] *= slope[k];
+            store<V>(p.out + i + j * p.distance, v);
+        }
+    });
+}
+
+template <class T, int V> __global__ void __launch_bounds__(kBiasActThreads) bias_act_piecewise_grad_kernel(const BiasActArguments<T> p) {
+    const unsigned thread = blockIdx.x * kBiasActThreads + threadIdx.x;
+    if (thread >= p.threads) return;
+    const BiasActPlace place = bias_act_place<V>(p, thread, false);
+    if (p.gain > 0)
+        piecewise_backward<T, V, true>(p, place);
+    else
+        piecewise_backward<T, V, false>(p, place);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
 
 // A smooth activation at t. What a caller does not use is not computed.
 template <class A> struct Derivatives { A value, first, second; };
@@ -43,88 +144,89 @@ template <Activation act, class A> __device__ __forceinline__ Derivatives<A> smo
 
 // The activation is a compile-time constant here, so that its choice costs once per thread.
 template <Activation act, class T, int ORDER, int V>
-__device__ __forceinline__ void bias_act_vector(const BiasActArguments<T>& p, unsigned i, const Compute<T> (&b)[V]) {
+__device__ __forceinline__ void smooth_vectors(const BiasActArguments<T>& p, const BiasActPlace& place, const Compute<T> (&b)[V]) {
     using A = Compute<T>;
-    constexpr bool piecewise = act == Activation::linear || act == Activation::relu || act == Activation::lrelu;
-    A ref[V], dy[V], ddx[V], out[V];
-    load<V>((ORDER == 1 && piecewise ? p.y : p.x) + i, ref);
-    if constexpr (ORDER >= 1) load<V>(p.dy + i, dy);
-    if constexpr (ORDER == 2) load<V>(p.ddx + i, ddx);
-    const A below = act == Activation::lrelu ? p.alpha * p.gain : A(0);  // factor where the argument is negative
+    for (unsigned j = 0; j < place.left && j <= p.last; j += p.distance) {
+        const unsigned i = place.first + j;
+        A x[V], dy[V], ddx[V], out[V];
+        load<V>(p.x + i, x);
+        if constexpr (ORDER >= 1) load<V>(p.dy + i, dy);
+        if constexpr (ORDER == 2) load<V>(p.ddx + i, ddx);
 #pragma unroll
-    for (int k = 0; k < V; k++) {
-        if constexpr (ORDER == 0 && piecewise) {
-            const A t = ref[k] + b[k];
-            if constexpr (act == Activation::linear) out[k] = t * p.gain;
-            if constexpr (act == Activation::relu) out[k] = t < 0 ? A(0) : t * p.gain;
-            if constexpr (act == Activation::lrelu) out[k] = t * (t < 0 ? below : p.gain);
-            out[k] = clamped(out[k], p.clamp);
-        } else if constexpr (piecewise) {
-            // The result has the sign of the activation's argument if the gain is positive.
-            const A signed_ref = p.gain > 0 ? ref[k] : -ref[k];
-            const A slope = act == Activation::linear || signed_ref > 0 ? p.gain : below;
-            out[k] = fabs(ref[k]) >= p.clamp ? A(0) : dy[k] * slope;
-        } else {
-            const Derivatives<A> d = smooth<act>(ref[k] + b[k]);
+        for (int k = 0; k < V; k++) {
+            const Derivatives<A> d = smooth<act>(x[k] + b[k]);
             if constexpr (ORDER == 0) out[k] = clamped(d.value * p.gain, p.clamp);
             if constexpr (ORDER == 1) out[k] = dy[k] * p.gain * d.first;
             if constexpr (ORDER == 2) out[k] = ddx[k] * dy[k] * p.gain * d.second;
             if (ORDER > 0 && fabs(d.value * p.gain) >= p.clamp) out[k] = 0;
         }
+        store<V>(p.out + i, out);
     }
-    store<V>(p.out + i, out);
 }
 
 template <class T, int ORDER, int V>
-__global__ void __launch_bounds__(kBiasActThreads) bias_act_kernel(const BiasActArguments<T> p) {
-    const unsigned i = (blockIdx.x * kBiasActThreads + threadIdx.x) * V;
-    if (i >= p.numel) return;
+__global__ void __launch_bounds__(kBiasActThreads) bias_act_smooth_kernel(const BiasActArguments<T> p) {
+    const unsigned thread = blockIdx.x * kBiasActThreads + threadIdx.x;
+    if (thread >= p.threads) return;
+    const BiasActPlace place = bias_act_place<V>(p, thread, true);
     Compute<T> b[V] = {};
     if (p.b) {
-        const unsigned channel = p.channels.remainder(p.inner.quotient(i));
-        if (V > 1 && p.inner.divisor == 1) {
-            load<V>(p.b + channel, b);
-        } else {  // all elements of the vector lie in one channel
-            b[0] = Number<T>::widen(p.b[channel]);
+        if (V > 1 && p.along) {
+            load<V>(p.b + place.channel, b);
+        } else {
+            b[0] = Number<T>::widen(p.b[place.channel]);
 #pragma unroll
             for (int k = 1; k < V; k++) b[k] = b[0];
         }
     }
-    if constexpr (ORDER <= 1) {
-        switch (p.act) {
-            case Activation::linear: return bias_act_vector<Activation::linear, T, ORDER, V>(p, i, b);
-            case Activation::relu: return bias_act_vector<Activation::relu, T, ORDER, V>(p, i, b);
-            case Activation::lrelu: return bias_act_vector<Activation::lrelu, T, ORDER, V>(p, i, b);
-            default: break;
-        }
-    }
     switch (p.act) {
-        case Activation::tanh: return bias_act_vector<Activation::tanh, T, ORDER, V>(p, i, b);
-        case Activation::sigmoid: return bias_act_vector<Activation::sigmoid, T, ORDER, V>(p, i, b);
-        case Activation::elu: return bias_act_vector<Activation::elu, T, ORDER, V>(p, i, b);
-        case Activation::selu: return bias_act_vector<Activation::selu, T, ORDER, V>(p, i, b);
-        case Activation::softplus: return bias_act_vector<Activation::softplus, T, ORDER, V>(p, i, b);
-        case Activation::swish: return bias_act_vector<Activation::swish, T, ORDER, V>(p, i, b);
+        case Activation::tanh: return smooth_vectors<Activation::tanh, T, ORDER, V>(p, place, b);
+        case Activation::sigmoid: return smooth_vectors<Activation::sigmoid, T, ORDER, V>(p, place, b);
+        case Activation::elu: return smooth_vectors<Activation::elu, T, ORDER, V>(p, place, b);
+        case Activation::selu: return smooth_vectors<Activation::selu, T, ORDER, V>(p, place, b);
+        case Activation::softplus: return smooth_vectors<Activation::softplus, T, ORDER, V>(p, place, b);
+        case Activation::swish: return smooth_vectors<Activation::swish, T, ORDER, V>(p, place, b);
         default: break;
     }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+template <class T, int ORDER, int V> int launch_vectors(const BiasActParams& p, BiasActArguments<T> a, void* stream) {
+    // A bias along memory, or none: the tensor is one plane, cut where the channels begin anew.
+    a.along = p.inner == 1 && p.channels > 1;
+    const bool one = a.along || !p.b;
+    const index_t plane = one ? p.numel : p.inner, period = a.along ? p.channels : V;
+    const index_t distance = ceil_div(ceil_div(plane, kBiasActVectors), period) * period, threads = p.numel / plane * (distance / V);
+    a.plane = static_cast<uint32_t>(plane);
+    a.distance = static_cast<uint32_t>(distance);
+    a.last = static_cast<uint32_t>((kBiasActVectors - 1) * distance);
+    a.threads = static_cast<uint32_t>(threads);
+    a.threads_of_plane = Divider(distance / V);
+    a.channels = Divider(p.channels);
+    const dim3 grid(ceil_div(threads, kBiasActThreads)), block(kBiasActThreads);
+    if (p.act > Activation::lrelu) {
+        LAUNCH((bias_act_smooth_kernel<T, ORDER, V>), grid, block, stream, a);
+    } else if constexpr (ORDER == 0) {
+        LAUNCH((bias_act_piecewise_kernel<T, V>), grid, block, stream, a);
+    } else if constexpr (ORDER == 1) {
+        LAUNCH((bias_act_piecewise_grad_kernel<T, V>), grid, block, stream, a);
+    }
+    return cudaGetLastError();
 }
 
 template <class T, int ORDER> int launch_bias_act(const BiasActParams& p, void* stream) {
     constexpr int V = kVector<T>;
     const auto typed = [](const void* q) { return static_cast<const T*>(q); };
-    const auto number = [](double v) { return static_cast<Compute<T>>(v); };
-    const BiasActArguments<T> a{typed(p.x), typed(p.y), typed(p.dy), typed(p.ddx), typed(p.b), static_cast<T*>(p.out),
-                                static_cast<uint32_t>(p.numel), Divider(p.channels), Divider(p.inner), p.act,
-                                number(p.alpha), number(p.gain), number(p.clamp)};
+    BiasActArguments<T> a{typed(p.x), typed(p.y), typed(p.dy), typed(p.ddx), typed(p.b), static_cast<T*>(p.out)};
+    a.act = p.act;
+    a.gain = static_cast<Compute<T>>(p.gain);
+    a.below = p.act == Activation::linear ? a.gain : p.act == Activation::lrelu ? static_cast<Compute<T>>(p.alpha) * a.gain : Compute<T>(0);
+    a.clamp = static_cast<Compute<T>>(p.clamp);
     const bool fits = !p.b || p.inner % V == 0 || (p.inner == 1 && p.channels % V == 0 && aligned(p.b, 16));
     bool vectors = fits && p.numel % V == 0;
     for (const void* q : {p.x, p.y, p.dy, p.ddx, static_cast<const void*>(p.out)}) vectors = vectors && aligned(q, 16);
-    if (vectors) {
-        LAUNCH((bias_act_kernel<T, ORDER, V>), dim3(ceil_div(p.numel / V, kBiasActThreads)), dim3(kBiasActThreads), stream, a);
-    } else {
-        LAUNCH((bias_act_kernel<T, ORDER, 1>), dim3(ceil_div(p.numel, kBiasActThreads)), dim3(kBiasActThreads), stream, a);
-    }
-    return cudaGetLastError();
+    return vectors ? launch_vectors<T, ORDER, V>(p, a, stream) : launch_vectors<T, ORDER, 1>(p, a, stream);
 }
 
 // Elements first .. first + numel of p; the bias begins at entry `channel`.

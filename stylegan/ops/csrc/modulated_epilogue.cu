@@ -72,9 +72,9 @@ template <class T, int V, bool PLANAR> __global__ void __launch_bounds__(kEpilog
 #pragma unroll
     for (int k = 0; k < V; k++) {
         const A t = v[k] * s.d[k] + s.noise[k] + s.b[k];
-        v[k] = clamped(t * (t < 0 ? p.below : p.gain), p.clamp);
+        v[k] = t * (t < 0 ? p.below : p.gain);
     }
-    store<V>(p.y_out + i, v);
+    store_clamped<V>(p.y_out + i, v, p.clamp);
 }
 
 // What one vector adds to the sums: over pixels (dd or d_d, and db) and over channels (dnoise).

@@ -2,6 +2,8 @@
 //   strip      filters of up to 4 x 4 taps, factors 1:1, up 2 or down 2: registers only, no shared memory, no barrier
 //   separable  filters of up to 12 taps per axis with the same factors: tiles in shared memory, rows then columns
 //   generic    everything else: one thread per output
+#include <utility>
+
 #include "cuda_ops.h"
 #include "device.cuh"
 #include "fir_tile.cuh"
@@ -12,8 +14,8 @@ constexpr int kStripThreads = 128, kTileThreads = 256, kStripTaps = 4, kTileTaps
 
 // ---------------------------------------------------------------------------------------------------------------------
 // A thread computes ROWS x COLUMNS outputs of V channels (V = 1 where the image is planar). It walks down the rows of
-// the input that they need and adds each to all outputs that it belongs to: 16 multiply-adds per output of a 4 x 4
-// filter, and little else.
+// the input that they need, adds each to all outputs that it belongs to, and stores a row of outputs with its last input:
+// 16 multiply-adds per output of a 4 x 4 filter, and little else. Warps whose tiles all lie inside check nothing.
 
 template <class T> struct StripArguments {
     const T* x;
@@ -24,32 +26,72 @@ template <class T> struct StripArguments {
     uint32_t threads;
     int in_h, in_w, out_h, out_w, first_x, first_y;  // first: output of tile 0, 0 or negative, where the filter is in phase
     int in_x, in_y;                                  // input column and row that meet it
-    int f_h, f_w, tap_row, tap_column, tap_first;    // where the taps lie, as correlation taps
+    int f_h, f_w;
+    bool flip;
     bool store_rows;                                 // rows of a tile may be stored as vectors
     Compute<T> gain;
 };
 
 template <class T, int V, bool PLANAR, int UP, int DOWN> struct StripShape {
-    static constexpr int COLUMNS = PLANAR ? (sizeof(T) == 8 ? 2 : 4) : 2;
-    static constexpr int ROWS = PLANAR ? (DOWN == 2 ? 4 : 8) : 2;
+    static constexpr int COLUMNS = PLANAR ? (sizeof(T) == 8 ? 2 : 4) : UP;
+    static constexpr int ROWS = UP == 1 && DOWN == 1 ? 16 : PLANAR || UP == 1 ? 8 : 4;
     static constexpr int IN_COLUMNS = fir_inputs<UP, DOWN, kStripTaps>(COLUMNS);
     static constexpr int IN_ROWS = fir_inputs<UP, DOWN, kStripTaps>(ROWS);
 };
 
+// The correlation taps times gain, zero beyond the filter.
+template <class T> __device__ __forceinline__ void strip_taps(const StripArguments<T>& p, Compute<T>* w) {
+    using A = Compute<T>;
+    constexpr int F = kStripTaps;
+    if (p.f_h == F && p.f_w == F) {
+        if (p.flip) {
+#pragma unroll
+            for (int k = 0; k < F * F; k++) w[k] = A(p.f[k]) * p.gain;
+        } else {
+#pragma unroll
+            for (int k = 0; k < F * F; k++) w[k] = A(p.f[F * F - 1 - k]) * p.gain;
+        }
+    } else {
+#pragma unroll
+        for (int k = 0; k < F * F; k++) {
+            const int ky = k / F, kx = k % F, at = ky * p.f_w + kx;
+            w[k] = ky < p.f_h && kx < p.f_w ? A(p.f[p.flip ? at : p.f_h * p.f_w - 1 - at]) * p.gain : A(0);
+        }
+    }
+}
+
+// Where a thread works: its first input, its first output, and their columns and rows.
+template <class T> struct StripPlace {
+    const T* x;
+    T* y;
+    int ix, iy, ox, oy;
+};
+
+// Calls f with 0, 1, ... as compile-time constants.
+template <int... I, class F> __device__ __forceinline__ void unrolled(std::integer_sequence<int, I...>, F f) {
+    (f(std::integral_constant<int, I>()), ...);
+}
+
 template <class T, int V, bool PLANAR, int UP, int DOWN, bool INSIDE>
-__device__ __forceinline__ void strip_sums(const StripArguments<T>& p, const T* x, int ix, int iy, const Compute<T>* w, Compute<T>* sums) {
+__device__ __forceinline__ void strip(const StripArguments<T>& p, const StripPlace<T>& t, const Compute<T>* w) {
     using A = Compute<T>;
     using S = StripShape<T, V, PLANAR, UP, DOWN>;
     constexpr int F = kStripTaps;
+    A sums[S::ROWS][S::COLUMNS * V] = {};
+    const T* row = t.x;
+    T* y = t.y;
 #pragma unroll
-    for (int r = 0; r < S::IN_ROWS; r++) {
-        const T* row = x + r * p.x_row;
-        const bool row_inside = INSIDE || static_cast<unsigned>(iy + r) < static_cast<unsigned>(p.in_h);
-#pragma unroll
-        for (int c = 0; c < S::IN_COLUMNS; c++) {
-            A v[V] = {};
-            if (INSIDE || (row_inside && static_cast<unsigned>(ix + c) < static_cast<unsigned>(p.in_w)))
-                load<V>(row + (PLANAR ? c : c * p.x_column), v);
+    for (int r = 0; r < S::IN_ROWS; r++, row += p.x_row) {
+        const unsigned width = INSIDE || static_cast<unsigned>(t.iy + r) < static_cast<unsigned>(p.in_h) ? p.in_w : 0;
+        unrolled(std::make_integer_sequence<int, S::IN_COLUMNS>(), [&](auto column) {
+            constexpr int c = decltype(column)::value;
+            Vector<T, V> q;
+            if constexpr (INSIDE)
+                q = load_raw<V>(row + (PLANAR ? c : c * p.x_column));
+            else
+                q = load_below<V, PLANAR ? c : 0>(row + (PLANAR ? 0 : c * p.x_column), t.ix + c, width);
+            A v[V];
+            unpack(q, v);
 #pragma unroll
             for (int oy = 0; oy < S::ROWS; oy++)
 #pragma unroll
@@ -57,54 +99,54 @@ __device__ __forceinline__ void strip_sums(const StripArguments<T>& p, const T* 
                     const int ky = r * UP - oy * DOWN, kx = c * UP - ox * DOWN;
                     if (ky >= 0 && ky < F && kx >= 0 && kx < F)
 #pragma unroll
-                        for (int k = 0; k < V; k++) sums[(oy * S::COLUMNS + ox) * V + k] += v[k] * w[ky * F + kx];
+                        for (int k = 0; k < V; k++) sums[oy][ox * V + k] += v[k] * w[ky * F + kx];
                 }
+        });
+#pragma unroll
+        for (int oy = 0; oy < S::ROWS; oy++) {
+            if ((oy * DOWN + F - 1) / UP != r) continue;
+            if (!INSIDE && t.oy + oy >= p.out_h) return;
+            T* const to = y;
+            y += p.y_row;
+            if (!INSIDE && UP > 1 && t.oy + oy < 0) continue;
+            if (PLANAR && p.store_rows) {
+                store<S::COLUMNS>(to, sums[oy]);
+                continue;
+            }
+#pragma unroll
+            for (int ox = 0; ox < S::COLUMNS; ox++)
+                if (INSIDE || static_cast<unsigned>(t.ox + ox) < static_cast<unsigned>(p.out_w))
+                    store<V>(to + (PLANAR ? ox : ox * p.y_column), sums[oy] + ox * V);
         }
     }
 }
 
 template <class T, int V, bool PLANAR, int UP, int DOWN>
 __global__ void __launch_bounds__(kStripThreads) upfirdn2d_strip_kernel(const StripArguments<T> p) {
-    using A = Compute<T>;
     using S = StripShape<T, V, PLANAR, UP, DOWN>;
-    constexpr int F = kStripTaps;
     unsigned rest = blockIdx.x * kStripThreads + threadIdx.x;
-    if (rest >= p.threads) return;
+    const bool works = rest < p.threads;
     // Neighbouring lanes are neighbours in memory.
     unsigned group = PLANAR ? 0 : p.groups.split(rest);
     const unsigned tile_x = p.tiles_x.split(rest), tile_y = p.tiles_y.split(rest);
     if (PLANAR) group = p.groups.split(rest);
-    const int ox = static_cast<int>(tile_x) * S::COLUMNS + p.first_x, oy = static_cast<int>(tile_y) * S::ROWS + p.first_y;
-    const int ix = static_cast<int>(tile_x) * (S::COLUMNS * DOWN / UP) + p.in_x, iy = static_cast<int>(tile_y) * (S::ROWS * DOWN / UP) + p.in_y;
-    A w[F * F];
-    if (p.f_h == F && p.f_w == F) {
-#pragma unroll
-        for (int k = 0; k < F * F; k++) w[k] = p.f[p.tap_first + k / F * p.tap_row + k % F * p.tap_column];
-    } else {
-#pragma unroll
-        for (int k = 0; k < F * F; k++)
-            w[k] = k / F < p.f_h && k % F < p.f_w ? p.f[p.tap_first + k / F * p.tap_row + k % F * p.tap_column] : 0.f;
-    }
-    const T* x = p.x + rest * p.x_image + group * (V * p.x_channel) + iy * p.x_row + ix * (PLANAR ? 1 : p.x_column);
-    A sums[S::ROWS * S::COLUMNS * V] = {};
-    if (ix >= 0 && iy >= 0 && ix + S::IN_COLUMNS <= p.in_w && iy + S::IN_ROWS <= p.in_h)
-        strip_sums<T, V, PLANAR, UP, DOWN, true>(p, x, ix, iy, w, sums);
+    StripPlace<T> t;
+    t.ox = static_cast<int>(tile_x) * S::COLUMNS + p.first_x;
+    t.oy = static_cast<int>(tile_y) * S::ROWS + p.first_y;
+    t.ix = static_cast<int>(tile_x) * (S::COLUMNS * DOWN / UP) + p.in_x;
+    t.iy = static_cast<int>(tile_y) * (S::ROWS * DOWN / UP) + p.in_y;
+    t.x = p.x + rest * p.x_image + group * (V * p.x_channel) + t.iy * p.x_row + t.ix * (PLANAR ? 1 : p.x_column);
+    t.y = p.y + rest * p.y_image + group * (V * p.y_channel) + t.oy * p.y_row + t.ox * (PLANAR ? 1 : p.y_column);
+    const bool inside = t.ix >= 0 && t.iy >= 0 && t.ix + S::IN_COLUMNS <= p.in_w && t.iy + S::IN_ROWS <= p.in_h && t.ox >= 0 && t.oy >= 0 &&
+                        t.ox + S::COLUMNS <= p.out_w && t.oy + S::ROWS <= p.out_h;
+    const bool all_inside = __all_sync(0xffffffffu, inside || !works);  // a warp that diverges would do both
+    if (!works) return;
+    Compute<T> w[kStripTaps * kStripTaps];
+    strip_taps(p, w);
+    if (all_inside)
+        strip<T, V, PLANAR, UP, DOWN, true>(p, t, w);
     else
-        strip_sums<T, V, PLANAR, UP, DOWN, false>(p, x, ix, iy, w, sums);
-#pragma unroll
-    for (int k = 0; k < S::ROWS * S::COLUMNS * V; k++) sums[k] *= p.gain;
-    T* y = p.y + rest * p.y_image + group * (V * p.y_channel) + oy * p.y_row + ox * (PLANAR ? 1 : p.y_column);
-#pragma unroll
-    for (int r = 0; r < S::ROWS; r++, y += p.y_row) {
-        if (oy + r < 0 || oy + r >= p.out_h) continue;
-        if (PLANAR && p.store_rows) {
-            store<S::COLUMNS>(y, sums + r * S::COLUMNS);
-            continue;
-        }
-#pragma unroll
-        for (int c = 0; c < S::COLUMNS; c++)
-            if (ox + c >= 0 && ox + c < p.out_w) store<V>(y + (PLANAR ? c : c * p.y_column), sums + (r * S::COLUMNS + c) * V);
-    }
+        strip<T, V, PLANAR, UP, DOWN, false>(p, t, w);
 }
 
 template <class T, int V, bool PLANAR, int UP, int DOWN> int launch_strip(const Upfirdn2dParams& p, void* stream) {
@@ -128,9 +170,7 @@ template <class T, int V, bool PLANAR, int UP, int DOWN> int launch_strip(const 
     a.out_w = static_cast<int>(p.out_w);
     a.f_h = static_cast<int>(p.f_h);
     a.f_w = static_cast<int>(p.f_w);
-    a.tap_row = p.flip ? a.f_w : -a.f_w;
-    a.tap_column = p.flip ? 1 : -1;
-    a.tap_first = p.flip ? 0 : a.f_h * a.f_w - 1;
+    a.flip = p.flip;
     a.gain = static_cast<Compute<T>>(p.gain);
     const size_t bytes = S::COLUMNS * sizeof(T);
     a.store_rows = a.first_x == 0 && p.out_w % S::COLUMNS == 0 && aligned(p.y, bytes) && p.y_stride[0] % S::COLUMNS == 0 &&

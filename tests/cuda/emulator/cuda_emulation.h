@@ -119,6 +119,8 @@ template <auto kernel, class P> void launch(dim3 grid, dim3 block, size_t dynami
 #define __shfl_down_sync(mask, v, d) emulation::shuffle(mask, v, EMULATION_LANE + static_cast<int>(d), __LINE__)
 #define __shfl_xor_sync(mask, v, d) emulation::shuffle(mask, v, EMULATION_LANE ^ static_cast<int>(d), __LINE__)
 
+#define __all_sync(mask, v) emulation::all_lanes(mask, v, __LINE__)
+
 #define SHARED_ARRAY(T, name, dims)        \
   static const char name##_key = 0;        \
   using name##_type = T dims;              \

@@ -166,6 +166,14 @@ template <class T> EMULATION_RUNTIME T shuffle(unsigned mask, T value, int sourc
   return value;
 }
 
+// Whether `value` holds in every lane of a whole warp.
+EMULATION_RUNTIME inline bool all_lanes(unsigned mask, bool value, int line) {
+  const int lane = static_cast<int>(runtime().current->linear & 31);
+  int all = value;
+  for (int d = 16; d > 0; d /= 2) all &= shuffle(mask, all, lane ^ d, line);
+  return all;
+}
+
 // Release the lanes whose whole mask has arrived at the same place.
 inline bool release_warps(Block& b) {
   bool released = false;

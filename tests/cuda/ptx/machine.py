@@ -6,7 +6,7 @@ one array over all lanes; instructions write the entries of the active ones.
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -205,13 +205,28 @@ class Machine:
         to, source = [m for m in ins.modifiers if m in DTYPES or m in ("f16x2", "bf16x2")][-2:]
         values = [self.read(name, lanes, DTYPES[source]) for name in ins.operands[1:]]
         if to.endswith("x2"):
-            high, low = (convert(v, to.removesuffix("x2"), source, ins.modifiers).view(np.uint16) for v in values)
-            self.write(ins.operands[0], lanes, low.astype(np.uint32) | high.astype(np.uint32) << np.uint32(16))
+            self._write_halves(ins.operands[0], lanes, to, values[::-1])
         else:
             self.write(ins.operands[0], lanes, convert(values[0], to, source, ins.modifiers))
 
+    def _halves(self, operand: str, lanes: Array, packed: str) -> list[Array]:
+        """The lower and the upper number of a register, as float32."""
+        bits = self.read(operand, lanes, DTYPES["u32"]).view(np.uint16).reshape(-1, 2)
+        kind = packed.removesuffix("x2")
+        return [convert(np.ascontiguousarray(part).view(DTYPES[kind]), "f32", kind, ()) for part in bits.T]
+
+    def _write_halves(self, operand: str, lanes: Array, packed: str, values: Sequence[Array]) -> None:
+        kind = packed.removesuffix("x2")
+        low, high = (convert(v, kind, "f32", ("rn",)).view(np.uint16) for v in values)
+        self.write(operand, lanes, low.astype(np.uint32) | high.astype(np.uint32) << np.uint32(16))
+
     def compare(self, ins: Instruction, lanes: Array) -> None:
-        """setp."""
+        """setp; of packed halves with a predicate for each."""
+        if packed := _packed(ins):
+            a, b = (self._halves(name, lanes, packed) for name in ins.operands[1:3])
+            for target, x, y in zip(ins.operands[0].split("|"), a, b, strict=True):
+                self.write(target, lanes, COMPARE[ins.modifiers[0]](x, y))
+            return
         a, b = (self.read(name, lanes, ins.dtype) for name in ins.operands[1:3])
         self.write(ins.operands[0], lanes, COMPARE[ins.modifiers[0]](a, b))
 
@@ -227,6 +242,11 @@ class Machine:
 
     def binary(self, ins: Instruction, lanes: Array) -> None:
         """Two operands of one type."""
+        if packed := _packed(ins):
+            a, b = (self._halves(name, lanes, packed) for name in ins.operands[1:3])
+            function = BINARY[f"{ins.op}.NaN" if "NaN" in ins.modifiers else ins.op]
+            self._write_halves(ins.operands[0], lanes, packed, [function(x, y) for x, y in zip(a, b, strict=True)])
+            return
         a, b = (self.read(name, lanes, ins.dtype) for name in ins.operands[1:3])
         name = f"{ins.op}.NaN" if "NaN" in ins.modifiers else ins.op
         if ins.op in ("div", "rem") and ins.dtype.kind in "iu" and (b == 0).any():
@@ -273,6 +293,16 @@ class Machine:
             raise PtxError(f"shuffle with a lane that is not there: {ins.text}")
         self.write(ins.operands[0].partition("|")[0], lanes, value[position[partner]])
 
+    def vote(self, ins: Instruction, lanes: Array) -> None:
+        """vote.sync.all, all lanes of a warp."""
+        if "all" not in ins.modifiers:
+            raise PtxError(f"unknown vote: {ins.text}")
+        value = self.read(ins.operands[1], lanes, np.dtype(bool))
+        warps, index, size = np.unique(self.warp[lanes], return_inverse=True, return_counts=True)
+        if (size != WARP).any():
+            raise PtxError(f"vote without a lane that is asked: {ins.text}")
+        self.write(ins.operands[0], lanes, (np.bincount(index, value, warps.size) == WARP)[index])
+
 
 _HANDLERS: dict[str, Callable[[Machine, Instruction, Array], None]] = {
     "ld": Machine.load,
@@ -289,6 +319,7 @@ _HANDLERS: dict[str, Callable[[Machine, Instruction, Array], None]] = {
     "shr": Machine.shift,
     "prmt": Machine.permute,
     "shfl": Machine.shuffle,
+    "vote": Machine.vote,
     **dict.fromkeys(UNARY, Machine.unary),
     **dict.fromkeys({name for name in BINARY if "." not in name}, Machine.binary),
 }
@@ -298,6 +329,10 @@ def _three(name: str, linear: Array, shape: tuple[int, ...]) -> dict[str, Array]
     x, y = shape[0], shape[1]
     parts = zip("xyz", (linear % x, linear // x % y, linear // (x * y)), strict=True)
     return {f"%{name}.{axis}": part.astype(np.uint32) for axis, part in parts}
+
+
+def _packed(ins: Instruction) -> str | None:
+    return next((m for m in ins.modifiers if m in ("f16x2", "bf16x2")), None)
 
 
 def _vector(ins: Instruction) -> int:

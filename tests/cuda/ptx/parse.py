@@ -130,7 +130,7 @@ def _statement(kernel: Kernel, text: str) -> None:
     elif text.startswith("."):
         raise PtxError(f"unknown directive: {text[:80]}")
     else:
-        parts = re.match(r"(?:@(!?)(%\w+)\s+)?([\w.:]+)\s*(.*)", text, re.S)
+        parts = re.match(r"(?:@(!?)([%\w]+)\s+)?([\w.:]+)\s*(.*)", text, re.S)
         if parts is None:
             raise PtxError(f"not an instruction: {text[:80]}")
         op, *modifiers = parts[3].split(".")

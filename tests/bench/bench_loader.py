@@ -8,7 +8,8 @@ second on the clock.
 
 As ratios, at 256x256 on two cores whose time and memory another training had most of: batches from the cache came at 0.6 to
 0.9 of the speed of bare copying, about 70 times as fast as from the ZIP without workers; half mirrored at 0.45, one by one at
-0.65.
+0.65. On an idle core: 42,000 images/s from the cache in batches, where C's memcpy of one image after another made 49,000, and
+only reading them 77,000: a batch is about as fast as memory lets it be.
 """
 
 import sys

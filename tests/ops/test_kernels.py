@@ -51,6 +51,26 @@ def test_lesser_instruction_sets(name: str) -> None:
     assert f"compared {len(SAMPLES)}" in result.stdout, result.stderr
 
 
+WORKS = """
+import os, numpy, torch
+from stylegan.ops.backend import load
+load("cpu")
+torch.set_num_threads({threads})
+x = torch.from_numpy(numpy.ones([16, 64, 32, 32], numpy.float32))
+before = len(os.listdir("/proc/self/task"))
+torch.ops.stylegan.bias_act(x, None, "lrelu", 0.2, 1.0, float("inf"), 1)
+print("started", len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_share_the_work(threads: int) -> None:
+    """at::parallel_for is a plain loop where the library is compiled without OpenMP."""
+    result = run_python(["-c", WORKS.format(threads=threads)])
+    assert result.stdout.split() == ["started", str(threads - 1)], result.stderr
+
+
 def test_made_up_arguments() -> None:
     fuzz.run(60)
 

@@ -59,17 +59,25 @@ def frechet_distance(real: Moments, fake: Moments, ddof: int = 0) -> float:
     """
     c1, c2 = real.covariance(ddof), fake.covariance(ddof)
     shift = (real.mean - fake.mean).square().sum()
-    return float(shift + c1.trace() + c2.trace() - 2 * trace_of_root(c1, c2))
+    # A covariance is a difference of second moments, and no more exact than these.
+    rounding = len(c1) * torch.finfo(c1.dtype).eps * float((real.outer.diagonal() / real.count).max())
+    return float(shift + c1.trace() + c2.trace() - 2 * trace_of_root(c1, c2, rounding))
 
 
-def trace_of_root(a: Tensor, b: Tensor) -> Tensor:
+def trace_of_root(a: Tensor, b: Tensor, rounding: float = 0.0) -> Tensor:
     """tr((A B)^(1/2)) for symmetric A, B without negative eigenvalues, float64 [D, D] each.
 
-    A B has the eigenvalues of S B S with S = A^(1/2), which is symmetric: two symmetric eigen-decompositions give real,
+    A B has the eigenvalues of S^T B S with S S^T = A, which is symmetric: two symmetric eigen-decompositions give real,
     non-negative values whatever the rank of A and B. A general matrix root of the product (scipy.linalg.sqrtm) may come
-    out complex or not at all where there are fewer images than features. Eigenvalues that rounding made negative are 0.
+    out complex or not at all where there are fewer images than features.
+
+    Args:
+        a, b: A and B.
+        rounding: Eigenvalues of A up to here are taken for 0. With fewer images than features most are, and the roots of what
+            rounding makes of them would add up to something that can be seen.
     """
     values, vectors = torch.linalg.eigh(a)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    product = root @ b @ root
+    there = values > rounding
+    root = vectors[:, there] * values[there].sqrt()
+    product = root.T @ b @ root
     return torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()

@@ -49,3 +49,12 @@ def differentiable(
         return function.apply(*inputs) if torch.is_grad_enabled() else below_autograd(*inputs)
 
     return call
+
+
+def refuse_third_order(name: str) -> Callable[..., Any]:
+    """The backward function of an op of second order, for `differentiable`: zeros would pass unseen."""
+
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(f"{name} has gradients of first and second order; a third order was asked for")
+
+    return backward

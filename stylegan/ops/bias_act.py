@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan.ops.autograd import differentiable
+from stylegan.ops.autograd import differentiable, refuse_third_order
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
@@ -219,13 +219,9 @@ def _backward_bias_act_grad(ctx, ddx):
     return d_dy, d_ref, d_b, None, None, None, None, None
 
 
-def _refuse_third_order(ctx, grad):
-    raise RuntimeError("bias_act has gradients of first and second order; a third order gradient was asked for")
-
-
 _run = differentiable(_bias_act, _backward_bias_act, _setup_bias_act)
 _run_grad = differentiable(_bias_act_grad, _backward_bias_act_grad, _setup_bias_act_grad)
-_run_grad2 = differentiable(_bias_act_grad2, _refuse_third_order)
+_run_grad2 = differentiable(_bias_act_grad2, refuse_third_order("bias_act"))
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -19,7 +19,7 @@ and w: the second order counts that in.
 import torch
 from torch import Tensor
 
-from stylegan.ops.autograd import differentiable
+from stylegan.ops.autograd import differentiable, refuse_third_order
 from stylegan.ops.bias_act import FLOATS, compute_dtype
 from stylegan.ops.needed import needed
 from stylegan.ops.upfirdn2d import memory_format
@@ -131,13 +131,9 @@ def _backward_grad(ctx, dds, ddw):
     return d_dd, d_s if wanted[0] else None, d_w if wanted[1] else None, None, None
 
 
-def _refuse_third_order(ctx, *grads):
-    raise RuntimeError("demodulation has gradients of first and second order; a third order was asked for")
-
-
 _run = differentiable(_demodulation, _backward, _setup)
 _run_grad = differentiable(_demodulation_grad, _backward_grad, _setup_grad)
-_run_grad2 = differentiable(_demodulation_grad2, _refuse_third_order)
+_run_grad2 = differentiable(_demodulation_grad2, refuse_third_order("demodulation"))
 
 
 def _empty(w: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan.ops.autograd import differentiable
+from stylegan.ops.autograd import differentiable, refuse_third_order
 from stylegan.ops.bias_act import ACTIVATIONS, FLOATS, compute_dtype
 
 EPILOGUE_ACTIVATIONS = ("linear", "lrelu")
@@ -228,13 +228,9 @@ def _backward_grad(ctx, ddx, ddd, ddnoise, ddb):
     return got[0], None, got[1], ddx if needs_dlink else None, got[2], *zeros, *[None] * 5
 
 
-def _refuse_third_order(ctx, *grads):
-    raise RuntimeError("modulated_epilogue has gradients of first and second order; a third order was asked for")
-
-
 _run = differentiable(_modulated_epilogue, _backward, _setup)
 _run_grad = differentiable(_modulated_epilogue_grad, _backward_grad, _setup_grad)
-_run_grad2 = differentiable(_modulated_epilogue_grad2, _refuse_third_order)
+_run_grad2 = differentiable(_modulated_epilogue_grad2, refuse_third_order("modulated_epilogue"))
 
 
 def _link(x: Tensor) -> Tensor:

@@ -17,7 +17,6 @@
 
 #include "inline.h"
 
-
 namespace stylegan {
 
 // Floats from one point's plane to the next. Planes of a power of two would map to the same few lines of a cache.
@@ -38,9 +37,8 @@ struct Range {
 enum class WinogradKind { small, large, stepping };
 
 struct Winograd {
-    int64_t lanes;   // floats of a vector; numbers of channels must be multiples of it
-    int64_t points;  // of a transformed tile
-
+    int64_t lanes;    // floats of a vector; numbers of channels must be multiples of it
+    int64_t points;   // of a transformed tile
     int64_t outputs;  // pixels of an output tile
 
     // Tiles of all images.
@@ -51,6 +49,7 @@ struct Winograd {
 
     // Transformed weight u [points][out / panel][in][panel], its planes padded, for a range of the output panels. The weight is
     // w [out, 3, 3, in], or, `adjoint`, w [in, 3, 3, out] turned by 180 degrees: the convolution is then a gradient by x.
+    // Null, like `forward`, for `stepping`, which is no faster than oneDNN but for the gradient by the weight.
     void (*filter)(const float* w, float* u, const WinogradShape& shape, bool adjoint, Range panels);
 
     // y for a range of tiles, `most` at a time; scratch of points * (padded(most * in) + padded(most * out)) floats.

@@ -177,7 +177,7 @@ struct Plain {
     }
 };
 
-// Stride 2: two outputs from five pixels d. y0 = d0 g0 + d2 g2 + d1 g1, y1 = d2 g0 + d4 g2 + d3 g1.
+// Stride 2: two outputs from five pixels d. y0 = d0 g0 + d2 g2 + d1 g1, y1 = d2 g0 + d4 g2 + d3 g1. For the gradient by the weight.
 struct Stepping {
     static constexpr int inputs = 5, points = 5, outputs = 2, stride = 2;
 
@@ -187,18 +187,6 @@ struct Stepping {
         out[2 * to] = d[4 * from] - d[2 * from];
         out[3 * to] = d[from];
         out[4 * to] = d[3 * from];
-    }
-
-    static STYLEGAN_INLINE void taps(const Vector* g, int64_t from, Vector* out, int64_t to) {
-        out[0] = g[0];
-        out[to] = g[0] + g[2 * from];
-        out[2 * to] = g[2 * from];
-        out[3 * to] = out[4 * to] = g[from];
-    }
-
-    static STYLEGAN_INLINE void output(const Vector* m, int64_t from, Vector* out, int64_t to) {
-        out[0] = m[0] + m[from] + m[3 * from];
-        out[to] = m[from] + m[2 * from] + m[4 * from];
     }
 
     static STYLEGAN_INLINE void gradient(const Vector* g, int64_t from, Vector* out, int64_t to) {
@@ -447,6 +435,9 @@ void finish(const float* sum, int64_t parts, float* dw, const WinogradShape& sha
 template <class Rule>
 constexpr Winograd kKernels = {kLanes,       points<Rule>,  Rule::outputs * Rule::outputs, tiles<Rule>,    panel,
                                filter<Rule>, forward<Rule>, correlate<Rule>,               finish<Rule>};
+template <>
+constexpr Winograd kKernels<Stepping> = {kLanes,  points<Stepping>, 4, tiles<Stepping>, panel,
+                                         nullptr, nullptr,          correlate<Stepping>, finish<Stepping>};
 
 }  // namespace
 

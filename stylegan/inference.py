@@ -13,8 +13,8 @@ from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.generator import NOISE_MODES, Generator
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan2 import NOISE_MODES, Generator
 from stylegan.rng import generator
 
 DEMO = "datasets/faces3d/demo.safetensors"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stylegan.config import ModelConfig, TrainConfig, experiments, read_experiment
+from stylegan.config import StyleGAN2Model, TrainConfig, experiments, read_experiment
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest
 from stylegan.losses.base import Batch, Networks
@@ -25,7 +25,7 @@ def _stylegan2(resolution: int, batch_size: int, channel_base: int, channel_max:
     channels: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
     return TrainConfig(
         data=DataConfig(resolution=resolution),
-        model=ModelConfig(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
+        model=StyleGAN2Model(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
         training=TrainingConfig(batch_size=batch_size),
     )
 

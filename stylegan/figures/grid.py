@@ -15,7 +15,7 @@ import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
 from stylegan.inference import sample
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

@@ -23,6 +23,7 @@ from stylegan.data.loader import DataConfig, images_and_resolution
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
+from stylegan.figures.scanline import ScanlineConfig
 from stylegan.files import atomic_write, shipped
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config, StyleGAN3Config
 from stylegan.models.layers import Precision
@@ -114,6 +115,10 @@ class GenerateConfig:
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
+    translate: list[float] | None = field(
+        default=None, metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"}
+    )
+    rotate: float | None = field(default=None, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees"})
     precision: Precision | None = field(
         default=None, metadata={"help": "format of the highest resolutions: fp32, bf16 or fp16; null: as trained"}
     )
@@ -158,6 +163,7 @@ def register() -> None:
     store.store(name="generate_schema", node=GenerateConfig)
     store.store(group="figure", name="grid", node=GridConfig)
     store.store(group="figure", name="images", node=ImagesConfig)
+    store.store(group="figure", name="scanline", node=ScanlineConfig)
     generate = GenerateConfig(figure=GridConfig())
     store.store(group="hydra/help", name="generate", node=_help("generate.py", GENERATE_HELP, generate))
     store.store(

@@ -115,7 +115,7 @@ def run_synthesis(G: Generator, ws: Tensor, batch: Batch, track: list[Tensor] | 
 
 def seen_by_D(images: Tensor, augmentation: Augmentation | None, batch: Batch) -> Tensor:
     """What D sees of images [N, C, H, W], real and generated alike, or the generator would learn what is done to them: blurred
-    (StyleGAN3, appendix G.2), then augmented (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
+    (StyleGAN3, appendix F), then augmented (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
     Data", section 2.1)."""
     images = blurred(images, batch.blur_sigma)
     return images if augmentation is None else augmentation(images)

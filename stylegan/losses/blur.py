@@ -1,5 +1,5 @@
-"""Blurring what the discriminator sees at the beginning of a training (StyleGAN3, appendix G.2: configuration R, whose 1x1
-convolutions would else let D win on the colours of single pixels)."""
+"""Blurring what the discriminator sees at the beginning of a training: it keeps D from looking at nothing but high frequencies
+then, on which configuration R of StyleGAN3 often fails (StyleGAN3, appendix F)."""
 
 from dataclasses import dataclass
 

@@ -240,7 +240,7 @@ def low_pass(taps: int, cutoff: float, width: float, sampling_rate: float, radia
         bessel = torch.special.bessel_j1(torch.from_numpy(2 * cutoff * r)).numpy()
         at_centre = np.full_like(r, cutoff)  # the limit, for an odd number of taps
         f = np.divide(bessel, r, out=at_centre, where=r > 0) * np.outer(window, window)
-    return torch.from_numpy((f / f.sum()).astype(np.float32))
+    return torch.tensor((f / f.sum()).astype(np.float32))
 
 
 def _kaiser_beta(attenuation: float) -> float:

@@ -24,7 +24,7 @@ ROTATION = {"conv_kernel": 1, "radial_filters": True}
 def tiny(resolution: int = 32, **options: Any) -> Generator:
     torch.manual_seed(0)
     defaults: dict[str, Any] = {"z_dim": 8, "w_dim": 8, "channel_base": 512, "channel_max": 16, "num_layers": 5}
-    config = StyleGAN3Config(**defaults | {"margin_size": 10} | options)
+    config = StyleGAN3Config(**(defaults | options))
     return build_generator(config, resolution=(resolution, resolution), channels=3, c_dim=0).eval()
 
 
@@ -171,7 +171,8 @@ def test_channels_and_resolutions() -> None:
     ],
 )
 def test_no_schedule(resolution: tuple[int, int], options: dict[str, Any], message: str) -> None:
-    config = StyleGAN3Config(z_dim=8, w_dim=8, channel_base=64, channel_max=4, **options)
+    sizes: dict[str, Any] = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 4}
+    config = StyleGAN3Config(**(sizes | options))
     with pytest.raises(UserError, match=message):
         build_generator(config, resolution=resolution, channels=3, c_dim=0)
 

@@ -1,4 +1,7 @@
-"""Seconds of every op, compiled and reference, and their ratio: `python tests/bench/bench_ops.py [dtype] [rounds]`.
+"""Seconds of every op, compiled and reference, and their ratio: `python tests/bench/bench_ops.py [dtype] [rounds] [words]`.
+
+`words` picks the cases whose names hold them: `OMP_NUM_THREADS=1 python tests/bench/bench_ops.py float32 7 filtered_lrelu` does
+the layers of StyleGAN3.
 
 The two are timed in turns in one process, in seconds of the processor over all threads, so that what else the machine does hits
 both; the ratio is the median of the pairs'.
@@ -8,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,12 +53,43 @@ def cases(dtype: torch.dtype) -> Iterator[tuple[str, Call]]:
             ("up 2, image", rgb, {"up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
         ):
             yield f"upfirdn2d {title} {name}", lambda t=t, o=options, f=low_pass: upfirdn2d(t.detach(), f, **o)  # pyright: ignore[reportArgumentType]
-        taps, small = setup_filter(torch.hann_window(14)[1:-1]), image(4, 32, 36, 36)
+        yield from stylegan3_cases(dtype, layout, name)
 
-        def filtered(x: Tensor = small, f: Tensor = taps) -> Tensor:
-            return filtered_lrelu(x, f, f, up=2, down=2, padding=[11, 10, 11, 10], clamp=256)
 
-        yield from passes(f"filtered_lrelu {name}", filtered, [small])
+# Configuration, pixels and channels of x (after the convolution), factor of up-sampling, near and far padding: layers of the
+# published designs for 256 and 1024 pixels, with channels and batch (2) cut down to what a minute allows.
+STYLEGAN3 = (
+    ("T", 38, 128, 2, 9, 8),
+    ("T", 38, 128, 4, -6, -9),
+    ("T", 86, 48, 4, -6, -9),
+    ("T", 150, 48, 2, 9, 8),
+    ("T", 278, 16, 2, -11, -12),
+    ("R", 36, 128, 2, 11, 10),
+    ("R", 84, 48, 4, -2, -5),
+    ("R", 148, 48, 2, 11, 10),
+)
+
+
+def stylegan3_cases(dtype: torch.dtype, layout: torch.memory_format, layout_name: str) -> Iterator[tuple[str, Call]]:
+    """filtered_lrelu as the layers of StyleGAN3 call it, and as its last layer does, without filters."""
+    around = torch.arange(12) - 5.5
+    distance = (around[:, None].square() + around.square()).sqrt()
+    taps = {n: setup_filter(torch.hann_window(n + 2)[1:-1]) for n in (12, 24)}
+    down = {"T": taps[12], "R": setup_filter((6 - distance).clamp(min=0))}  # R: radial, not separable
+    for config, size, channels, up, near, far in STYLEGAN3:
+        x = torch.randn(2, channels, size, size).to(dtype).contiguous(memory_format=layout).requires_grad_()
+        b = torch.zeros(channels, dtype=dtype, requires_grad=True)
+
+        def layer(
+            x: Tensor = x, b: Tensor = b, up: int = up, fd: Tensor = down[config], pad: Any = (near, far)
+        ) -> Tensor:
+            return filtered_lrelu(x, taps[6 * up], fd, b, up=up, down=2, padding=[*pad, *pad], clamp=256)
+
+        yield from passes(f"filtered_lrelu {config} {size} up {up} {layout_name}", layer, [x, b])
+    rgb = torch.randn(2, 3, 256, 256).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    yield from passes(
+        f"filtered_lrelu image 256 {layout_name}", lambda: filtered_lrelu(rgb, gain=1, slope=1, clamp=256), [rgb]
+    )
 
 
 def passes(name: str, forward: Callable[[], Tensor], inputs: list[Tensor]) -> Iterator[tuple[str, Call]]:
@@ -97,7 +132,10 @@ def main() -> None:
     load("cpu")
     keep_freed_memory()  # as training does
     print(f"{dtype}, {torch.get_num_threads()} thread(s)\n{'':52} compiled  reference  ratio")
+    words = sys.argv[3:]
     for name, call in cases(dtype):
+        if not all(word in name for word in words):
+            continue
         compiled, reference, ratio = compare(call, rounds)
         print(f"{name:50} {compiled:8.2f} ms {reference:8.2f} ms {ratio:6.2f}", flush=True)
 

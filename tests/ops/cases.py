@@ -186,6 +186,7 @@ def _upfirdn2d_samples() -> Iterator[Sample]:
     yield _sample((1, 17, 11, 23), f=long, down=3, padding=9)
     yield _sample((1, 2, 11, 23), f=long, up=3, padding=[20, 21, 7, 8])
     yield _sample((1, 3, 7, 29), f=long, padding=7)
+    yield _sample((1, 2, 3, 75), f=low_pass, up=2, padding=[2, 1, 2, 1])  # more than one strip
     yield _sample((1, 1, 1, 1), f=None)
 
 
@@ -198,6 +199,11 @@ def _filtered_lrelu_samples() -> Iterator[Sample]:
     yield _sample((1, 3, 6, 7), 3, fu=taps, fd=crooked, up=3, down=2, padding=[-2, 3, 4, -3], gain=0.8, clamp=0.5)
     yield _sample((1, 35, 5, 3), 35, fu=long, fd=long, up=2, down=2, padding=[11, 10, 11, 10], clamp=1.0)
     yield _sample((1, 1, 70, 3), 1, fu=taps, fd=None, up=2, down=1, padding=[2, 2, 2, 3])  # more than one band
+    yield _sample((1, 2, 5, 61), 2, fu=long, fd=long, up=2, down=2, padding=[9, 8, 9, 8], clamp=1.0)  # and strip
+    around = torch.arange(12) - 5.5
+    radial = torch.cos((around[:, None].square() + around.square()).sqrt() / 5) / 20  # equals its mirror images
+    yield _sample((2, 17, 7, 9), 17, fu=long, fd=radial, up=2, down=2, padding=[11, 10, 11, 10])
+    yield _sample((1, 3, 13, 12), 3, fu=long.repeat_interleave(2), fd=long, up=4, down=2, padding=[-2, -5, -3, -6])
 
 
 def _modulated_epilogue_samples() -> Iterator[Sample]:

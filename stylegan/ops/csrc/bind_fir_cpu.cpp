@@ -10,6 +10,7 @@
 #include "bind.h"
 #include "cpu_dispatch.h"
 #include "filtered_lrelu_cpu.h"
+#include "upfirdn2d_cpu.h"
 
 namespace stylegan {
 namespace {
@@ -119,9 +120,8 @@ Tensor upfirdn2d(
     dense_strides(x.sizes(), format, p.x_stride);
     dense_strides(y.sizes(), format, p.y_stride);
     if (y.numel() == 0) return y;
-    const index_t rows = y.numel() / (p.out_w * (format == at::MemoryFormat::ChannelsLast ? p.c : 1));
-    const index_t work = y.numel() / rows * 4;  // a tap costs less than an element of memory
-    at::parallel_for(0, rows, std::max<index_t>(grain / work, 1), [&](int64_t begin, int64_t end) {
+    const index_t items = upfirdn2d_items(p), work = y.numel() / items * 4;  // a tap costs less than an element of memory
+    at::parallel_for(0, items, std::max<index_t>(grain / std::max<index_t>(work, 1), 1), [&](int64_t begin, int64_t end) {
         STYLEGAN_RUN(upfirdn2d, p, fir.plan(), begin, end)
     });
     return y;
@@ -156,7 +156,7 @@ Tensor run_filtered_lrelu(FilteredLreluParams p, const Tensor& x, const Tensor& 
     dense_strides(x.sizes(), format, p.x_stride);
     dense_strides(y.sizes(), format, p.y_stride);
     if (y.numel() == 0) return y;
-    at::parallel_for(0, filtered_lrelu_items(p), 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, filtered_lrelu_division(p).items(), 1, [&](int64_t begin, int64_t end) {
         STYLEGAN_RUN(filtered_lrelu, p, up.plan(), down.plan(), begin, end)
     });
     return y;

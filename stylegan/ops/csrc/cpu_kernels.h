@@ -11,8 +11,8 @@
 #define STYLEGAN_DECLARE_KERNELS(isa)                                                                         \
     namespace stylegan::isa {                                                                                 \
     void bias_act(const BiasActParams&, index_t begin, index_t end);                  /* elements */          \
-    void upfirdn2d(const Upfirdn2dParams&, const FirPlan&, index_t begin, index_t end); /* rows of y */       \
-    void filtered_lrelu(                                                              /* bands of y */        \
+    void upfirdn2d(const Upfirdn2dParams&, const FirPlan&, index_t begin, index_t end); /* items of y */      \
+    void filtered_lrelu(                                                              /* items of y */        \
         const FilteredLreluParams&, const FirPlan& up, const FirPlan& down, index_t begin, index_t end);      \
     void epilogue(const EpilogueForward&, index_t chunks, index_t begin, index_t end); /* chunks of pixels */ \
     void epilogue_grad(const EpilogueGrad&, index_t begin, index_t end);              /* chunks of pixels */  \

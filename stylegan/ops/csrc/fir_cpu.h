@@ -1,5 +1,4 @@
-// Filtering of rows on the CPU. A row is `width` pixels of `unit` numbers: all channels of a channels_last image,
-// or one number in a plane.
+// Filtering of rows on the CPU. A row is `width` pixels of `unit` numbers, all channels of a channels_last image.
 #pragma once
 #include <cstdlib>
 

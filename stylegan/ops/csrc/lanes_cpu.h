@@ -164,8 +164,11 @@ __attribute__((noinline)) void filter_mirrored(const Window2d<A>& w, vector_t<A>
 // out[i * out_step] = sum over r and k of taps[r][k] * rows[r][start + i * step + k], for i < count. `out` is none of the rows.
 template <class A>
 STYLEGAN_INLINE void filter(const Window2d<A>& w, index_t start, index_t step, vector_t<A>* out, index_t out_step, index_t count) {
-    // The usual ones are unrolled: down a column, and the twelve taps that StyleGAN3 has around a factor of two.
+    // The usual ones are unrolled: down a column, and the four taps of StyleGAN2 and the twelve of StyleGAN3 around a factor of two.
     if (step == 1 && w.tap_count == 1) return filter_row<1, 1>(w, start, step, out, out_step, count);
+    if (step == 1 && w.tap_count == 2) return filter_row<1, 2>(w, start, step, out, out_step, count);
+    if (step == 1 && w.tap_count == 4) return filter_row<1, 4>(w, start, step, out, out_step, count);
+    if (step == 2 && w.tap_count == 4) return filter_row<2, 4>(w, start, step, out, out_step, count);
     if (step == 1 && w.tap_count == 6) return filter_row<1, 6>(w, start, step, out, out_step, count);
     if (step == 2 && w.tap_count == 12) return filter_row<2, 12>(w, start, step, out, out_step, count);
     filter_row<0, 0>(w, start, step, out, out_step, count);

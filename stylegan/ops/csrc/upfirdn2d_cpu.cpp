@@ -1,27 +1,51 @@
 // stylegan::upfirdn2d on the CPU: for every row of the result, first down the columns, then along the row.
+#include "upfirdn2d_cpu.h"
+
 #include <type_traits>
 
 #include "cpu_kernels.h"
-#include "fir_cpu.h"
-#include "layout_cpu.h"
+#include "resample_cpu.h"
 
 STYLEGAN_BEGIN
 
+// contiguous: as many planes as a vector has lanes are done at once.
 template <class T>
-void rows(const Upfirdn2dParams& p, const FirPlan& plan, index_t begin, index_t end) {
+void rows_of_planes(const Upfirdn2dParams& p, const FirPlan& plan, index_t begin, index_t end) {
     using A = compute_t<T>;
-    const bool nhwc = channels_neighbour(p.x_stride, p.y_stride);
-    const index_t unit = nhwc ? p.c : 1, planes = nhwc ? 1 : p.c;
-    const index_t in_length = p.in_w * unit, out_length = p.out_w * unit;
+    constexpr int n = Lanes<A>::count;
+    const Division division = upfirdn2d_division(p);
+    const Resampling resampling{p.x, nullptr, p.x_stride, p.n, p.c, p.in_h, p.in_w, p.up_x, p.up_y, p.down_x, p.down_y, p.pad_x, p.pad_y};
+    Resampler<T> resampler(resampling, plan, division.width);
+    PlaneRows<T> planes(division.width);
+    Buffer<vector_t<A>> row(PlaneRows<T>::padded(division.width));
+    for (index_t i = begin; i < end; i++) {
+        const WorkItem item = division.item(i);
+        resampler.enter_columns(item.left, item.columns);
+        for (index_t plane = item.first_plane; plane < item.end_plane; plane += n) {
+            const PlaneGroup<n> group(plane, p.n, p.c);
+            resampler.enter_planes(&group);
+            for (index_t y = item.top; y < item.end_row; y++) {
+                resampler.make_row(y, row.data);
+                planes.write(row.data, item.columns, static_cast<T*>(p.y), p.y_stride, group, y, item.left);
+            }
+        }
+    }
+}
+
+// channels_last: a row with all its channels is filtered in place, work items are rows.
+template <class T>
+void rows_of_pixels(const Upfirdn2dParams& p, const FirPlan& plan, index_t begin, index_t end) {
+    using A = compute_t<T>;
+    const index_t in_length = p.in_w * p.c, out_length = p.out_w * p.c;
     Buffer<A> column(in_length), weights(plan.h), scratch(larger(in_length, out_length));
     Buffer<A> part(plan.separable ? 0 : out_length), total(plan.separable ? 0 : out_length);
     Buffer<const T*> inputs(plan.h);
     const double* first_taps = plan.separable ? plan.horizontal : plan.taps;
-    RowFilter<A> along(p.in_w, p.out_w, unit, first_taps, plan.w, p.up_x, p.down_x, p.pad_x);
+    RowFilter<A> along(p.in_w, p.out_w, p.c, first_taps, plan.w, p.up_x, p.down_x, p.pad_x);
     for (index_t r = begin; r < end; r++) {
-        const index_t oy = r % p.out_h, plane = r / p.out_h % planes, n = r / p.out_h / planes;
-        const T* x = static_cast<const T*>(p.x) + n * p.x_stride[0] + plane * p.x_stride[1];
-        T* y = static_cast<T*>(p.y) + n * p.y_stride[0] + plane * p.y_stride[1] + oy * p.y_stride[2];
+        const index_t oy = r % p.out_h, n = r / p.out_h;
+        const T* x = static_cast<const T*>(p.x) + n * p.x_stride[0];
+        T* y = static_cast<T*>(p.y) + n * p.y_stride[0] + oy * p.y_stride[2];
         const Window down = window(oy, p.in_h, plan.h, p.up_y, p.down_y, p.pad_y);
         for (index_t j = 0; j < down.count; j++) {
             inputs.data[j] = x + (down.first + j) * p.x_stride[2];
@@ -46,7 +70,10 @@ void rows(const Upfirdn2dParams& p, const FirPlan& plan, index_t begin, index_t 
 STYLEGAN_EXPORT
 
 void upfirdn2d(const Upfirdn2dParams& p, const FirPlan& plan, index_t begin, index_t end) {
-    with_type(p.dtype, [&](auto* type) { rows<std::remove_pointer_t<decltype(type)>>(p, plan, begin, end); });
+    with_type(p.dtype, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        (channels_neighbour(p.x_stride, p.y_stride) ? rows_of_pixels<T> : rows_of_planes<T>)(p, plan, begin, end);
+    });
 }
 
 STYLEGAN_END

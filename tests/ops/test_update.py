@@ -1,30 +1,15 @@
 """Adam, the moving average and the norm over lists of parameters, against torch, compiled and as reference."""
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops._build import compiler_available
-from stylegan.ops.backend import Backend, activate, reference_ops
 from stylegan.ops.update import adam_, lerp_, total_norm
 from stylegan.training.adam import Adam
 
 SHAPES = ([], [1], [17], [32, 16, 3, 3], [0], [300, 211])  # the last one is more than a thread takes at once
-
-
-@pytest.fixture(autouse=True, params=["compiled", "reference"])
-def backend(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "reference":
-        with reference_ops():
-            yield
-    elif not compiler_available():
-        pytest.skip("no C++ compiler")
-    else:
-        activate(Backend.compiled, torch.device("cpu"))
-        yield
 
 
 def tensors(seed: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:

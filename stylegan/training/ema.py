@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 from stylegan.ops.update import lerp_
 
 

@@ -87,13 +87,13 @@ def train_step(
     last_of_G = [phase for phase in running if phase.module is state.G][-1:]
     for phase in running:
         started = perf_counter()
-        w_means = accumulate_gradients(phase, networks, batches[phase.name], stats)
+        measured = accumulate_gradients(phase, networks, batches[phase.name], stats)
         distributed.all_reduce_gradients(phase.gradients)
         if check_gradients(phase, config.on_nonfinite, stats):
             averaged = averaged or phase in last_of_G
             phase.optimizer.step(averages=state.average.parameters if phase in last_of_G else None, weight=weight)
-        for w_mean in distributed.gather(torch.stack(w_means)) if w_means else ():
-            state.G.mapping.update_w_avg(w_mean)
+        for means in distributed.gather(torch.stack(measured)) if measured else ():
+            state.G.update_averages(means)
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
     distributed.average([state.pl_mean])
     if not averaged:
@@ -118,9 +118,9 @@ def accumulate_gradients(
     does not reach keep None and are skipped by the optimiser.
 
     Returns:
-        The mean latent of each micro-batch [w_dim], where the phase tracks `w_avg`.
+        What the generator's moving averages follow (`LossOutput.means`), of each micro-batch, where the phase moves them.
     """
-    w_means = []
+    measured = []
     phase.optimizer.zero_grad(set_to_none=True)
     for network in (networks.G, networks.D):  # no weight gradients for the network that stands still
         network.requires_grad_(network is phase.module)
@@ -130,12 +130,12 @@ def accumulate_gradients(
         (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.flatten())
-        if output.w_mean is not None:
-            w_means.append(output.w_mean)
+        if output.means is not None:
+            measured.append(output.means)
     if networks.loss_scale != 1:
         for gradient in phase.gradients:
             gradient.div_(networks.loss_scale)
-    return w_means
+    return measured
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylegan.bench.workload import Workload, weighted
 from stylegan.ops.backend import reference_ops
-from stylegan.ops.update import lerp_, total_norm
+from stylegan.ops.update import total_norm
 from stylegan.training.adam import Adam
 
 CLOCKS = ("wall", "cpu")
@@ -125,14 +125,15 @@ def measure_update(work: Workload, *, rounds: int, timer: Timer, progress: Progr
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         p.grad, q.grad = torch.randn_like(p), torch.randn_like(p)
 
+    parameters = list(ours.parameters())
+    averages: dict[Tensor, Tensor] = dict(zip(parameters, our_average.parameters(), strict=True))
+
     def update() -> None:
-        assert bool(total_norm(_gradients(ours)).isfinite())
-        our_adam.step()
-        with torch.no_grad():
-            lerp_(list(our_average.parameters()), list(ours.parameters()), 0.001)
+        assert bool(total_norm([p.grad for p in parameters if p.grad is not None]).isfinite())
+        our_adam.step(averages=averages, weight=0.001)
 
     def plain() -> None:
-        for gradient in _gradients(theirs):
+        for gradient in (p.grad for p in theirs.parameters() if p.grad is not None):
             torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
         their_adam.step()
         with torch.no_grad():
@@ -146,7 +147,3 @@ def measure_update(work: Workload, *, rounds: int, timer: Timer, progress: Progr
     ratios = [b / a for a, b in pairs[2:]]
     seconds, plain_seconds = (statistics.median(column) for column in zip(*pairs[2:], strict=True))
     return {"seconds": seconds, "plain_seconds": plain_seconds, "ratio": statistics.median(ratios)}
-
-
-def _gradients(network: torch.nn.Module) -> list[Tensor]:
-    return [p.grad for p in network.parameters() if p.grad is not None]

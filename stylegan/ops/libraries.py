@@ -50,7 +50,7 @@ def cpu_library() -> BuildSpec:
 
 
 def cuda_library(architectures: Sequence[str]) -> BuildSpec:
-    """The CUDA kernels (`*.cu`, without torch headers) and their bindings (`bind_*cuda.cpp`).
+    """The CUDA kernels (`*.cu`, without torch headers) and their bindings (`bind_*cuda.cpp`, compiled as one file).
 
     Args:
         architectures: Compute capabilities such as `8.0`; the last one also as PTX, for devices that come later.
@@ -64,8 +64,11 @@ def cuda_library(architectures: Sequence[str]) -> BuildSpec:
     codes.append(f"-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")
     return BuildSpec(
         "stylegan_cuda",
-        [*sorted(CSRC.glob("bind_*cuda.cpp")), *sorted(CSRC.glob("*.cu"))],
-        headers=[*sorted(CSRC.glob("*.h")), *sorted(CSRC.glob("*.cuh")), _torch_options()],
+        [CSRC / "bindings_cuda.cpp", *sorted(CSRC.glob("*.cu"))],
+        headers=[
+            *(path for kind in ("*.h", "*.cuh", "bind_*cuda.cpp") for path in sorted(CSRC.glob(kind))),
+            _torch_options(),
+        ],
         include_dirs=[*_torch_include(), home / "include"],
         library_dirs=[*_torch_libraries(), *(home / name for name in ("lib64", "lib", "targets/x86_64-linux/lib"))],
         flags=["-std=c++20", "-O2", "-DNDEBUG", *_abi()],

@@ -2,7 +2,7 @@
 
 Schemas (the bodies below are the reference; compiled kernels equal them up to rounding; names that end in _ write in place):
 
-    stylegan::adam_(params!, grads, first!, second!, steps!, lr, beta1, beta2, eps)
+    stylegan::adam_(params!, grads, first!, second!, steps!, averages!, lr, beta1, beta2, eps, weight)
     stylegan::lerp_(averages!, targets, weight)              averages <- averages + weight (targets - averages)
     stylegan::square_sum(tensors) -> float64 []              of all elements of all tensors
 
@@ -10,8 +10,11 @@ A network has a hundred parameters, most of them small; as loops of torch ops mo
 over memory ten times. Here a list is one op and one pass. There are no gradients.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 
 def adam_(
@@ -20,37 +23,44 @@ def adam_(
     first: list[Tensor],
     second: list[Tensor],
     steps: list[Tensor],
+    averages: Sequence[Tensor] = (),
     *,
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
+    weight: float = 0.0,
 ) -> None:
-    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place.
+    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place; in the same pass averages follow the parameters.
 
     Args:
-        params: Dense, of any shapes and memory formats; each tensor of the other lists but the last has those of its parameter.
+        params: Dense, of any shapes and memory formats; each tensor of the other lists but `steps` has those of its parameter.
         grads: Their gradients.
         first: First moments, of the parameters' shapes.
         second: Second moments.
         steps: Steps taken so far, float32 scalars; counted up here.
+        averages: None at all, or for every parameter one that is then moved to its new value as `lerp_` does.
         lr: Learning rate.
         beta1: Decay of the first moments.
         beta2: Decay of the second moments.
         eps: Added to the root of the second moment.
+        weight: By what share the averages move.
 
     Raises:
         ValueError: Lists of different lengths, or tensors that do not go together.
     """
-    if not len(params) == len(grads) == len(first) == len(second) == len(steps):
-        raise ValueError(
-            f"adam_ needs five lists of one length, got {list(map(len, (params, grads, first, second, steps)))}"
-        )
-    _check("adam_", params, grads, first, second)
+    alike = [params, grads, first, second, *([list(averages)] if averages else [])]
+    if not all(len(tensors) == len(params) for tensors in (*alike, steps)):
+        raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*alike, steps)]}")
+    _check("adam_", *alike)
     if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
         raise ValueError("adam_ counts steps in float32 scalars")
     if params:
-        _adam_(params, grads, first, second, steps, lr, beta1, beta2, eps)
+        # custom_op counts the versions of what it writes into by taking all lists apart in Python, which for small networks
+        # takes longer than the op. Only a parameter or an average can be something that a graph has saved.
+        with torch._C._AutoDispatchBelowADInplaceOrView():
+            _adam_(params, grads, first, second, steps, list(averages), lr, beta1, beta2, eps, weight)
+        increment_version([*params, *averages])
 
 
 def lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
@@ -73,29 +83,34 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
 
 def _check(op: str, *lists: list[Tensor]) -> None:
     for i, (first, *others) in enumerate(zip(*lists, strict=True)):
+        shape, dtype, device = first.shape, first.dtype, first.device
         for t in others:
-            if t.shape != first.shape or t.dtype != first.dtype or t.device != first.device:
+            if t.shape != shape or t.dtype != dtype or t.device != device:
                 raise ValueError(
-                    f"{op} needs lists of alike tensors, but number {i} is {tuple(first.shape)}, {first.dtype} on "
-                    f"{first.device} in one and {tuple(t.shape)}, {t.dtype} on {t.device} in another"
+                    f"{op} needs lists of alike tensors, but number {i} is {tuple(shape)}, {dtype} on "
+                    f"{device} in one and {tuple(t.shape)}, {t.dtype} on {t.device} in another"
                 )
 
 
-@torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps"))
+@torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps", "averages"))
 def _adam_(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     steps: list[Tensor],
+    averages: list[Tensor],
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
+    weight: float,
 ) -> None:
     torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
     rest = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
     torch._fused_adam_(params, grads, first, second, [], steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, **rest)  # pyright: ignore[reportPrivateImportUsage]
+    if averages:
+        torch._foreach_lerp_(averages, params, weight)  # pyright: ignore[reportPrivateImportUsage]
 
 
 @torch.library.custom_op("stylegan::lerp_", mutates_args=("averages",))

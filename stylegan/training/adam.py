@@ -1,12 +1,14 @@
 """Adam of torch, with its step as one op for all parameters where that is faster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylegan.ops.update import adam_
+from stylegan.ops.update import adam_, lerp_
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Adam(torch.optim.Adam):
@@ -19,31 +21,52 @@ class Adam(torch.optim.Adam):
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """One step of every parameter that has a gradient."""
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        averages: Mapping[Tensor, Tensor] | None = None,
+        weight: float = 0.0,
+    ) -> None:
+        """One step of every parameter that has a gradient.
+
+        Args:
+            closure: None.
+            averages: By parameter, for all of them, tensors that are then moved to its value by the share `weight`.
+            weight: Of the averages.
+        """
         assert closure is None, "gradients are there before a step"
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            for p in params:
-                if not self.state[p]:
-                    self.state[p] = {
-                        "step": torch.zeros([], device=p.device),
-                        "exp_avg": torch.zeros_like(p),
-                        "exp_avg_sq": torch.zeros_like(p),
-                    }
-            states = [self.state[p] for p in params]
-            grads = [_laid_out_as(p, p.grad) for p in params]
             beta1, beta2 = group["betas"]
-            if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
-                for state, grad in zip(states, grads, strict=True):
+            params, grads, first, second, steps = [], [], [], [], []
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["step"] = torch.zeros([], device=p.device)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+                grad = _laid_out_as(p, p.grad)
+                if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
                     state["exp_avg"] = grad
-            for p, state in zip(params, states, strict=True):
-                for name in ("exp_avg", "exp_avg_sq"):
-                    state[name] = _laid_out_as(p, state[name])
-            first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-            adam_(params, grads, first, second, steps, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"])
+                params.append(p)
+                grads.append(grad)
+                first.append(state["exp_avg"])
+                second.append(state["exp_avg_sq"])
+                steps.append(state["step"])
+            rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight": weight}
+            adam_(params, grads, first, second, steps, [averages[p] for p in params] if averages else (), **rates)
+            if averages and len(params) < len(group["params"]):
+                others = [p for p in group["params"] if p.grad is None]
+                lerp_([averages[p] for p in others], others, weight)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, its moments in the memory order of the parameters, whatever the version that saved it had."""
+        super().load_state_dict(state_dict)
+        for p, state in self.state.items():
+            state.update({name: _laid_out_as(p, state[name]) for name in MOMENTS if name in state})
 
 
 def _laid_out_as(p: Tensor, t: Tensor) -> Tensor:
-    """t in the memory order of p; as a copy only where it has another, as after loading a state of another version."""
+    """t in the memory order of p; as a copy only where it has another."""
     return t if t.stride() == p.stride() else torch.empty_like(p).copy_(t)

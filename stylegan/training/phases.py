@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
@@ -124,9 +124,19 @@ class Phase:
 
     name: str
     module: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Adam
     interval: int
     loss_fn: LossFn
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the module, listed once: a walk through a network takes as long as the norm of a small one's gradients."""
+        return list(self.module.parameters())
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Of those parameters that have one."""
+        return [p.grad for p in self.parameters if p.grad is not None]
 
 
 def lazy_adam(parameters: list[Tensor], lr: float, config: OptimConfig, interval: int | None) -> Adam:
@@ -154,8 +164,8 @@ def build_optimizers(
 def build_phases(
     G: Generator,
     D: Discriminator,
-    G_opt: torch.optim.Optimizer,
-    D_opt: torch.optim.Optimizer,
+    G_opt: Adam,
+    D_opt: Adam,
     pl_mean: Tensor,
     config: LossConfig,
     r1_gamma: float,

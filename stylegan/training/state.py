@@ -1,14 +1,16 @@
 """All that a resume needs, in one object."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stylegan.augment.ada import ADAController
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
+from stylegan.training.adam import Adam
+from stylegan.training.ema import MovingAverage
 
 
 @dataclass
@@ -34,8 +36,8 @@ class TrainState:
     G: Generator
     D: Discriminator
     G_ema: Generator
-    G_opt: torch.optim.Optimizer
-    D_opt: torch.optim.Optimizer
+    G_opt: Adam
+    D_opt: Adam
     pl_mean: Tensor
     seed: int
     nimg: int = 0
@@ -51,6 +53,11 @@ class TrainState:
     def stream_seed(self) -> int:
         """The seed from which this stretch of training draws its numbers."""
         return self.seed + 1_000_003 * self.rollbacks
+
+    @cached_property
+    def average(self) -> MovingAverage:
+        """What moves G_ema."""
+        return MovingAverage(self.G_ema, self.G)
 
     def advance(self, batch_size: int) -> None:
         """Count one iteration."""

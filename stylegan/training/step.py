@@ -12,7 +12,7 @@ from torch import Tensor
 from stylegan import distributed
 from stylegan.losses.base import Batch, Networks
 from stylegan.ops.update import total_norm
-from stylegan.training.ema import ema_decay, update_ema
+from stylegan.training.ema import ema_decay
 from stylegan.training.phases import Phase, due
 from stylegan.training.state import TrainState
 
@@ -82,18 +82,23 @@ def train_step(
     """
     networks = Networks(state.G, state.D, config.loss_scale)
     stats: Stats = defaultdict(list)
-    for phase in due(phases, state.step):
+    weight = 1 - ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup)
+    running, averaged = due(phases, state.step), False
+    last_of_G = [phase for phase in running if phase.module is state.G][-1:]
+    for phase in running:
         started = perf_counter()
         measured = accumulate_gradients(phase, networks, batches[phase.name], stats)
-        gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-        distributed.all_reduce_gradients(gradients)
+        distributed.all_reduce_gradients(phase.gradients)
         if check_gradients(phase, config.on_nonfinite, stats):
-            phase.optimizer.step()
+            averaged = averaged or phase in last_of_G
+            phase.optimizer.step(averages=state.average.parameters if phase in last_of_G else None, weight=weight)
         for means in distributed.gather(torch.stack(measured)) if measured else ():
             state.G.update_averages(means)
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
     distributed.average([state.pl_mean])
-    update_ema(state.G_ema, state.G, ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup))
+    if not averaged:
+        state.average.move_parameters(weight)
+    state.average.copy_buffers()
     if state.ada is not None:
         state.ada.update(torch.cat(stats["signs/real"]))
         if state.ada.r_t is not None:
@@ -128,7 +133,7 @@ def accumulate_gradients(
         if output.means is not None:
             measured.append(output.means)
     if networks.loss_scale != 1:
-        for gradient in (p.grad for p in phase.module.parameters() if p.grad is not None):
+        for gradient in phase.gradients:
             gradient.div_(networks.loss_scale)
     return measured
 
@@ -143,8 +148,7 @@ def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
     Raises:
         NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
-    gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-    norm = total_norm(gradients)
+    norm = total_norm(phase.gradients)
     stats[f"grad_norm/{phase.name}"].append(norm)
     if bool(norm.isfinite()):
         return True
@@ -156,7 +160,7 @@ def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
         if count:
             stats[f"nonfinite/{phase.name}/{name}"].append(torch.tensor(float(count)))
     if policy is OnNonfinite.clamp:
-        for gradient in gradients:
+        for gradient in phase.gradients:
             torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
         return True
     if policy is OnNonfinite.skip:

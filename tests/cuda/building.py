@@ -12,7 +12,7 @@ from stylegan.ops._build import BuildSpec, CompilerMissingError, Source, compile
 from stylegan.ops.libraries import CSRC
 
 EMULATOR = Path(__file__).parent / "emulator"
-KERNELS = ("bias_act", "upfirdn2d", "filtered_lrelu", "modulated_epilogue")
+KERNELS = ("bias_act", "upfirdn2d", "filtered_lrelu", "modulated_epilogue", "demodulation")
 NAMESPACE = "stylegan_emulated"
 # No contraction of a * b + c: sanitizers and optimisation then leave every bit as it is.
 HOST_FLAGS = ("-std=c++20", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas")
@@ -50,7 +50,7 @@ def emulated_library() -> BuildSpec:
     return BuildSpec(
         "stylegan_emulated",
         [
-            Source(CSRC / "bind_cuda.cpp", (f"-DSTYLEGAN_NAMESPACE={NAMESPACE}", "-DSTYLEGAN_KEY=CPU")),
+            Source(CSRC / "bindings_cuda.cpp", (f"-DSTYLEGAN_NAMESPACE={NAMESPACE}", "-DSTYLEGAN_KEY=CPU")),
             Source(EMULATOR / "tracking.cpp"),
             *(Source(kernel, (f'-DSTYLEGAN_KERNEL="{name}.cu"',), f"-{name}") for name in KERNELS),
         ],
@@ -64,4 +64,12 @@ def emulated_library() -> BuildSpec:
 
 def sources_of_kernels() -> Sequence[Path]:
     """All that the kernels are made of, for cache keys."""
-    return sorted([*CSRC.glob("*.cu"), *CSRC.glob("*.cuh"), *CSRC.glob("*.h"), *EMULATOR.rglob("*.h")])
+    return sorted(
+        [
+            *CSRC.glob("*.cu"),
+            *CSRC.glob("*.cuh"),
+            *CSRC.glob("*.h"),
+            *CSRC.glob("bind_*cuda.cpp"),
+            *EMULATOR.rglob("*.h"),
+        ]
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, filtered_lrelu, modulated_epilogue, upfirdn2d
+from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, upfirdn2d
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
 from stylegan.ops.upfirdn2d import setup_filter
 
@@ -75,10 +75,11 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _upfirdn2d_calls(make, thorough)
     yield from _filtered_lrelu_calls(make, thorough)
     yield from _epilogue_calls(make, thorough)
+    yield from _demodulation_calls(make, thorough)
 
 
 def counted_calls() -> dict[str, Call]:
-    """The calls in float16 whose cost is kept in counts.json, one launch each: large enough that borders do not matter much."""
+    """The calls in float16 whose cost is kept in counts.json: large enough that borders do not matter much."""
     planar, last = Maker(torch.float16, False), Maker(torch.float16, True)
     low_pass, twelve = setup_filter([1, 3, 3, 1]), planar.taps(12) / 6
     blur = (low_pass, [1, 1], [1, 1], [1, 1, 1, 1], False, 1.0)  # after a transposed convolution: 129 -> 128 pixels
@@ -88,6 +89,8 @@ def counted_calls() -> dict[str, Call]:
     lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
     epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
     dy = planar.image(1, 16, 64, 64)
+    norm = (planar.compute(8, 256), planar.compute(16, 256, 3, 3).contiguous(memory_format=torch.channels_last))
+    norm_grad = (planar.compute(8, 16), *norm, planar.compute(8, 16), [True, True])
     listed = [
         Call("bias_act", bias_act._bias_act, (planar.image(1, 16, 64, 64), *bias)),
         Call("bias_act channels_last", bias_act._bias_act, (last.image(1, 16, 64, 64), *bias)),
@@ -99,6 +102,8 @@ def counted_calls() -> dict[str, Call]:
         Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce)),
         Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
         Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
+        Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
+        Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
     ]
     return {call.name: call for call in listed}
 
@@ -200,6 +205,26 @@ def _epilogue_calls(make: Maker, thorough: bool) -> Iterator[Call]:
             up: tuple[Tensor | None, ...] = (ddx, ddd, ddnoise, ddb) if some else (ddx, None, None, None)
             grad2 = (*up, dy, y, *ops, *rest, [True, some, some])
             yield Call(f"{name} grad2 {some}", modulated_epilogue._modulated_epilogue_grad2, grad2)
+
+
+def _demodulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    """In the type that the images are computed in. The second one has more input channels than a tile, and odd ones."""
+    shapes = [(2, 5, 7, 3, 3), (3, 2, 523, 1, 2)]
+    shapes += (
+        [(0, 3, 2, 1, 1), (2, 0, 3, 3, 3), (2, 3, 0, 3, 3), (1, 1, 1, 1, 1), (11, 37, 40, 3, 3)] if thorough else []
+    )
+    for n, o, i, kh, kw in shapes:
+        s, dds, dd, d = make.compute(n, i), make.compute(n, i), make.compute(n, o), make.compute(n, o)
+        w, ddw = (make.compute(o, i, kh, kw) for _ in range(2))
+        if make.nhwc:
+            w, ddw = (t.contiguous(memory_format=torch.channels_last) for t in (w, ddw))
+        name = f"demodulation {(n, o, i, kh, kw)}"
+        yield Call(name, demodulation._demodulation, (s, w, 1e-8))
+        for wanted in ([True, True], [True, False], [False, True])[: 3 if thorough else 1]:
+            yield Call(f"{name} grad {wanted}", demodulation._demodulation_grad, (dd, s, w, d, wanted))
+            for up in ((dds, ddw), (None, ddw), (dds, None))[: 3 if thorough else 2]:
+                args = (*up, dd, s, w, d, wanted)
+                yield Call(f"{name} grad2 {wanted}", demodulation._demodulation_grad2, args)
 
 
 def _as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:

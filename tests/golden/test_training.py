@@ -1,4 +1,5 @@
-"""Twenty iterations of training reproduce a recorded run: all phases, both optimisers, the moving averages."""
+"""Twenty iterations of training reproduce a recorded run, with the reference and the compiled ops: all phases, both optimisers,
+the moving averages."""
 
 import copy
 from collections import defaultdict
@@ -72,6 +73,7 @@ def compare(golden: Golden, when: str, name: str, network: torch.nn.Module, init
 
 
 @pytest.mark.parametrize("name", ["train_sg2_c0_20it", "train_sg2_c0_20it_acc2"])
+@pytest.mark.usefixtures("ops")
 def test_twenty_iterations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     golden = load(name)
     if name.endswith("acc2"):  # this recording summed the gradients of its rounds

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,23 +13,9 @@ from torch.nn import functional as F
 from torch.nn import grad as gradients
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stylegan.ops._build import compiler_available
-from stylegan.ops.backend import Backend, activate, reference_ops
 from stylegan.ops.conv2d import conv2d, conv_transpose2d
 
 CL = torch.channels_last
-
-
-@pytest.fixture(autouse=True, params=["compiled", "reference"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "reference":
-        with reference_ops():
-            yield "reference"
-    elif not compiler_available():
-        pytest.skip("no C++ compiler")
-    else:
-        activate(Backend.compiled, torch.device("cpu"))
-        yield "compiled"
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -92,10 +77,10 @@ def test_float32_agrees_with_torch_in_float64(case: tuple[int, ...], memory_form
 
 
 @pytest.mark.parametrize("case", CASES[: WINOGRAD + 1], ids=str)
-def test_what_the_table_says(case: tuple[int, ...], backend: str) -> None:
+def test_what_the_table_says(case: tuple[int, ...], ops: str) -> None:
     """Winograd's algorithm rounds differently, so that one can see where it is in use: here, but not in the reference."""
     x, w, rest = arguments(case, torch.float32)
-    winograd = backend == "compiled" and case in CASES[:WINOGRAD]
+    winograd = ops == "compiled" and case in CASES[:WINOGRAD]
     y = conv2d(x, w.requires_grad_(), **rest)
     assert torch.equal(y, F.conv2d(x, w, **rest)) is not (winograd and rest["stride"] == 1)
     dy = draw(*y.shape, dtype=torch.float32, seed=2)
@@ -261,8 +246,8 @@ def in_a_process(threads: int, instruction_set: str) -> list[list]:
     return json.loads(run.stdout)
 
 
-def test_results_do_not_depend_on_threads_and_hardly_on_the_instruction_set(backend: str) -> None:
-    if backend == "reference":
+def test_results_do_not_depend_on_threads_and_hardly_on_the_instruction_set(ops: str) -> None:
+    if ops == "reference":
         pytest.skip("of the compiled kernels")
     one = in_a_process(1, "plain")
     assert [digest for digest, _ in in_a_process(2, "plain")] == [digest for digest, _ in one]

@@ -57,12 +57,34 @@ def test_autocast() -> None:
 
 
 def test_compile_without_graph_breaks() -> None:
-    """First order, which is all that torch.compile has; without its code generator, which would take a minute."""
+    """First order, which is all that torch.compile has; without its code generator, which would take a minute for all ops."""
     layers = Layers()
     torch._dynamo.reset()
     compiled = torch.compile(layers, fullgraph=True, backend="aot_eager")
     for a, b in zip(gradients(compiled, layers), gradients(layers, layers), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_compile_with_its_code_generator(ops: str) -> None:
+    """As its users call torch.compile, C++ and all; one op, since every line of generated code takes seconds to compile."""
+    if ops == "reference":
+        pytest.skip("which kernels an op has makes no difference to generated code")
+
+    def double(x: Tensor, b: Tensor) -> Tensor:
+        return 2 * bias_act(x, b, act="lrelu", clamp=1.0)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(double, fullgraph=True, backend="inductor")
+    results = []
+    for call in (compiled, double):
+        x, b = (
+            torch.linspace(-2, 2, 8).reshape(1, 2, 2, 2).requires_grad_(),
+            torch.tensor([0.5, -0.25], requires_grad=True),
+        )
+        y = call(x, b)
+        results.append([y, *torch.autograd.grad(y.square().sum(), [x, b])])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
 
 
 def test_export() -> None:

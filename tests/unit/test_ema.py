@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from stylegan.training.ema import ema_decay, update_ema
+from stylegan.training.ema import MovingAverage, ema_decay
 from tests.unit.tiny import tiny_pair
 
 
@@ -22,7 +22,9 @@ def test_parameters_move_and_buffers_are_copied() -> None:
         for tensor in [*G.parameters(), *G.buffers()]:
             tensor.add_(1)
     before = copy.deepcopy(G_ema)
-    update_ema(G_ema, G, decay=0.75)
+    average = MovingAverage(G_ema, G)
+    average.move_parameters(0.25)
+    average.copy_buffers()
     for name, p in G_ema.named_parameters():
         torch.testing.assert_close(p, before.get_parameter(name) * 0.75 + G.get_parameter(name) * 0.25)
     assert all(torch.equal(a, b) for a, b in zip(G_ema.buffers(), G.buffers(), strict=True))

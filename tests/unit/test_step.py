@@ -151,6 +151,9 @@ def test_stop_and_rollback_raise_with_the_parameters_name(policy: OnNonfinite) -
 
 def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
     networks, _, state = make_phases()
+    with torch.no_grad():
+        for p in state.G_ema.parameters():
+            p.zero_()
     before = copy.deepcopy(networks.G.state_dict())
     phase = Phase("Gmain", networks.G, state.G_opt, 1, Breaks(float("nan")))
     stats = train_step(
@@ -159,3 +162,5 @@ def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
     assert all(torch.equal(v, before[k]) for k, v in networks.G.state_dict().items())
     assert not state.G_opt.state and (state.nimg, state.step) == (8, 1)
     assert "nonfinite/Gmain/mapping.fc0.bias" in stats
+    for p, q in zip(state.G_ema.parameters(), networks.G.parameters(), strict=True):  # the average moves all the same
+        torch.testing.assert_close(p, (1 - 0.5 ** (8 / 1000)) * q)

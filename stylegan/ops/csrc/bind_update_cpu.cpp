@@ -45,15 +45,16 @@ bool side_by_side(const Tensor& a, const Tensor& b) {
     return a.is_non_overlapping_and_dense() && a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
-void adam_(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps, double lr,
-           double beta1, double beta2, double eps) {
+void adam_(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps,
+           TensorList averages, double lr, double beta1, double beta2, double eps, double weight) {
     for (size_t i = 0; i < params.size(); i++)
-        for (const Tensor& t : {grads[i], firsts[i], seconds[i]})
+        for (const Tensor& t : {grads[i], firsts[i], seconds[i], averages.empty() ? grads[i] : averages[i]})
             TORCH_CHECK_VALUE(side_by_side(params[i], t), "adam_: parameter ", i, " ", params[i].sizes(), " with strides ",
                               params[i].strides(), " does not go with ", t.sizes(), ", ", t.strides());
     if (!all_float(params) || !all_float(grads)) {
         at::_foreach_add_(steps, 1);
         at::_fused_adam_(params, grads, firsts, seconds, {}, steps, lr, beta1, beta2, 0, eps, false, false);
+        if (!averages.empty()) at::_foreach_lerp_(averages, params, weight);
         return;
     }
     std::vector<AdamRun> runs;
@@ -62,12 +63,14 @@ void adam_(TensorList params, TensorList grads, TensorList firsts, TensorList se
         step += 1;
         const double root = std::sqrt(1 - std::pow(beta2, step)), size = lr * root / (1 - std::pow(beta1, step));
         runs.push_back({params[i].mutable_data_ptr<float>(), firsts[i].data_ptr<float>(), seconds[i].mutable_data_ptr<float>(),
-                        grads[i].const_data_ptr<float>(), 0, static_cast<float>(beta1), static_cast<float>(beta2),
-                        static_cast<float>(1 - beta2), static_cast<float>(size), static_cast<float>(eps * root)});
+                        averages.empty() ? nullptr : averages[i].mutable_data_ptr<float>(), grads[i].const_data_ptr<float>(), 0, static_cast<float>(beta1), static_cast<float>(beta2),
+                        static_cast<float>(1 - beta2), static_cast<float>(size), static_cast<float>(eps * root),
+                        static_cast<float>(weight)});
     }
     parallel_over(params, [&](size_t i, int64_t begin, int64_t end) {
         AdamRun run = runs[i];
         run.param += begin, run.first += begin, run.second += begin, run.grad += begin;
+        if (run.average != nullptr) run.average += begin;
         run.count = end - begin;
         STYLEGAN_RUN(adam, run);
     });

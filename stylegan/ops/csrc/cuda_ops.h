@@ -1,6 +1,7 @@
 // The CUDA kernels as bind_cuda.cpp calls them. Each launches on `stream` and returns a cudaError_t, 0 for success.
 #pragma once
 #include "bias_act.h"
+#include "demodulation.h"
 #include "filtered_lrelu.h"
 #include "modulated_epilogue.h"
 #include "upfirdn2d.h"
@@ -15,5 +16,6 @@ index_t epilogue_chunks_cuda(const EpilogueShape& s);
 int modulated_epilogue_cuda(const EpilogueForward& p, void* stream);
 int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream);
 int modulated_epilogue_grad2_cuda(const EpilogueGrad2& p, void* stream);
+int demodulation_cuda(const Demodulation& p, const DemodulationSums& sums, int order, void* stream);
 
 }  // namespace stylegan

@@ -85,6 +85,12 @@ template <int V, class T> __device__ __forceinline__ void store(T* p, const Comp
     *reinterpret_cast<Vector<T, V>*>(p) = q;
 }
 
+// Sum over groups of `lanes` neighbouring threads; all of them get it.
+template <class A> __device__ __forceinline__ A sum_over_lanes(A v, int lanes) {
+    for (int d = lanes / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+    return v;
+}
+
 // v within +-bound; NaN stays NaN, which fmin and fmax would hide from the guard against broken gradients.
 template <class A> __device__ __forceinline__ A clamped(A v, A bound) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

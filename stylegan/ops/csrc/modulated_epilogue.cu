@@ -109,12 +109,6 @@ __device__ __forceinline__ void epilogue_vector(const EpilogueArguments<T>& p, i
     if (ORDER == 2 && p.d_x) store<V>(p.d_x + i, second);
 }
 
-// Sum over groups of `lanes` neighbouring threads; all of them get it.
-template <class A> __device__ __forceinline__ A sum_over_lanes(A v, int lanes) {
-    for (int d = lanes / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-    return v;
-}
-
 // Sum the V values of every lane over the groups of a block: to out[lane * V + k] for those below `count`.
 template <int V, class A> __device__ __forceinline__ void sum_over_groups(A* shared, const A* values, int lanes, A* out, index_t count) {
     __syncthreads();  // the sums before have been read

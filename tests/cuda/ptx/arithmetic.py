@@ -96,6 +96,15 @@ def permute_bytes(a: Array, b: Array, selector: Array) -> Array:
     return result
 
 
+def insert_bits(a: Array, b: Array, start: Array, length: Array) -> Array:
+    """bfi: b with its bits from `start` replaced by the lowest `length` ones of a, as far as both numbers reach."""
+    mask = ((np.uint64(1) << np.minimum(length, 32).astype(np.uint64)) - np.uint64(1)) << np.minimum(start, 32).astype(
+        np.uint64
+    )
+    moved = a.astype(np.uint64) << np.minimum(start, 32).astype(np.uint64)
+    return (b.astype(np.uint64) & ~mask | moved & mask).astype(np.uint32)
+
+
 _ROUND: dict[str, Function] = {
     **{"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil},
 }

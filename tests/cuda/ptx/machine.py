@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.cuda.ptx.arithmetic import BINARY, COMPARE, UNARY, convert, multiply, permute_bytes, shift
+from tests.cuda.ptx.arithmetic import BINARY, COMPARE, UNARY, convert, insert_bits, multiply, permute_bytes, shift
 from tests.cuda.ptx.counts import WARP, Counts
 from tests.cuda.ptx.memory import Access, GlobalMemory, SharedMemory
 from tests.cuda.ptx.parse import DTYPES, Instruction, Kernel, PtxError
@@ -281,6 +281,11 @@ class Machine:
         a, b, selector = (self.read(name, lanes, np.dtype(np.uint32)) for name in ins.operands[1:4])
         self.write(ins.operands[0], lanes, permute_bytes(a, b, selector))
 
+    def insert(self, ins: Instruction, lanes: Array) -> None:
+        """bfi of 32 bits."""
+        a, b, start, length = (self.read(name, lanes, np.dtype(np.uint32)) for name in ins.operands[1:5])
+        self.write(ins.operands[0], lanes, insert_bits(a, b, start, length))
+
     def shuffle(self, ins: Instruction, lanes: Array) -> None:
         """shfl.sync.bfly, all lanes of a warp."""
         if "bfly" not in ins.modifiers:
@@ -318,6 +323,7 @@ _HANDLERS: dict[str, Callable[[Machine, Instruction, Array], None]] = {
     "shl": Machine.shift,
     "shr": Machine.shift,
     "prmt": Machine.permute,
+    "bfi": Machine.insert,
     "shfl": Machine.shuffle,
     "vote": Machine.vote,
     **dict.fromkeys(UNARY, Machine.unary),

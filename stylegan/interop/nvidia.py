@@ -6,7 +6,7 @@ defaults changed between versions of those tools.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ from stylegan.models.build import model_metadata
 DEEPEST = 16  # modules within modules; published networks have 4 levels
 MOST_MODULES = 10_000
 LARGEST_OPTION = 2**20
+# Of StyleGAN3's filters, which are computed when a network is built.
+_SMALLEST = {"first_cutoff": 0.5, "first_stopband": 0.5}
+_LARGEST = {"filter_size": 64, "lrelu_upsampling": 16, "img_resolution": 4096}
 
 # The order in which constructors take what is not named.
 _ARGUMENTS = {
@@ -157,10 +160,20 @@ def _describe(record: ModuleRecord) -> PublicNetwork:
         if module.class_name == "MinibatchStdLayer":
             options["mbstd_group_size"] = module.state.get("group_size")
             options["mbstd_num_channels"] = module.state.get("num_channels")
-        for name in ("architecture", "conv_clamp", "magnitude_ema_beta"):
-            if name in module.state and not path.startswith("mapping."):
-                options[name] = module.state[name]
+    options |= _common(modules.values())
     return PublicNetwork(tensors, options | {"mapping_kwargs": mapping})
+
+
+def _common(modules: Iterable[ModuleRecord]) -> dict[str, Any]:
+    """Attributes that all layers have to agree in, since our networks have one option for all of them."""
+    found: dict[str, Any] = {}
+    for module in modules:
+        for name in ("architecture", "conv_clamp", "magnitude_ema_beta"):
+            if name in module.state:
+                value = found.setdefault(name, module.state[name])
+                if type(value) is not type(module.state[name]) or value != module.state[name]:
+                    raise UnreadableError(f"has layers of different {name}")
+    return found
 
 
 def _modules(record: ModuleRecord) -> dict[str, ModuleRecord]:
@@ -223,10 +236,15 @@ def _metadata(public: PublicNetwork) -> dict[str, Any]:
         )
     reduced = options.get("num_fp16_res", 0)
     config["reduced_blocks"] = reduced if type(reduced) is int and 0 < reduced <= LARGEST_OPTION else 4
-    side = dimensions["img_resolution"]
-    meta = {"kind": kind, "config": config, "resolution": [side, side], "channels": dimensions["img_channels"]}
-    _check_numbers(meta | {"c_dim": dimensions["c_dim"]})
-    return meta | {"c_dim": dimensions["c_dim"]}
+    _check_numbers(config)
+    for name, value in dimensions.items():
+        if name in ("z_dim", "w_dim") and kind == "stylegan2_discriminator":
+            continue
+        if type(value) is not int or not (name != "c_dim") <= value <= _LARGEST.get(name, LARGEST_OPTION):
+            raise UnreadableError(f"holds a network with {name}={str(value)[:20]}, which is out of range")
+    side, channels = dimensions["img_resolution"], dimensions["img_channels"]
+    shape = {"resolution": [side, side], "channels": channels, "c_dim": dimensions["c_dim"]}
+    return {"kind": kind, "config": config, **shape}
 
 
 def _kind(tensors: Mapping[str, Tensor]) -> str:
@@ -256,10 +274,12 @@ def _translate(
     return {names[name]: value for name, value in options.items() if name in names}
 
 
-def _check_numbers(value: Any, where: str = "the network") -> None:
+def _check_numbers(config: Mapping[str, Any]) -> None:
     """Raise `UnreadableError` for numbers beyond those of any network, before anything is built by them."""
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_numbers(item, str(key))
-    elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST_OPTION):
-        raise UnreadableError(f"holds a network with {where}={value:.6g}, which is out of range")
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_numbers(value)
+        elif isinstance(value, int | float):
+            smallest, largest = _SMALLEST.get(name, 0), _LARGEST.get(name, LARGEST_OPTION)
+            if not (math.isfinite(value) and smallest <= value <= largest):
+                raise UnreadableError(f"holds a network with {name}={value:.6g}, which is out of range")

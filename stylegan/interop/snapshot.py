@@ -6,8 +6,8 @@ The file's only metadata key, `stylegan`, holds one JSON object::
      "model": {what models/build.py needs to build the network again},
      "provenance": {data set, its content hash and licence, nimg, configuration, ...}}
 
-A file converted from another tool's may bring companions, the G and D of the training, as tensors `G/...` and `D/...`, and in the
-metadata `"companions": {"G": {"weights_sha256": "...", "model": {...}}, ...}`.
+A file converted from another tool's may bring companions, the G and D of the training, as tensors `G/...` and `D/...`, and in
+the metadata `"companions": {"G": {"weights_sha256": "...", "model": {...}}, ...}`.
 
 One key and sorted JSON make the file's bytes a function of the network and its provenance alone.
 """
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_write
+from stylegan.interop.fill import first_mismatch
 from stylegan.models.build import (
-    DISCRIMINATORS,
     build_discriminator_from_metadata,
     build_from_metadata,
     model_metadata,
@@ -100,7 +100,10 @@ def read_snapshot(path: str | Path) -> Snapshot:
     """
     path = Path(path)
     metadata, tensors = _read(path, lambda name: SEPARATOR not in name)
-    return Snapshot(_filled(path, _build(path, metadata["model"]), tensors, metadata["weights_sha256"]), metadata)
+    return Snapshot(
+        _filled(path, _build(path, metadata["model"], build_from_metadata), tensors, metadata["weights_sha256"]),
+        metadata,
+    )
 
 
 def read_companions(path: str | Path) -> dict[str, nn.Module]:
@@ -118,7 +121,9 @@ def read_companions(path: str | Path) -> dict[str, nn.Module]:
     for name, description in described.items():
         start = f"{name}{SEPARATOR}"
         own = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
-        companions[name] = _filled(path, _build(path, description["model"]), own, description["weights_sha256"])
+        make: Callable[..., nn.Module] = build_discriminator_from_metadata if name == "D" else build_from_metadata
+        network = _build(path, description["model"], make)
+        companions[name] = _filled(path, network, own, description["weights_sha256"])
     return companions
 
 
@@ -135,7 +140,8 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], di
 
 def _filled(path: Path, network: _Network, tensors: dict[str, Tensor], weights_sha256: str) -> _Network:
     """The network with these weights, if they are those of the checksum."""
-    _check_layout(path, tensors, network.state_dict())
+    if problem := first_mismatch(tensors, network.state_dict()):
+        raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
     if _weights_sha256(tensors) != weights_sha256:
         raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
     network.load_state_dict(tensors)
@@ -196,34 +202,11 @@ def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
     return metadata
 
 
-def _build(path: Path, model: dict[str, Any]) -> Any:
-    """A generator or, where the description is one's, a discriminator."""
+def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _Network]) -> _Network:
     try:
-        return (
-            build_discriminator_from_metadata(model)
-            if model.get("kind") in DISCRIMINATORS
-            else build_from_metadata(model)
-        )
+        return make(model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _check_layout(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise `UserError`, naming the first tensor that is missing, unexpected, or of another shape or dtype."""
-    for name in (*expected, *found):
-        if name not in found:
-            problem = f"lacks the tensor {name}"
-        elif name not in expected:
-            problem = f"holds a tensor {name} that its architecture does not have"
-        elif (new := _layout(found[name])) != (old := _layout(expected[name])):
-            problem = f"holds {name} as {new}, where its architecture has {old}"
-        else:
-            continue
-        raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
-
-
-def _layout(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _weights_sha256(tensors: Mapping[str, Tensor]) -> str:

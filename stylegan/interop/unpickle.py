@@ -11,7 +11,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Any
+from typing import IO, Any, cast
 
 OPCODES = 1_000_000  # published files have 15 thousand to 60 thousand
 NESTING = 100  # published files reach 25
@@ -147,7 +147,7 @@ class Machine:
         """
         self.stack, self.marked, self.memo = [], [], {}
         try:
-            for opcode, argument, _ in pickletools.genops(source):
+            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], source)):
                 self.budget.opcodes -= 1
                 if self.budget.opcodes < 0:
                     raise UnreadableError(f"has more than {OPCODES} instructions; no network needs that many")

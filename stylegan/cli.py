@@ -267,6 +267,28 @@ def evaluate(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA or StyleGAN3 tools, or a .pt of rosinality's "
+            "StyleGAN2 or of this command."
+        ),
+    ],
+    dest: Annotated[
+        Path,
+        typer.Argument(help="*.safetensors: a snapshot, with G and D if there are any. *.pt: the public tools' names."),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST.")] = False,
+) -> None:
+    """Read a published network, without running anything in its file, and write it in another form."""
+    from stylegan.interop.convert import convert as run
+
+    for line in run(source, dest, overwrite=overwrite):
+        typer.echo(line)
+
+
+@app.command()
 def attributes(
     data: Annotated[Path, typer.Option(help="An archive of faces3d, which holds the attributes.")],
     train: Annotated[bool, typer.Option("--train", help="Train a network; else tell how well one reads DATA.")] = False,

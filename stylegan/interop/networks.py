@@ -15,7 +15,7 @@ from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.interop.rosinality import is_rosinality, networks_from_rosinality
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.torch_file import read_pickled
-from stylegan.interop.unpickle import UnreadableError
+from stylegan.interop.unpickle import ForbiddenError, UnreadableError
 from stylegan.models.build import DISCRIMINATORS, model_metadata
 
 NAMES = ("G", "D", "G_ema")
@@ -51,12 +51,15 @@ class Networks:
         return self.networks["G_ema"]
 
 
-def read_networks(path: str | Path, progress: Callable[[int], None] | None = None) -> Networks:
+def read_networks(
+    path: str | Path, *, only_generator: bool = False, progress: Callable[[int], None] | None = None
+) -> Networks:
     """Read networks; nothing in the file is executed.
 
     Args:
         path: A snapshot (.safetensors), a pickle (.pkl) of the public StyleGAN2-ADA or StyleGAN3 tools, a .pt of rosinality's
             StyleGAN2, or a .pt with the public tools' names that `save_public` wrote. What it is follows from its content.
+        only_generator: Build `G_ema` alone, for those who make images.
         progress: Told how many bytes of a pickle were read.
 
     Raises:
@@ -66,33 +69,40 @@ def read_networks(path: str | Path, progress: Callable[[int], None] | None = Non
     path = Path(path)
     if not _is_pickled(path):
         snapshot = read_snapshot(path)
-        networks = {**read_companions(path), "G_ema": snapshot.G}
-        return Networks(networks, snapshot.metadata["provenance"], _lines(networks))
+        networks = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
+        provenance = snapshot.metadata.get("provenance")
+        return Networks(networks, provenance if isinstance(provenance, dict) else {}, _lines(networks))
     try:
-        kind, networks, notes = _read_foreign(path, progress)
+        if is_checkpoint(path):
+            raise UnreadableError("is a checkpoint of a run: name the run's folder, or one of its snapshots")
+        kind, networks, notes = _networks_of(read_pickled(path, progress), only_generator)
     except OSError as error:
         raise UserError(f"cannot read the network file {path}: {error.strerror}") from None
     except UnreadableError as error:
-        raise UserError(_refusal(path, str(error))) from None
+        raise UserError(_refusal(path, error)) from None
     origin = {"file": path.name, "sha256": sha256(path), "kind": kind}
     return Networks(networks, {"imported_from": origin}, [f"{path}: {kind}", *_lines(networks), *notes])
 
 
-def _read_foreign(path: Path, progress: Callable[[int], None] | None) -> tuple[str, dict[str, nn.Module], list[str]]:
-    if contains(path, CHECKPOINT):
-        raise UnreadableError(
-            "is a checkpoint of a run, not a network file: name the run's folder or one of its snapshots"
-        )
-    content, notes = read_pickled(path, progress), list[str]()
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is the training state of one of our runs, rather than networks to give away."""
+    return path.is_file() and _contains(path, CHECKPOINT)
+
+
+def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, nn.Module], list[str]]:
+    """What the content of a file is, its networks by name, and what the user should know."""
+    notes: list[str] = []
     if is_rosinality(content):
         kind = "a file of rosinality's StyleGAN2"
-        networks, notes = networks_from_rosinality(content)
+        networks, notes = networks_from_rosinality(content, only_generator)
     elif isinstance(content, ModuleRecord):
         kind, networks = "a pickled network of the public StyleGAN tools", {"G_ema": network_from_record(content)}
     elif isinstance(content, dict) and any(isinstance(content.get(name), ModuleRecord) for name in NAMES):
-        kind, networks = "a snapshot of the public StyleGAN tools", _from_records(content)
+        kind = "a snapshot of the public StyleGAN tools"
+        networks = _from_records(_wanted(content, only_generator))
     elif isinstance(content, dict) and isinstance(content.get(INIT_KWARGS), dict):
-        kind, networks = "tensors with the public StyleGAN tools' names", _from_tensors(content)
+        kind = "tensors with the public StyleGAN tools' names"
+        networks = _from_tensors(content, _wanted(content[INIT_KWARGS], only_generator))
     else:
         raise UnreadableError("holds no networks that are known here")
     if "G_ema" not in networks and "G" in networks:
@@ -106,26 +116,30 @@ def _read_foreign(path: Path, progress: Callable[[int], None] | None) -> tuple[s
     return kind, networks, notes
 
 
-def _from_records(content: Mapping[Any, Any]) -> dict[str, nn.Module]:
+def _wanted(content: Mapping[Any, Any], only_generator: bool) -> dict[str, Any]:
+    """The parts of a file that are networks; G counts as the generator where there is no average of it."""
+    present = {name: content[name] for name in NAMES if content.get(name) is not None}
+    generator = "G_ema" if "G_ema" in present else "G"
+    return {name: item for name, item in present.items() if not only_generator or name == generator}
+
+
+def _from_records(records: Mapping[str, Any]) -> dict[str, nn.Module]:
     networks = {}
-    for name in NAMES:
-        record = content.get(name)
-        if isinstance(record, ModuleRecord):
-            expected = "Discriminator" if name == "D" else "Generator"
-            if record.class_name != expected:
-                raise UnreadableError(
-                    f"holds as {name} a {record.class_name[:60]}, not a {expected} of StyleGAN2 or StyleGAN3"
-                )
-            networks[name] = _named(name, network_from_record, record)
+    for name, record in records.items():
+        expected = "Discriminator" if name == "D" else "Generator"
+        found = record.class_name if isinstance(record, ModuleRecord) else type(record).__name__
+        if found != expected:
+            raise UnreadableError(f"holds as {name} a {found[:60]}, not a {expected} of StyleGAN2 or StyleGAN3")
+        networks[name] = _named(name, network_from_record, record)
     return networks
 
 
-def _from_tensors(content: Mapping[Any, Any]) -> dict[str, nn.Module]:
+def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> dict[str, nn.Module]:
     networks = {}
-    for name, options in content[INIT_KWARGS].items():
+    for name, options in described.items():
         tensors = content.get(name)
-        if name not in NAMES or not isinstance(options, dict) or not isinstance(tensors, dict):
-            raise UnreadableError(f"has {INIT_KWARGS} of {str(name)[:60]!r}, which it does not hold")
+        if not isinstance(options, dict) or not isinstance(tensors, dict):
+            raise UnreadableError(f"has {INIT_KWARGS} of {name}, but no tensors")
         if not all(isinstance(key, str) and isinstance(tensor, TensorRecord) for key, tensor in tensors.items()):
             raise UnreadableError(f"holds {name} as something else than tensors by name")
         public = PublicNetwork({key: tensor.tensor() for key, tensor in tensors.items()}, dict(options))
@@ -138,10 +152,10 @@ def _named(name: str, make: Callable[[Any], nn.Module], source: Any) -> nn.Modul
     try:
         return make(source)
     except UnreadableError as error:
-        raise UnreadableError(f"cannot be taken over: its {name} {error}") from None
+        raise type(error)(f"cannot be taken over: its {name} {error}") from None
 
 
-def contains(path: Path, marker: bytes) -> bool:
+def _contains(path: Path, marker: bytes) -> bool:
     """Whether a file contains these bytes."""
     with path.open("rb") as file:
         if file.seek(0, 2) == 0:
@@ -162,17 +176,19 @@ def _is_pickled(path: Path) -> bool:
     return head[:4] == b"PK\x03\x04" or head[:1] == b"\x80" or path.suffix in FOREIGN
 
 
-def _refusal(path: Path, problem: str) -> str:
+def _refusal(path: Path, error: UnreadableError) -> str:
     for name, markers in _OTHERS.items():
-        if any(contains(path, marker) for marker in markers):
+        if any(_contains(path, marker) for marker in markers):
             return (
-                f"{path} is a network of {name}, an architecture that this version does not have (it {problem}); there are "
+                f"{path} is a network of {name}, an architecture that this version does not have (it {error}); there are "
                 "StyleGAN2 and StyleGAN3"
             )
-    return (
-        f"{path} {problem}. Nothing in it was run. If it is a StyleGAN2 or StyleGAN3 network, get it again from those who "
-        "published it; a file that asks for code is not to be opened with other programs either"
-    )
+    if isinstance(error, ForbiddenError):
+        return (
+            f"{path} {error}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
+            "network again from those who published it"
+        )
+    return f"{path} {error}; if it is a network of StyleGAN2 or StyleGAN3, get it again from those who published it"
 
 
 def _lines(networks: Mapping[str, nn.Module]) -> list[str]:

@@ -160,7 +160,8 @@ def _describe(record: ModuleRecord) -> PublicNetwork:
         if module.class_name == "MinibatchStdLayer":
             options["mbstd_group_size"] = module.state.get("group_size")
             options["mbstd_num_channels"] = module.state.get("num_channels")
-    options |= _common(modules.values())
+    # What bypasses the layers is linear and not clamped.
+    options |= _common(module for path, module in modules.items() if not path.endswith("skip."))
     return PublicNetwork(tensors, options | {"mapping_kwargs": mapping})
 
 

@@ -30,8 +30,14 @@ def is_rosinality(content: Any) -> bool:
     return isinstance(content, dict) and any(isinstance(content.get(key), dict) for key in GENERATORS.values())
 
 
-def networks_from_rosinality(content: Mapping[str, Any]) -> tuple[dict[str, nn.Module], list[str]]:
+def networks_from_rosinality(
+    content: Mapping[str, Any], only_generator: bool = False
+) -> tuple[dict[str, nn.Module], list[str]]:
     """Networks by our names (`G_ema`, `G`, `D`; as far as they are there), and what the user should know.
+
+    Args:
+        content: Of the file.
+        only_generator: One generator alone, `G_ema` if there is one.
 
     Raises:
         UnreadableError: A tensor is missing, left over, or has another shape; names the first.
@@ -47,6 +53,8 @@ def networks_from_rosinality(content: Mapping[str, Any]) -> tuple[dict[str, nn.M
                 notes.append(
                     f"{ours}: the file has no latent_avg; the mean of w for truncation was measured on {MEAN_OF} latents"
                 )
+            if only_generator:
+                return networks, notes
     if isinstance(content.get(DISCRIMINATOR), dict):
         networks["D"] = _discriminator(_Tensors(content[DISCRIMINATOR], DISCRIMINATOR))
     return networks, notes

@@ -70,7 +70,7 @@ def _storage_from_bytes(content: Any, budget: Budget) -> Storage:
         if not isinstance(storage, Storage) or source.tell() != source.size:
             raise UnreadableError("is something else than the numbers of one tensor")
     except UnreadableError as error:
-        raise UnreadableError(f"has bytes of a tensor in which a stream {error}") from None
+        raise type(error)(f"has a tensor whose bytes hold a stream that {error}") from None
     return storage
 
 

@@ -42,6 +42,10 @@ class UnreadableError(ValueError):
     """Why a file is not read: what it tried, or where it is damaged. The reader of the file adds its name."""
 
 
+class ForbiddenError(UnreadableError):
+    """The file does not hold data, but asks for something to be done."""
+
+
 @dataclass(frozen=True)
 class Word:
     """A name that a stream may say.
@@ -222,20 +226,20 @@ class Machine:
         elif name == "BUILD":
             state, value = self._pop(), self.stack[-1]
             if not isinstance(value, Stateful):
-                raise UnreadableError(f"wants to set the attributes of a {type(value).__name__} (BUILD)")
+                raise ForbiddenError(f"wants to set the attributes of a {type(value).__name__} (BUILD)")
             value.set_state(state)
         elif name == "INST":
             self._word(*argument.split(" ", 1))
-            raise UnreadableError(f"wants to make an object of {_short(argument.replace(' ', '.'))} (INST)")
+            raise ForbiddenError(f"wants to make an object of {_short(argument.replace(' ', '.'))} (INST)")
         elif name in _EXTENSIONS:
-            raise UnreadableError(f"asks for the registered extension {argument} ({name})")
+            raise ForbiddenError(f"asks for the registered extension {argument} ({name})")
         elif name in ("PERSID", "BINPERSID"):
             identity = argument if name == "PERSID" else self._pop()
             if self.persistent is None:
-                raise UnreadableError(f"refers to data outside of the file ({name})")
+                raise ForbiddenError(f"refers to data outside of the file ({name})")
             self.stack.append(self.persistent(identity))
         else:
-            raise UnreadableError(f"uses the pickle instruction {name}, which no network file needs")
+            raise ForbiddenError(f"uses the pickle instruction {name}, which no network file needs")
 
     def _word(self, module: str, attribute: str) -> Word:
         asked = f"{module}.{attribute}"
@@ -248,7 +252,7 @@ class Machine:
                 asked = old + asked.removeprefix(new)
         word = self.words.get(asked)
         if word is None:
-            raise UnreadableError(f"asks for {_short(f'{module}.{attribute}')}")
+            raise ForbiddenError(f"asks for {_short(f'{module}.{attribute}')}")
         return word
 
     @staticmethod
@@ -303,9 +307,9 @@ def _contents(value: Any) -> list[Any]:
 
 def _call(word: Any, arguments: Any) -> Any:
     if not isinstance(word, Word):
-        raise UnreadableError(f"wants to call a {type(word).__name__}")
+        raise ForbiddenError(f"wants to call a {type(word).__name__}")
     if word.call is None:
-        raise UnreadableError(f"wants to call {word.name}")
+        raise ForbiddenError(f"wants to call {word.name}")
     if not isinstance(arguments, tuple):
         raise UnreadableError(f"calls {word.name} without arguments")
     try:

@@ -44,7 +44,7 @@ _IGNORED = {
     "use_noise",
 }
 _IGNORED |= {"activation", "num_ws", "embed_features"}
-_DIMENSIONS = {"z_dim", "c_dim", "w_dim", "img_resolution", "img_channels"}
+_DIMENSIONS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 _CHANNELS = ("channel_base", "channel_max")
 _OPTIONS = {
     "stylegan2": {name: name for name in (*_CHANNELS, "architecture", "conv_clamp")},
@@ -261,9 +261,9 @@ def _kind(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _translate(
-    options: Mapping[str, Any], names: Mapping[str, str], kind: str, also: set[str] | None = None
+    options: Mapping[str, Any], names: Mapping[str, str], kind: str, also: Iterable[str] = ()
 ) -> dict[str, Any]:
-    known = set(names) | _IGNORED | (also or set())
+    known = set(names) | _IGNORED | set(also)
     for name in options:
         if name not in known:
             raise UnreadableError(f"holds a network with the option {name[:60]!r}, which our {kind} does not have")

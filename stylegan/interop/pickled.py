@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -106,12 +106,7 @@ class ArrayRecord(Stateful):
         if not (isinstance(state, tuple) and len(state) == 5):
             raise UnreadableError("holds an array without shape, type and numbers")
         _, shape, kind, fortran, content = state
-        if not isinstance(kind, ArrayType) or not isinstance(content, bytes):
-            raise UnreadableError("holds an array that is not one of numbers")
-        count = _numel(_sizes(shape, "shape of an array"))
-        if count * kind.dtype.itemsize != len(content):
-            raise UnreadableError(f"holds {len(content)} bytes for an array of {count} numbers")
-        self.values = np.frombuffer(content, kind.dtype).reshape(shape, order="F" if fortran is True else "C")
+        self.values = _array(content, kind, shape, "F" if fortran is True else "C")
 
 
 def tensor_words() -> dict[str, Word]:
@@ -142,6 +137,7 @@ def module_words() -> dict[str, Word]:
         Word("numpy.dtype", _array_type),
         Word("numpy.core.multiarray._reconstruct", _empty_array),
         Word("numpy.core.multiarray.scalar", _scalar),
+        Word("numpy.core.numeric._frombuffer", _array_from_buffer),
     )
 
 
@@ -248,6 +244,20 @@ def _empty_array(kind: Any, shape: Any, code: Any) -> ArrayRecord:
     if not isinstance(kind, Word) or kind.name != "numpy.ndarray":
         raise UnreadableError("makes an array of another type than numpy.ndarray")
     return ArrayRecord()
+
+
+def _array_from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> ArrayRecord:
+    """How protocol 5 writes arrays."""
+    return ArrayRecord(_array(content, kind, shape, "F" if order == "F" else "C"))
+
+
+def _array(content: Any, kind: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
+    if not isinstance(kind, ArrayType) or not isinstance(content, bytes | bytearray):
+        raise UnreadableError("holds an array that is not one of numbers")
+    count = _numel(_sizes(shape, "shape of an array"))
+    if count * kind.dtype.itemsize != len(content):
+        raise UnreadableError(f"holds {len(content)} bytes for an array of {count} numbers")
+    return np.frombuffer(content, kind.dtype).reshape(shape, order=order)
 
 
 def _scalar(kind: Any, content: Any) -> int | float | bool:

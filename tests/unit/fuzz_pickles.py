@@ -80,9 +80,9 @@ class Watch:
 def mutate(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
     """One to three changes: bytes, instructions, pieces of other files, lengths."""
     data = bytearray(content)
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
         at = rng.randrange(len(data) + 1)
-        match rng.randrange(6):
+        match rng.choice([0, 1, 2, 3, 4, 4, 4, 5]):
             case 0:
                 for _ in range(rng.randint(1, 4)):
                     data[rng.randrange(len(data))] = rng.randrange(256)

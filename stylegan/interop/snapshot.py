@@ -33,7 +33,7 @@ from stylegan.models.build import (
     build_from_metadata,
     model_metadata,
 )
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 FORMAT = 1
 KEY = "stylegan"

@@ -22,11 +22,12 @@ from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import HERE, load
 from tests.unit.public_pickle import Call, dumps, importable, module_call, network_call
 from tests.unit.tiny import tiny_pair
 
-PICKLES = ["sg2ada"]
+PICKLES = ["sg2ada", "sg3t", "sg3r"]
 
 
 def assert_same_bits(a: nn.Module, b: nn.Module) -> None:
@@ -91,7 +92,9 @@ def test_every_bit_survives_both_ways(tmp_path: Path, name: str) -> None:
         flat = {**options, **options.get("synthesis_kwargs", {})}
         for option in ("z_dim", "w_dim", "c_dim", "img_resolution", "img_channels", "channel_base", "channel_max"):
             assert given.get(option) == flat.get(option), option
-        assert given["mapping_kwargs"]["num_layers"] == (flat["mapping_kwargs"].get("num_layers", 8) if flat["c_dim"] or key == "G" else 8)
+        assert given["mapping_kwargs"]["num_layers"] == (
+            flat["mapping_kwargs"].get("num_layers", 8) if flat["c_dim"] or key == "G" else 8
+        )
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))

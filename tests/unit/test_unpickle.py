@@ -40,10 +40,7 @@ def nested(content: bytes) -> bytes:
 
 def storage(numbers: int = 4) -> bytes:
     """The bytes of a tensor of float32, as they should be."""
-    found = [
-        a for op, a, _ in __import__("pickletools").genops(pickle.dumps(torch.zeros(numbers))) if isinstance(a, bytes)
-    ]
-    return found[0]
+    return next(a for _, a, _ in pickletools.genops(pickle.dumps(torch.zeros(numbers))) if isinstance(a, bytes))
 
 
 class Evil:

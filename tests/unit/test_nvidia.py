@@ -124,6 +124,55 @@ def test_options_survive_names_of_others(tmp_path: Path, architecture: Architect
             assert_same_bits(found[name], network)
 
 
+@pytest.mark.parametrize("radial", [False, True])
+@pytest.mark.parametrize("c_dim", [0, 2])
+def test_options_of_stylegan3_survive(tmp_path: Path, radial: bool, c_dim: int) -> None:
+    config = StyleGAN3Config(
+        z_dim=7,
+        w_dim=6,
+        channel_base=90,
+        channel_max=7,
+        num_layers=5,
+        num_critical=1,
+        first_cutoff=2.5,
+        first_stopband=5.0,
+        last_stopband_rel=1.3,
+        margin_size=5,
+        conv_kernel=1 if radial else 3,
+        filter_size=4,
+        lrelu_upsampling=3,
+        radial_filters=radial,
+        conv_clamp=100.0,
+        magnitude_ema_beta=0.9,
+        output_scale=0.5,
+        mapping=MappingConfig(num_layers=3, lr_multiplier=0.02, w_avg_beta=0.99),
+    )
+    G = scramble(build_generator(config, resolution=(16, 16), channels=3, c_dim=c_dim))
+    save_public(tmp_path / "a.pt", {"G_ema": G})
+    (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": network_call(G)}))
+    for file in ("a.pt", "a.pkl"):
+        assert_same_bits(read_networks(tmp_path / file).networks["G_ema"], G)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("first_cutoff", 1e-9),
+        ("filter_size", 2**19),
+        ("lrelu_upsampling", 2**19),
+        ("num_critical", 99),
+        ("margin_size", -1),
+    ],
+)
+def test_filters_of_any_size_are_not_computed(tmp_path: Path, option: str, value: float) -> None:
+    config = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1)
+    call = network_call(build_generator(config, resolution=(8, 8), channels=3, c_dim=0))
+    call.arguments[0]["state"]["_init_kwargs"][option] = value
+    (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": call}))
+    with pytest.raises(UserError, match=option):
+        read_networks(tmp_path / "a.pkl")
+
+
 @pytest.fixture
 def pair() -> tuple[nn.Module, nn.Module]:
     G, D = tiny_pair(c_dim=2)

@@ -1,7 +1,8 @@
 """`stylegan convert`: files of networks from one form to another, without loss."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
-from stylegan.interop.networks import INIT_KWARGS, Networks, read_networks
+from stylegan.interop.networks import INIT_KWARGS, read_networks
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.interop.unpickle import UnreadableError
@@ -41,12 +42,14 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
         raise UserError(f"cannot convert to {dest}: give it a name that ends in {FORMS}")
     if dest.exists() and not overwrite:
         raise UserError(f"{dest} exists; choose another name, or replace it with --overwrite")
-    found = _read(source)
-    if dest.suffix == ".pt":
-        save_public(dest, found.networks)
-    else:
-        companions = {name: network for name, network in found.networks.items() if name != "G_ema"}
-        save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions)
+    with _progress(source) as step:
+        found = read_networks(source, progress=lambda position: step("reading", position))
+        step("writing", None)
+        if dest.suffix == ".pt":
+            save_public(dest, found.networks)
+        else:
+            companions = {name: network for name, network in found.networks.items() if name != "G_ema"}
+            save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions)
     return [*found.report, f"wrote {dest}: {', '.join(found.networks)}"]
 
 
@@ -81,10 +84,11 @@ def save_public(path: str | Path, networks: Mapping[str, nn.Module]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def _read(source: Path) -> Networks:
-    """Read with a progress bar on a terminal's stderr, if the file is large."""
+@contextmanager
+def _progress(source: Path) -> Iterator[Callable[[str, int | None], None]]:
+    """A progress bar on a terminal's stderr, if the file is large; yields what sets its text and the bytes done."""
     size = source.stat().st_size if source.is_file() else 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=size < SHOW_FROM) as bar:
         task = bar.add_task("reading", total=size)
-        return read_networks(source, progress=lambda position: bar.update(task, completed=position))
+        yield lambda text, done: bar.update(task, description=text, completed=size if done is None else done)

@@ -69,7 +69,8 @@ def read_networks(
     path = Path(path)
     if not _is_pickled(path):
         snapshot = read_snapshot(path)
-        networks = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
+        found = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
+        networks = {name: found[name] for name in NAMES if name in found}
         provenance = snapshot.metadata.get("provenance")
         return Networks(networks, provenance if isinstance(provenance, dict) else {}, _lines(networks))
     try:
@@ -99,7 +100,9 @@ def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, nn.
         kind, networks = "a pickled network of the public StyleGAN tools", {"G_ema": network_from_record(content)}
     elif isinstance(content, dict) and any(isinstance(content.get(name), ModuleRecord) for name in NAMES):
         kind = "a snapshot of the public StyleGAN tools"
-        networks = _from_records(_wanted(content, only_generator))
+        records = _wanted(content, only_generator)
+        content.clear()
+        networks = _from_records(records)
     elif isinstance(content, dict) and isinstance(content.get(INIT_KWARGS), dict):
         kind = "tensors with the public StyleGAN tools' names"
         networks = _from_tensors(content, _wanted(content[INIT_KWARGS], only_generator))
@@ -123,9 +126,10 @@ def _wanted(content: Mapping[Any, Any], only_generator: bool) -> dict[str, Any]:
     return {name: item for name, item in present.items() if not only_generator or name == generator}
 
 
-def _from_records(records: Mapping[str, Any]) -> dict[str, nn.Module]:
+def _from_records(records: dict[str, Any]) -> dict[str, nn.Module]:
     networks = {}
-    for name, record in records.items():
+    for name in list(records):
+        record = records.pop(name)  # so that no network is in memory twice for longer than needed
         expected = "Discriminator" if name == "D" else "Generator"
         found = record.class_name if isinstance(record, ModuleRecord) else type(record).__name__
         if found != expected:

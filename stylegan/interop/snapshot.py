@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import stylegan
 from stylegan.errors import UserError
-from stylegan.files import atomic_write
+from stylegan.files import atomic_path
 from stylegan.interop.fill import first_mismatch
 from stylegan.models.build import (
     build_discriminator_from_metadata,
@@ -88,7 +88,11 @@ def save_snapshot(
         metadata.setdefault("companions", {})[name] = description
         tensors |= {f"{name}{SEPARATOR}{key}": tensor for key, tensor in own.items()}
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    atomic_write(path, save(tensors, metadata={KEY: text}))
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={KEY: text})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def read_snapshot(path: str | Path) -> Snapshot:

@@ -7,15 +7,16 @@ tells one instruction from the next. What a stream may cost is bounded: instruct
 that of the file.
 """
 
+import mmap
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from mmap import mmap
 from typing import IO, Any, cast
 
 OPCODES = 1_000_000  # published files have 15 thousand to 60 thousand
 NESTING = 100  # published files reach 25
 LONGEST_INTEGER = 80  # bits; torch.save's mark has 77
+WINDOW = 2**24  # bytes of a file that are kept in memory behind the position, and between two reports of progress
 LONGEST_KEY = 60  # bits; longer ones can be chosen to have equal hashes, which makes a dictionary slow
 
 _CONSTANTS = {
@@ -105,8 +106,9 @@ class Budget:
 class Source:
     """Bytes with a position. A length is compared with what is left before anything is allocated."""
 
-    def __init__(self, data: bytes | mmap, progress: Callable[[int], None] | None = None):
+    def __init__(self, data: bytes | mmap.mmap, progress: Callable[[int], None] | None = None):
         self.data, self.size, self.position, self.progress = data, len(data), 0, progress
+        self.released = 0
 
     def tell(self) -> int:
         """Where the next byte is."""
@@ -119,9 +121,19 @@ class Source:
                 f"breaks off: {count} bytes are announced at byte {self.position} and {self.size - self.position} follow"
             )
         start, self.position = self.position, self.position + count
-        if self.progress is not None and count > 4096:
-            self.progress(self.position)
-        return self.data[start : self.position]
+        content = self.data[start : self.position]
+        if start - self.released > WINDOW:
+            self._release(start)
+        return content
+
+    def _release(self, end: int) -> None:
+        """Give back the memory of what was read of a mapped file, so that a large one is never in memory twice."""
+        if self.progress is not None:
+            self.progress(end)
+        if isinstance(self.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            end -= end % mmap.ALLOCATIONGRANULARITY
+            self.data.madvise(mmap.MADV_DONTNEED, self.released, end - self.released)
+        self.released = end
 
     def readline(self) -> bytes:
         """Up to the next line feed."""

@@ -312,11 +312,14 @@ def test_words_are_inert() -> None:
         assert word.call is None or word.call.__module__ == "stylegan.interop.pickled", name
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(10_000)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+def test_progress_is_told_and_memory_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.interop.unpickle.WINDOW", 10_000)
+    value = {str(i): torch.full((5_000,), float(i)) for i in range(20)}
+    torch.save(value, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     seen: list[int] = []
-    read_pickled(tmp_path / "a.pt", seen.append)
-    assert seen[-1] == (tmp_path / "a.pt").stat().st_size and seen == sorted(seen)
+    found = read_pickled(tmp_path / "a.pt", seen.append)
+    assert len(seen) > 5 and seen == sorted(seen) and seen[-1] <= (tmp_path / "a.pt").stat().st_size
+    assert all(torch.equal(found[name].tensor(), tensor) for name, tensor in value.items())
 
 
 def test_an_instruction_costs_what_is_left() -> None:

@@ -20,6 +20,7 @@ from stylegan.models.build import model_metadata
 DEEPEST = 16  # modules within modules; published networks have 4 levels
 MOST_MODULES = 10_000
 LARGEST_OPTION = 2**20
+LONGEST_NAME = 100
 # Of StyleGAN3's filters, which are computed when a network is built.
 _SMALLEST = {"first_cutoff": 0.5, "first_stopband": 0.5}
 _LARGEST = {"filter_size": 64, "lrelu_upsampling": 16, "img_resolution": 4096}
@@ -140,8 +141,8 @@ def _describe(record: ModuleRecord) -> PublicNetwork:
             if tensor is None or (isinstance(skipped, set) and name in skipped):
                 continue
             if not isinstance(tensor, TensorRecord):
-                raise UnreadableError(f"holds {path}{name} as a {type(tensor).__name__}, not as a tensor")
-            tensors[f"{path}{name}"] = tensor.tensor()
+                raise UnreadableError(f"holds {path}{_name(name)} as a {type(tensor).__name__}, not as a tensor")
+            tensors[f"{path}{_name(name)}"] = tensor.tensor()
     options = _named(record)
     for nested in ("synthesis_kwargs", "block_kwargs", "epilogue_kwargs"):
         options |= _dict(options.pop(nested, None), nested)
@@ -171,8 +172,8 @@ def _common(modules: Iterable[ModuleRecord]) -> dict[str, Any]:
     for module in modules:
         for name in ("architecture", "conv_clamp", "magnitude_ema_beta"):
             if name in module.state:
-                value = found.setdefault(name, module.state[name])
-                if type(value) is not type(module.state[name]) or value != module.state[name]:
+                value = _scalar(module.state[name], name)
+                if (first := found.setdefault(name, value)) != value or type(first) is not type(value):
                     raise UnreadableError(f"has layers of different {name}")
     return found
 
@@ -183,7 +184,7 @@ def _modules(record: ModuleRecord) -> dict[str, ModuleRecord]:
     level = [("", record)]
     for _ in range(DEEPEST):
         level = [
-            (f"{path}{name}.", module)
+            (f"{path}{_name(name)}.", module)
             for path, outer in level
             for name, module in outer.part("_modules").items()
             if isinstance(module, ModuleRecord)
@@ -202,7 +203,25 @@ def _named(record: ModuleRecord) -> dict[str, Any]:
     given = given if isinstance(given, tuple) else ()
     if len(given) > len(order):
         raise UnreadableError(f"made a {record.class_name[:40]} with {len(given)} unnamed arguments")
-    return dict(zip(order, given, strict=False)) | record.part("_init_kwargs")
+    return dict(zip(order, given, strict=False)) | _dict(record.state.get("_init_kwargs"), "_init_kwargs")
+
+
+def _name(name: Any) -> str:
+    """The name of a part of a module, which becomes part of many paths."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        raise UnreadableError(f"has a part whose name is no text of up to {LONGEST_NAME} characters")
+    return name
+
+
+def _scalar(value: Any, name: str) -> Any:
+    """A value that is cheap to compare and to show: containers that share their parts can be endless to walk through."""
+    if (
+        value is not None
+        and not isinstance(value, bool | int | float)
+        and not (isinstance(value, str) and len(value) < 100)
+    ):
+        raise UnreadableError(f"holds a network whose {name[:60]} is a {type(value).__name__}")
+    return value
 
 
 def _dict(value: Any, name: str) -> dict[str, Any]:
@@ -215,13 +234,13 @@ def _dict(value: Any, name: str) -> dict[str, Any]:
 
 def _metadata(public: PublicNetwork) -> dict[str, Any]:
     """The architecture as `stylegan.models.build` writes it. What tensors say counts more than options."""
-    options, tensors = dict(public.options), public.tensors
+    options, tensors = _dict(public.options, "arguments"), public.tensors
     options.pop("class_name", None)
     for nested in ("block_kwargs", "epilogue_kwargs"):
         options |= _dict(options.pop(nested, None), nested)
     mapping = _dict(options.pop("mapping_kwargs", None), "mapping_kwargs")
     kind = _kind(tensors)
-    dimensions = {name: options.pop(name, None) for name in _DIMENSIONS}
+    dimensions = {name: _scalar(options.pop(name, None), name) for name in _DIMENSIONS}
     config = _translate(options, _OPTIONS[kind], kind)
     config["mapping"] = _translate(mapping, _MAPPING, f"{kind}.mapping", also=_DIMENSIONS)
     config["mapping"] = {name: value for name, value in config["mapping"].items() if value is not None}
@@ -242,7 +261,7 @@ def _metadata(public: PublicNetwork) -> dict[str, Any]:
         if name in ("z_dim", "w_dim") and kind == "stylegan2_discriminator":
             continue
         if type(value) is not int or not (name != "c_dim") <= value <= _LARGEST.get(name, LARGEST_OPTION):
-            raise UnreadableError(f"holds a network with {name}={str(value)[:20]}, which is out of range")
+            raise UnreadableError(f"holds a network with {name}={value}, which is out of range")
     side, channels = dimensions["img_resolution"], dimensions["img_channels"]
     shape = {"resolution": [side, side], "channels": channels, "c_dim": dimensions["c_dim"]}
     return {"kind": kind, "config": config, **shape}

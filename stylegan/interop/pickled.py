@@ -236,7 +236,8 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 def _array_type(code: Any, align: Any = False, copy: Any = True) -> ArrayType:
     if not isinstance(code, str) or code not in _ARRAY_DTYPES:
-        raise UnreadableError(f"holds an array of type {str(code)[:20]!r}, which is none of numbers")
+        shown = code[:20] if isinstance(code, str) else type(code).__name__
+        raise UnreadableError(f"holds an array of type {shown!r}, which is none of numbers")
     return ArrayType(code)
 
 

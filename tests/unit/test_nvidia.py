@@ -285,6 +285,40 @@ def test_a_tensor_too_many_is_named(tmp_path: Path, pair: tuple[nn.Module, nn.Mo
         read_networks(tmp_path / "a.pkl")
 
 
+def endless() -> list[Any]:
+    """Two of two of two ...: showing or comparing it takes for ever."""
+    value: list[Any] = []
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "place", ["activation", "conv_clamp", "channel_base", "mapping_kwargs", "z_dim", "w_avg_beta", "name"]
+)
+def test_values_that_never_end_are_not_walked_through(
+    tmp_path: Path, pair: tuple[nn.Module, nn.Module], place: str
+) -> None:
+    call = network_call(pair[0])
+    state = call.arguments[0]["state"]
+    parts = state["_modules"]
+    for layer in ("conv0", "conv1"):
+        inner = parts["synthesis"].arguments[0]["state"]["_modules"]["b8"].arguments[0]["state"]["_modules"][layer]
+        if place in ("activation", "conv_clamp"):
+            inner.arguments[0]["state"][place] = endless()
+    if place in ("channel_base", "mapping_kwargs"):
+        state["_init_kwargs"][place] = endless()
+    elif place == "w_avg_beta":
+        parts["mapping"].arguments[0]["state"][place] = endless()
+    elif place == "z_dim":
+        state[place] = endless()
+    elif place == "name":
+        parts["x" * 10**6] = parts["mapping"]
+    (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": call}))
+    with pytest.raises(UserError, match=r"whose name is no text" if place == "name" else place):
+        read_networks(tmp_path / "a.pkl")
+
+
 def test_modules_within_themselves_are_refused(tmp_path: Path, pair: tuple[nn.Module, nn.Module]) -> None:
     call = network_call(pair[0])
     inner = call.arguments[0]["state"]["_modules"]

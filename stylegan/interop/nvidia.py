@@ -132,10 +132,9 @@ def _describe(record: ModuleRecord) -> PublicNetwork:
     modules = _modules(record)
     tensors: dict[str, Tensor] = {}
     for path, module in modules.items():
-        if module.state.get("activation", "lrelu") not in ("lrelu", "linear"):
-            raise UnreadableError(
-                f"has {path or 'a network'} with the activation {str(module.state['activation'])[:20]!r}"
-            )
+        activation = _scalar(module.state.get("activation", "lrelu"), "activation")
+        if activation not in ("lrelu", "linear"):
+            raise UnreadableError(f"has {path or 'a network'} with the activation {activation!r}")
         skipped = module.state.get("_non_persistent_buffers_set")
         for name, tensor in (module.part("_parameters") | module.part("_buffers")).items():
             if tensor is None or (isinstance(skipped, set) and name in skipped):
@@ -287,11 +286,9 @@ def _translate(
         if name not in known:
             raise UnreadableError(f"holds a network with the option {name[:60]!r}, which our {kind} does not have")
     for name in ("use_noise", "activation"):
-        if options.get(name, True) not in (True, "lrelu"):
-            raise UnreadableError(
-                f"holds a network with {name}={str(options[name])[:20]}, which our {kind} does not have"
-            )
-    return {names[name]: value for name, value in options.items() if name in names}
+        if (value := _scalar(options.get(name, True), name)) not in (True, "lrelu"):
+            raise UnreadableError(f"holds a network with {name}={value}, which our {kind} does not have")
+    return {names[name]: _scalar(value, name) for name, value in options.items() if name in names}
 
 
 def _check_numbers(config: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stylegan import cli
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.convert import convert, save_public
@@ -421,6 +422,24 @@ def test_a_converted_file_is_a_snapshot(tmp_path: Path) -> None:
     dest.write_bytes(content)
     with pytest.raises(UserError, match="SHA-256"):
         read_networks(dest)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["stylegan", "convert", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(str(HERE / "pickles" / "sg3t.pkl"), "a.safetensors")
+    assert (code, err) == (0, "")
+    assert "G_ema: stylegan3, 32x32 RGB" in out and out.endswith("wrote a.safetensors: G, D, G_ema\n")
+    Path("evil.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    code, out, err = command("evil.pkl", "b.safetensors")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: evil.pkl asks for os.system") and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "evil.pkl"]
 
 
 def test_images_that_are_not_square_stay_here(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def main(seeds_folder: str, count: int) -> None:
     for path in [*seeds, folder / "evil.pkl"]:  # so that all that is imported on the way has been
         with contextlib.suppress(UserError):
             read_networks(path)
+    "x".encode("cp437")  # zipfile takes this codec of Python's own for names that are not UTF-8, and imports it then
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     outcomes, failures = Counter[str](), []

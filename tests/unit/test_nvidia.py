@@ -429,7 +429,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         monkeypatch.setattr("sys.argv", ["stylegan", "convert", *arguments])
         with pytest.raises(SystemExit) as caught:
             cli.main()
-        return int(caught.value.code or 0), *capsys.readouterr()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
 
     monkeypatch.chdir(tmp_path)
     code, out, err = command(str(HERE / "pickles" / "sg3t.pkl"), "a.safetensors")

@@ -219,7 +219,9 @@ def _inspect(archive: Path, verify: bool) -> None:
 
 @app.command()
 def evaluate(
-    network: Annotated[str, typer.Option(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    network: Annotated[
+        str, typer.Option(help="demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt.")
+    ],
     data: Annotated[Path, typer.Option(help="The archive of real images.")],
     metrics: Annotated[
         str,

@@ -89,8 +89,8 @@ class Budget:
     """What reading one file may still cost. Nested streams draw on the same one.
 
     Attributes:
-        opcodes: Instructions.
         tensor_bytes: Bytes of tensors; a file holds no more than its own size.
+        opcodes: Instructions.
     """
 
     tensor_bytes: int

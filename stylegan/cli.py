@@ -219,7 +219,9 @@ def _inspect(archive: Path, verify: bool) -> None:
 
 @app.command()
 def evaluate(
-    network: Annotated[str, typer.Option(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    network: Annotated[
+        str, typer.Option(help="demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt.")
+    ],
     data: Annotated[Path, typer.Option(help="The archive of real images.")],
     metrics: Annotated[
         str,
@@ -264,6 +266,28 @@ def evaluate(
             out,
             pictures,
         )
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA or StyleGAN3 tools, or a .pt of rosinality's "
+            "StyleGAN2 or of this command."
+        ),
+    ],
+    dest: Annotated[
+        Path,
+        typer.Argument(help="*.safetensors: a snapshot, with G and D if there are any. *.pt: the public tools' names."),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST.")] = False,
+) -> None:
+    """Read a published network, without running anything in its file, and write it in another form."""
+    from stylegan.interop.convert import convert as run
+
+    for line in run(source, dest, overwrite=overwrite):
+        typer.echo(line)
 
 
 @app.command()

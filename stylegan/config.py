@@ -77,7 +77,9 @@ class TrainConfig:
     )
     init_from: str | None = field(
         default=None,
-        metadata={"help": "start from a snapshot, a checkpoint or a run; resolution, channels and labels may differ"},
+        metadata={
+            "help": "start from a run, checkpoint, snapshot or published .pkl or .pt; resolution, channels, labels may differ"
+        },
     )
     seed: int = field(default=0, metadata={"help": "all random numbers are a function of it and of the image count"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
@@ -104,7 +106,10 @@ class NoiseMode(Enum):
 class GenerateConfig:
     """Everything that generate.py can be told."""
 
-    network: str = field(default="demo", metadata={"help": "demo, a run's folder (its newest snapshot), or a snapshot"})
+    network: str = field(
+        default="demo",
+        metadata={"help": "demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"},
+    )
     figure: Any = MISSING
     seeds: Any = field(default="0-31", metadata={"help": "one image a seed: 0-31, [0,3,7] or 5"})
     out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})

@@ -13,7 +13,7 @@ from stylegan import run_dir
 from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
-from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.networks import read_networks
 from stylegan.models.generator import NOISE_MODES, Generator
 from stylegan.models.layers import Precision
 from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
@@ -23,10 +23,11 @@ DEMO = "datasets/faces3d/demo.safetensors"
 
 
 def resolve_network(network: str | Path) -> Path:
-    """The snapshot file that a name stands for.
+    """The file that a name stands for.
 
     Args:
-        network: `demo` (the network that comes with the project), the folder of a run (its newest snapshot), or a file.
+        network: `demo` (the network that comes with the project), the folder of a run (its newest snapshot), or a file that
+            `read_networks` takes.
 
     Raises:
         UserError: There is no such thing, or the run has no snapshot yet.
@@ -64,7 +65,7 @@ def load_generator(
         UserError: The network cannot be found or read, or there is no such device.
     """
     place = pick_device(str(device))
-    G = read_snapshot(resolve_network(network)).G
+    G = read_networks(resolve_network(network), only_generator=True).G_ema
     if precision is not None:
         G.set_precision(precision)
     return G.to(place).eval().requires_grad_(False)

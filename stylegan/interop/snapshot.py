@@ -6,29 +6,39 @@ The file's only metadata key, `stylegan`, holds one JSON object::
      "model": {what models/build.py needs to build the network again},
      "provenance": {data set, its content hash and licence, nimg, configuration, ...}}
 
+A file converted from another tool's may bring companions, the G and D of the training, as tensors `G/...` and `D/...`, and in
+the metadata `"companions": {"G": {"weights_sha256": "...", "model": {...}}, ...}`.
+
 One key and sorted JSON make the file's bytes a function of the network and its provenance alone.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import stylegan
 from stylegan.errors import UserError
-from stylegan.files import atomic_write
-from stylegan.models.build import build_from_metadata, model_metadata
+from stylegan.files import atomic_path
+from stylegan.interop.fill import first_mismatch
+from stylegan.models.build import (
+    build_discriminator_from_metadata,
+    build_from_metadata,
+    model_metadata,
+)
 from stylegan.models.generator import Generator
 
 FORMAT = 1
 KEY = "stylegan"
+SEPARATOR = "/"  # between the name of a companion and that of its tensor
+_Network = TypeVar("_Network", bound=nn.Module)
 _READABLE = "only .safetensors snapshots and the folders of runs are read"
 
 
@@ -45,28 +55,44 @@ class Snapshot:
     metadata: dict[str, Any]
 
 
-def save_snapshot(path: str | Path, G_ema: nn.Module, *, provenance: Mapping[str, Any]) -> None:
+def save_snapshot(
+    path: str | Path,
+    G_ema: nn.Module,
+    *,
+    provenance: Mapping[str, Any],
+    companions: Mapping[str, nn.Module] | None = None,
+) -> None:
     """Write a generator with its architecture and provenance, whole or not at all.
 
     Args:
         path: The file to write, `*.safetensors`; one that exists is replaced.
         G_ema: The generator whose weights and buffers are saved, bit by bit, in their own dtypes.
         provenance: Where the network comes from, as JSON types only: it is published with the file.
+        companions: Networks of the same training by name, `G` and `D`, for those who want to train on.
 
     Raises:
         UserError: The file cannot be written.
         TypeError, ValueError: `provenance` is not JSON (NaN and infinity are not).
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in G_ema.state_dict().items()}
-    metadata = {
+    tensors = _tensors(G_ema)
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "software": f"stylegan {stylegan.__version__}",
         "weights_sha256": _weights_sha256(tensors),
         "model": model_metadata(G_ema),
         "provenance": dict(provenance),
     }
+    for name, network in (companions or {}).items():
+        own = _tensors(network)
+        description = {"weights_sha256": _weights_sha256(own), "model": model_metadata(network)}
+        metadata.setdefault("companions", {})[name] = description
+        tensors |= {f"{name}{SEPARATOR}{key}": tensor for key, tensor in own.items()}
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    atomic_write(path, save(tensors, metadata={KEY: text}))
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={KEY: text})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
@@ -77,19 +103,65 @@ def read_snapshot(path: str | Path) -> Snapshot:
             program); it is damaged; a newer version wrote it; or its tensors do not fit its own architecture.
     """
     path = Path(path)
+    metadata, tensors = _read(path, lambda name: SEPARATOR not in name)
+    return Snapshot(
+        _filled(path, _build(path, metadata["model"], build_from_metadata), tensors, metadata["weights_sha256"]),
+        metadata,
+    )
+
+
+def read_companions(path: str | Path) -> dict[str, nn.Module]:
+    """The networks that came along with a snapshot's, `G` and `D`, by name; none in a snapshot of a run.
+
+    Raises:
+        UserError: As `read_snapshot`.
+    """
+    path = Path(path)
+    metadata, tensors = _read(path, lambda name: SEPARATOR in name)
+    described = metadata.get("companions", {})
+    if not isinstance(described, dict) or not all(_describes_network(item) for item in described.values()):
+        raise UserError(f"{path}: the metadata that describes the network is damaged; copy or download the file again")
+    companions = {}
+    for name, description in described.items():
+        start = f"{name}{SEPARATOR}"
+        own = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+        make: Callable[..., nn.Module] = build_discriminator_from_metadata if name == "D" else build_from_metadata
+        network = _build(path, description["model"], make)
+        companions[name] = _filled(path, network, own, description["weights_sha256"])
+    return companions
+
+
+def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata, and the tensors with a wanted name."""
     _refuse_other_files(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = _parse(path, file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return metadata, {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
-    G = _build(path, metadata["model"])
-    _check_layout(path, tensors, G.state_dict())
-    if _weights_sha256(tensors) != metadata["weights_sha256"]:
+
+
+def _filled(path: Path, network: _Network, tensors: dict[str, Tensor], weights_sha256: str) -> _Network:
+    """The network with these weights, if they are those of the checksum."""
+    if problem := first_mismatch(tensors, network.state_dict()):
+        raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
+    if _weights_sha256(tensors) != weights_sha256:
         raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
-    G.load_state_dict(tensors)
-    return Snapshot(G, metadata)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _describes_network(metadata: Any) -> bool:
+    return (
+        isinstance(metadata, dict)
+        and isinstance(metadata.get("weights_sha256"), str)
+        and isinstance(metadata.get("model"), dict)
+    )
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -129,34 +201,16 @@ def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
     if version > FORMAT:
         software = metadata.get("software", "a newer stylegan")
         raise UserError(f"{path} has format {version} ({software}); this version reads {FORMAT}: update stylegan")
-    if not isinstance(metadata.get("weights_sha256"), str) or not isinstance(metadata.get("model"), dict):
+    if not _describes_network(metadata):
         raise damaged
     return metadata
 
 
-def _build(path: Path, model: dict[str, Any]) -> Generator:
+def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _Network]) -> _Network:
     try:
-        return build_from_metadata(model)
+        return make(model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _check_layout(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise `UserError`, naming the first tensor that is missing, unexpected, or of another shape or dtype."""
-    for name in (*expected, *found):
-        if name not in found:
-            problem = f"lacks the tensor {name}"
-        elif name not in expected:
-            problem = f"holds a tensor {name} that its architecture does not have"
-        elif (new := _layout(found[name])) != (old := _layout(expected[name])):
-            problem = f"holds {name} as {new}, where its architecture has {old}"
-        else:
-            continue
-        raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
-
-
-def _layout(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _weights_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -14,7 +14,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
 from stylegan.files import atomic_path, sha256
 from stylegan.inference import resolve_network
-from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.networks import read_networks
 from stylegan.metrics.features import feature_names
 from stylegan.metrics.image_metrics import Detail
 from stylegan.metrics.lpips import LPIPS
@@ -54,7 +54,7 @@ def evaluate(
     """Measure a saved network. Under torchrun all ranks call it and share the work.
 
     Args:
-        network: `demo`, a run's folder or a snapshot.
+        network: `demo`, a run's folder, a snapshot, or a published network's file.
         data: The archive of real images.
         names: Metrics, see `stylegan.metrics.names`.
         settings: How.
@@ -73,13 +73,13 @@ def evaluate(
     started = perf_counter()
     with distributed.process_group(place, timeout=distributed.PREPARING):
         path = resolve_network(network)
-        snapshot = read_snapshot(path)
-        G = snapshot.G.to(place).eval().requires_grad_(False)
+        found = read_networks(path, only_generator=True)
+        G = found.G_ema.to(place).eval().requires_grad_(False)
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
         ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
         results = [evaluator.measure(G, settings.seed + i) for i in range(repeats)]
-        about = {"name": network if network == "demo" else path.name, "sha256": sha256(path)}
-        about["nimg"] = snapshot.metadata.get("provenance", {}).get("nimg")
+        about: dict[str, Any] = {"name": network if network == "demo" else path.name, "sha256": sha256(path)}
+        about["nimg"] = found.provenance.get("nimg")
         line = record(evaluator, results, about, ops, perf_counter() - started) if distributed.is_main() else {}
     return Evaluation(line, evaluator.higher_is_better, results[0].details)
 

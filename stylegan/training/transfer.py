@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.networks import FOREIGN, is_checkpoint, read_networks
 from stylegan.models.build import model_metadata, weights_architecture
 from stylegan.models.discriminator import Discriminator
 from stylegan.training.checkpoint import differences, read_checkpoint
@@ -64,7 +64,8 @@ def start_from(source: str, state: TrainState) -> list[str]:
     """Load networks from elsewhere; optimisers, image count and randomness start anew.
 
     Args:
-        source: A snapshot, a checkpoint, or the folder of a run (its newest checkpoint).
+        source: A checkpoint, the folder of a run (its newest checkpoint), a snapshot, or a published network's file, see
+            `read_networks`. Of a snapshot without companions G takes G_ema.
         state: New networks, which take over what they can.
 
     Returns:
@@ -74,16 +75,20 @@ def start_from(source: str, state: TrainState) -> list[str]:
         UserError: It is nothing of the kind, of another architecture, or nothing of it fits.
     """
     path = _find(source)
-    if path.suffix == ".safetensors":
-        G = read_snapshot(path).G
-        theirs, weights = {"G": model_metadata(G)}, {"G": G.state_dict(), "G_ema": G.state_dict()}
-        head = f"G starts from the snapshot {path}; it holds no discriminator, so D starts anew"
-    else:
+    if is_checkpoint(path):
         checkpoint = read_checkpoint(path)
         theirs = checkpoint.architecture
         weights = {name: checkpoint.state[name] for name in ("G", "D", "G_ema")}
         state.pl_mean.copy_(checkpoint.state["pl_mean"])
         head = f"G, D and G_ema start from the checkpoint {path}"
+    else:
+        networks = read_networks(path).networks
+        networks = {"G": networks["G_ema"], **networks}
+        theirs = {name: model_metadata(networks[name]) for name in ("G", "D") if name in networks}
+        weights = {name: network.state_dict() for name, network in networks.items()}
+        head = f"G, D and G_ema start from {path}"
+        if "D" not in networks:
+            head = f"G starts from {path}; it holds no discriminator, so D starts anew"
     _check_architecture(path, theirs, {name: model_metadata(getattr(state, name)) for name in theirs})
     done = {name: adapt(weights[name], getattr(state, name)) for name in weights}
     for name, transfer in done.items():
@@ -162,11 +167,13 @@ def _find(source: str) -> Path:
         return found[-1]
     if not path.exists():
         raise UserError(
-            f"init_from={source} does not exist; name a snapshot (.safetensors), a checkpoint (.pt) or a run"
+            f"init_from={source} does not exist; name a run, a checkpoint (.pt), a snapshot (.safetensors) or a published "
+            "network's file (.pkl, .pt)"
         )
-    if path.suffix not in (".safetensors", ".pt"):
+    if path.suffix not in (".safetensors", *FOREIGN):
         raise UserError(
-            f"init_from={source} is neither a snapshot (.safetensors), nor a checkpoint (.pt), nor a run of train.py"
+            f"init_from={source} is neither a run of train.py, nor a checkpoint (.pt), nor a snapshot (.safetensors), nor a "
+            "published network's file (.pkl, .pt)"
         )
     return path
 

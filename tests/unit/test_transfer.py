@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from stylegan.errors import UserError
+from stylegan.interop.convert import convert
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
 from stylegan.training.state import TrainState
 from stylegan.training.transfer import Transfer, adapt, collapse, start_from
+from tests.unit.public_pickle import dumps, network_call
 from tests.unit.test_step import make_phases
 from tests.unit.tiny import tiny_pair
 
@@ -118,6 +120,23 @@ def test_a_snapshot_brings_G_and_says_what_became_of_it(tmp_path: Path) -> None:
     assert lines[1:] == ["G, taken over: synthesis.*, mapping.*", "G, left out: synthesis.b32.*"]
     for network in (state.G, state.G_ema):
         assert torch.equal(network.mapping.w_avg, old.mapping.w_avg)
+
+
+@pytest.mark.parametrize("form", ["a.pkl", "b.pt", "c.safetensors"])
+def test_a_published_file_brings_all_networks(tmp_path: Path, form: str) -> None:
+    old, average = trained(), tiny_pair()[0]
+    with torch.no_grad():
+        average.mapping.w_avg.fill_(0.5)
+    content = {"G": network_call(old[0]), "D": network_call(old[1]), "G_ema": network_call(average)}
+    (tmp_path / "a.pkl").write_bytes(dumps(content))
+    if form != "a.pkl":
+        convert(tmp_path / "a.pkl", tmp_path / form)
+    state = state_of(tiny_pair())
+    lines = start_from(str(tmp_path / form), state)
+    assert lines[0].startswith("G, D and G_ema start from") and "0 new" in lines[0]
+    for network, source in ((state.G, old[0]), (state.D, old[1]), (state.G_ema, average)):
+        taken = source.state_dict()
+        assert all(torch.equal(tensor, taken[name]) for name, tensor in network.state_dict().items())
 
 
 def test_nothing_in_common_is_refused(tmp_path: Path) -> None:

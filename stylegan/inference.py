@@ -1,11 +1,9 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from stylegan import run_dir
@@ -145,13 +143,6 @@ def sample(
     c = class_label(G, class_idx)
     device = next(G.parameters()).device
     starts = range(0, len(seeds), batch)
-    bar = track(
-        starts,
-        description="sampling",
-        console=Console(stderr=True),
-        transient=True,
-        disable=not progress or len(starts) == 1,
-    )
 
     @torch.inference_mode()
     def batch_images(chunk: list[int]) -> Tensor:
@@ -167,7 +158,16 @@ def sample(
         )
         return to_uint8(img[: len(chunk)]).cpu()
 
+    bar = _bar(starts) if progress and len(starts) > 1 else starts
     return (image for start in bar for image in batch_images(list(seeds[start : start + batch])))
+
+
+def _bar(starts: range) -> Iterable[int]:
+    """`starts`, with a progress bar. Only this needs rich: networks must load where nothing but torch and numpy is."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(starts, description="sampling", console=Console(stderr=True), transient=True)
 
 
 def _known_networks(folder: Path) -> list[str]:

@@ -61,12 +61,26 @@ def save_snapshot(path: str | Path, G_ema: nn.Module, *, provenance: Mapping[str
     metadata = {
         "format": FORMAT,
         "software": f"stylegan {stylegan.__version__}",
-        "weights_sha256": _weights_sha256(tensors),
+        "weights_sha256": weights_sha256(tensors),
         "model": model_metadata(G_ema),
         "provenance": dict(provenance),
     }
-    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    atomic_write(path, save(tensors, metadata={KEY: text}))
+    _write(path, tensors, metadata)
+
+
+def add_provenance(path: str | Path, more: Mapping[str, Any]) -> None:
+    """Write into a snapshot what became known of its network later, such as what it was measured at; weights stay as they are.
+
+    Args:
+        path: The snapshot.
+        more: Goes into its provenance, in the place of what has the same names there.
+
+    Raises:
+        UserError: As `read_snapshot` and `save_snapshot`.
+        TypeError, ValueError: As `save_snapshot`.
+    """
+    metadata, tensors = _load(Path(path))
+    _write(path, tensors, {**metadata, "provenance": {**metadata.get("provenance", {}), **more}})
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
@@ -77,19 +91,28 @@ def read_snapshot(path: str | Path) -> Snapshot:
             program); it is damaged; a newer version wrote it; or its tensors do not fit its own architecture.
     """
     path = Path(path)
+    metadata, tensors = _load(path)
+    G = _build(path, metadata["model"])
+    _check_layout(path, tensors, G.state_dict())
+    if weights_sha256(tensors) != metadata["weights_sha256"]:
+        raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
+    G.load_state_dict(tensors)
+    return Snapshot(G, metadata)
+
+
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata and tensors of a file, which need not fit each other."""
     _refuse_other_files(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = _parse(path, file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
-    G = _build(path, metadata["model"])
-    _check_layout(path, tensors, G.state_dict())
-    if _weights_sha256(tensors) != metadata["weights_sha256"]:
-        raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
-    G.load_state_dict(tensors)
-    return Snapshot(G, metadata)
+
+
+def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    atomic_write(path, save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}))
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -159,10 +182,13 @@ def _layout(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _weights_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Safetensors has no checksum of its own: a flipped bit in a weight would load without a word."""
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The hash of names and bits of a network's `state_dict`, by which it is known whatever file it is in.
+
+    Safetensors has no checksum of its own: a flipped bit in a weight would load without a word.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

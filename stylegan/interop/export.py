@@ -22,7 +22,7 @@ from stylegan.interop import onnx
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.stylegan2 import Generator, SynthesisLayer, ToRGB
 from stylegan.ops.backend import TorchOpsOnly
 from stylegan.rng import generator
 
@@ -201,7 +201,7 @@ def _plain(G: Generator) -> Generator:
     """A copy that computes in float32, with weights that do not depend on the batch, in memory as others expect them."""
     G = _in_float32(G)
     for module in G.modules():
-        if hasattr(module, "fused_modconv"):
+        if isinstance(module, SynthesisLayer | ToRGB):
             module.fused_modconv = False
     for tensor in (*G.parameters(), *G.buffers()):
         tensor.data = tensor.data.contiguous()

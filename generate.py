@@ -10,9 +10,10 @@ from stylegan.config import GenerateConfig, run_entry, to_typed
 from stylegan.errors import UserError
 from stylegan.figures.grid import GridConfig, write_grid
 from stylegan.figures.images import ImagesConfig, write_images
+from stylegan.figures.scanline import ScanlineConfig, write_scanline
 from stylegan.figures.seeds import parse_seeds
 from stylegan.files import sha256
-from stylegan.inference import load_generator, resolve_network
+from stylegan.inference import load_generator, move_input, resolve_network
 from stylegan.ops.backend import activate
 
 
@@ -33,6 +34,8 @@ def make_figure(config: GenerateConfig) -> Path:
     seeds = parse_seeds(config.seeds)
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.precision)
+    if config.translate is not None or config.rotate is not None:
+        move_input(G, config.translate or (0.0, 0.0), config.rotate or 0.0)
     ops = activate(config.ops.backend, next(G.parameters()).device, build_for_auto=False)
     if ops.warning:
         print(f"warning: {ops.warning}", file=sys.stderr)
@@ -46,6 +49,8 @@ def make_figure(config: GenerateConfig) -> Path:
     about = None
     if config.provenance:
         about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
+        moved = {"translate": config.translate, "rotate": config.rotate}
+        about |= {name: value for name, value in moved.items() if value is not None}
         about |= {"precision": G.config.precision.value, "ops": ops.name}
     common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
     match config.figure:
@@ -53,7 +58,9 @@ def make_figure(config: GenerateConfig) -> Path:
             return write_grid(G, seeds, config.figure, config.out, **common)
         case ImagesConfig():
             return write_images(G, seeds, config.out, **common)
-    raise UserError(f"figure={config.figure}: choose figure=grid or figure=images")
+        case ScanlineConfig():
+            return write_scanline(G, seeds, config.figure, config.out, **common)
+    raise UserError(f"figure={config.figure}: choose figure=grid, figure=images or figure=scanline")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from stylegan.assemble import training_job
-from stylegan.config import ModelConfig, TrainConfig, run_entry, train_config
+from stylegan.config import StyleGAN2Model, TrainConfig, run_entry, train_config
 from stylegan.training.loop import train
 
 
@@ -31,7 +31,7 @@ def run(composed: DictConfig) -> None:
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    run_entry(run, lambda: TrainConfig(model=ModelConfig()), Path(__file__).with_name("configs"), "train")
+    run_entry(run, lambda: TrainConfig(model=StyleGAN2Model()), Path(__file__).with_name("configs"), "train")
 
 
 if __name__ == "__main__":

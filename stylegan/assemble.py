@@ -18,6 +18,7 @@ from stylegan.config import TrainConfig, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
+from stylegan.losses.blur import BlurSchedule
 from stylegan.models.build import build_discriminator, build_generator, model_metadata
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import activate
@@ -35,6 +36,7 @@ from stylegan.training.loop import Job
 from stylegan.training.phases import (
     build_optimizers,
     build_phases,
+    default_blur_fade_kimg,
     default_ema_kimg,
     default_loss_scale,
     default_lr,
@@ -81,6 +83,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         loss = config.loss
         gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
         ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
+        fade = loss.blur_fade_kimg if loss.blur_fade_kimg is not None else default_blur_fade_kimg(batch_size)
+        blur = BlurSchedule(loss.blur_init_sigma, fade)
         labelled = dataset if dataset.label_dim else None
         augment = build_augment(config.augment, channels=dataset.channels, resolution=dataset.resolution)
         if distributed.is_main():
@@ -101,7 +105,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 dataset=dataset,
                 cache=cache,
                 maker=BatchMaker(
-                    state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled, augment
+                    state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled, augment, blur
                 ),
                 strength=build_strength(config.augment),
                 rounds=rounds,

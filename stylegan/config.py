@@ -23,8 +23,9 @@ from stylegan.data.loader import DataConfig, images_and_resolution
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
+from stylegan.figures.scanline import ScanlineConfig
 from stylegan.files import atomic_write, shipped
-from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
+from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config, StyleGAN3Config
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import OpsConfig, SamplingOpsConfig
 from stylegan.training.auto import auto_settings
@@ -36,10 +37,35 @@ from stylegan.training.watch import MetricsConfig
 
 @dataclass
 class ModelConfig:
-    """The two networks."""
+    """The two networks; `model=NAME` chooses the generator's architecture."""
+
+    name: str = field(default="stylegan2", metadata={"help": "the generator's architecture; model=NAME sets it"})
+    G: Any = MISSING
+    D: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def __post_init__(self) -> None:
+        if MODELS.get(self.name) is not type(self):
+            raise UserError(
+                f"model.name={self.name}: choose the architecture by model=NAME; there are: {', '.join(MODELS)}"
+            )
+
+
+@dataclass
+class StyleGAN2Model(ModelConfig):
+    """StyleGAN2."""
 
     G: StyleGAN2Config = field(default_factory=StyleGAN2Config)
-    D: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+
+@dataclass
+class StyleGAN3Model(ModelConfig):
+    """StyleGAN3; the discriminator is that of StyleGAN2."""
+
+    name: str = field(default="stylegan3", metadata={"help": "the generator's architecture; model=NAME sets it"})
+    G: StyleGAN3Config = field(default_factory=StyleGAN3Config)
+
+
+MODELS: dict[str, type[ModelConfig]] = {"stylegan2": StyleGAN2Model, "stylegan3": StyleGAN3Model}
 
 
 @dataclass
@@ -89,6 +115,10 @@ class GenerateConfig:
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
+    translate: list[float] | None = field(
+        default=None, metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"}
+    )
+    rotate: float | None = field(default=None, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees"})
     precision: Precision | None = field(
         default=None, metadata={"help": "format of the highest resolutions: fp32, bf16 or fp16; null: as trained"}
     )
@@ -132,13 +162,17 @@ def register() -> None:
     OmegaConf.register_new_resolver("auto", _auto, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
-    store.store(group="model", name="stylegan2", node=ModelConfig)
+    for name, model in MODELS.items():
+        store.store(group="model", name=name, node=model)
     store.store(name="generate_schema", node=GenerateConfig)
     store.store(group="figure", name="grid", node=GridConfig)
     store.store(group="figure", name="images", node=ImagesConfig)
+    store.store(group="figure", name="scanline", node=ScanlineConfig)
     generate = GenerateConfig(figure=GridConfig())
     store.store(group="hydra/help", name="generate", node=_help("generate.py", GENERATE_HELP, generate))
-    store.store(group="hydra/help", name="train", node=_help("train.py", TRAIN_HELP, TrainConfig(model=ModelConfig())))
+    store.store(
+        group="hydra/help", name="train", node=_help("train.py", TRAIN_HELP, TrainConfig(model=StyleGAN2Model()))
+    )
 
 
 def _auto(name: str, *, _root_: DictConfig) -> int:
@@ -196,10 +230,18 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
             )
         return to_typed(composed, TrainConfig), False
     saved = OmegaConf.load(run_dir / layout.CONFIG)
-    schema = OmegaConf.structured(TrainConfig(model=ModelConfig()))
+    schema = OmegaConf.structured(TrainConfig(model=_model_of(saved, run_dir)))
     base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
     assert isinstance(base, DictConfig)
     return to_typed(_resumed(base, composed, list(hydra.overrides.task)), TrainConfig), True
+
+
+def _model_of(saved: Any, run_dir: Path) -> ModelConfig:
+    """The networks of a run's config.yaml, at their defaults. Runs from before there was a choice have StyleGAN2."""
+    name = OmegaConf.select(saved, "model.name", default="stylegan2")
+    if name not in MODELS:
+        raise UserError(f"{run_dir / layout.CONFIG} has model.name={name}; {nearest(str(name), MODELS)}")
+    return MODELS[name]()
 
 
 def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> DictConfig:

@@ -1,5 +1,6 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.snapshot import read_snapshot
+from stylegan.models.generator import NOISE_MODES, Generator
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan2 import NOISE_MODES, Generator
+from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
 from stylegan.rng import generator
 
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -134,37 +136,104 @@ def sample(
     Raises:
         UserError: At once, for a setting that this network cannot follow.
     """
+    _check_sampling(G, batch, noise_mode, truncation_cutoff)
+    c = class_label(G, class_idx)
+
+    @torch.inference_mode()
+    def batch_images(chunk: list[int]) -> Tensor:
+        full = _filled(chunk, batch)
+        ws = _ws(G, full, c, truncation_psi, truncation_cutoff)
+        noise = layer_noise(full, G.synthesis.noise_size).to(ws.device) if noise_mode == "random" else None
+        return to_uint8(G.synthesis(ws, noise_mode=noise_mode, noise=noise)[: len(chunk)]).cpu()
+
+    starts = _bar(range(0, len(seeds), batch), progress)
+    return (image for start in starts for image in batch_images(list(seeds[start : start + batch])))
+
+
+@torch.inference_mode()
+def sample_ws(
+    G: Generator,
+    seeds: Sequence[int],
+    *,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    class_idx: int | None = None,
+    batch: int = 16,
+) -> Tensor:
+    """The intermediate latents of each seed's image, [N, num_ws, w_dim], on G's device; arguments as for `sample`."""
+    _check_sampling(G, batch, "const", truncation_cutoff)
+    c = class_label(G, class_idx)
+    chunks = [list(seeds[start : start + batch]) for start in range(0, len(seeds), batch)]
+    return torch.cat(
+        [_ws(G, _filled(chunk, batch), c, truncation_psi, truncation_cutoff)[: len(chunk)] for chunk in chunks]
+    )
+
+
+def render(
+    G: Generator, ws: Tensor, *, noise_mode: str = "const", batch: int = 16, progress: bool = False
+) -> Iterator[Tensor]:
+    """The images of latents ws [N, num_ws, w_dim], as `sample` gives them: uint8 [C, H, W] each, on the CPU."""
+    _check_sampling(G, batch, noise_mode, None)
+
+    @torch.inference_mode()
+    def batch_images(chunk: Tensor) -> Tensor:
+        full = torch.cat([chunk, chunk[-1:].expand(batch - len(chunk), -1, -1)])
+        return to_uint8(G.synthesis(full, noise_mode=noise_mode)[: len(chunk)]).cpu()
+
+    return (
+        image for start in _bar(range(0, len(ws), batch), progress) for image in batch_images(ws[start : start + batch])
+    )
+
+
+def move_input(G: Generator, translate: Sequence[float] = (0.0, 0.0), rotate: float = 0.0) -> None:
+    """Move what a StyleGAN3 network shows, by its input transform; it stays so.
+
+    Args:
+        G: The generator.
+        translate: To the right and down, in image sides.
+        rotate: Degrees clockwise, about the centre; before the translation.
+
+    Raises:
+        UserError: The network cannot be moved, or the numbers are no translation.
+    """
+    if not isinstance(G.synthesis, StyleGAN3Synthesis):
+        raise UserError(
+            "translate, rotate: this network starts from a learned constant that cannot be moved; StyleGAN3 networks can "
+            "(model=stylegan3)"
+        )
+    if len(translate) != 2 or not all(math.isfinite(value) for value in (*translate, rotate)):
+        raise UserError(f"translate={list(translate)} rotate={rotate}: write translate=[0.1,0] rotate=15")
+    angle = math.radians(rotate)
+    cos, sin = math.cos(angle), math.sin(angle)
+    moved = torch.tensor([[cos, -sin, translate[0]], [sin, cos, translate[1]], [0, 0, 1]], dtype=torch.float64)
+    G.synthesis.input.set_transform(torch.linalg.inv(moved).float())
+
+
+def _check_sampling(G: Generator, batch: int, noise_mode: str, truncation_cutoff: int | None) -> None:
     if batch < 1:
         raise UserError(f"batch={batch}: it must be at least 1")
     if noise_mode not in NOISE_MODES:
         raise UserError(f"noise_mode={noise_mode}: {nearest(noise_mode, NOISE_MODES)}")
     if truncation_cutoff is not None and not 0 <= truncation_cutoff <= G.num_ws:
         raise UserError(f"truncation_cutoff={truncation_cutoff}: this network takes 0 to {G.num_ws}, or null for all")
-    c = class_label(G, class_idx)
+
+
+def _ws(G: Generator, seeds: list[int], c: Tensor | None, psi: float, cutoff: int | None) -> Tensor:
     device = next(G.parameters()).device
-    starts = range(0, len(seeds), batch)
-
-    @torch.inference_mode()
-    def batch_images(chunk: list[int]) -> Tensor:
-        # Kernels are chosen by the batch's size, so the last batch is filled up to it.
-        full = chunk + chunk[-1:] * (batch - len(chunk))
-        img = G(
-            latents(full, G.z_dim).to(device),
-            None if c is None else c.expand(batch, -1).to(device),
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-            noise_mode=noise_mode,
-            noise=layer_noise(full, G.synthesis.noise_size).to(device) if noise_mode == "random" else None,
-        )
-        return to_uint8(img[: len(chunk)]).cpu()
-
-    bar = _bar(starts) if progress and len(starts) > 1 else starts
-    return (image for start in bar for image in batch_images(list(seeds[start : start + batch])))
+    label = None if c is None else c.expand(len(seeds), -1).to(device)
+    return G.mapping(latents(seeds, G.z_dim).to(device), label, psi, cutoff)
 
 
-def _bar(starts: range) -> Iterable[int]:
-    """`starts`, with a progress bar. Only this needs rich: networks must load where nothing but torch and numpy is."""
-    from rich.console import Console
+def _filled(chunk: list[int], batch: int) -> list[int]:
+    """Kernels are chosen by the batch's size, so the last batch is filled up to it."""
+    return chunk + chunk[-1:] * (batch - len(chunk))
+
+
+def _bar(starts: range, progress: bool) -> Iterable[int]:
+    """The batches, with a progress bar if it is wanted and there is more than one."""
+    if not progress or len(starts) == 1:
+        return starts
+    from rich.console import Console  # not above: networks load where there is nothing but torch, numpy and safetensors
     from rich.progress import track
 
     return track(starts, description="sampling", console=Console(stderr=True), transient=True)

@@ -107,9 +107,9 @@ def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:
     return {name: {k: round(v, 3) for k, v in asdict(cost).items()} for name, cost in costs.items()}
 
 
-def risen(costs: dict[str, Cost], recorded: Path) -> list[str]:
-    """Where costs are higher than a file says, or where it says nothing; one line each."""
-    before = json.loads(recorded.read_text())["costs"]
+def risen(costs: dict[str, Cost], recorded: Path, configuration: str) -> list[str]:
+    """Where costs are higher than a file says of a configuration, or where it says nothing; one line each."""
+    before = json.loads(recorded.read_text())["costs"].get(configuration, {})
     found = []
     for name, values in as_json(costs).items():
         for field, value in values.items():

@@ -6,18 +6,19 @@ from typing import Any
 
 import torch
 
-from stylegan.config import ModelConfig, TrainConfig, experiments, read_experiment
+from stylegan.config import StyleGAN2Model, StyleGAN3Model, TrainConfig, experiments, read_experiment
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest
 from stylegan.losses.base import Batch, Networks
 from stylegan.models.build import (
     DiscriminatorConfig,
     StyleGAN2Config,
+    StyleGAN3Config,
     build_discriminator,
     build_generator,
 )
 from stylegan.training.loop import TrainingConfig
-from stylegan.training.phases import Phase, build_optimizers, build_phases
+from stylegan.training.phases import LossConfig, Phase, build_optimizers, build_phases
 from stylegan.training.step import accumulate_gradients
 
 
@@ -25,17 +26,40 @@ def _stylegan2(resolution: int, batch_size: int, channel_base: int, channel_max:
     channels: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
     return TrainConfig(
         data=DataConfig(resolution=resolution),
-        model=ModelConfig(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
+        model=StyleGAN2Model(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
         training=TrainingConfig(batch_size=batch_size),
     )
 
 
-# Recipes of other sizes than the shipped ones, small enough for a CPU: StyleGAN2 with all its losses.
+def _stylegan3(
+    resolution: int, batch_size: int, channel_base: int, channel_max: int, *, rotation: bool = False
+) -> TrainConfig:
+    """Configuration T, or with `rotation` R, which has twice the feature maps."""
+    G = StyleGAN3Config(
+        channel_base=channel_base * (1 + rotation),
+        channel_max=channel_max * (1 + rotation),
+        conv_kernel=1 if rotation else 3,
+        radial_filters=rotation,
+    )
+    return TrainConfig(
+        data=DataConfig(resolution=resolution),
+        model=StyleGAN3Model(G=G, D=DiscriminatorConfig(channel_base=channel_base, channel_max=channel_max)),
+        loss=LossConfig(pl_weight=0, style_mixing_prob=0),
+        training=TrainingConfig(batch_size=batch_size),
+    )
+
+
+# Recipes of other sizes than the shipped ones, small enough for a CPU: StyleGAN2 with all its losses, StyleGAN3 without path
+# length regularisation, as published.
 CONFIGURATIONS = {
     "demo64": _stylegan2(64, 16, 4096, 128),
     "wide64": _stylegan2(64, 8, 16384, 512),
     "mid128": _stylegan2(128, 4, 16384, 256),
     "paper256": _stylegan2(256, 8, 16384, 512),
+    "stylegan3_t64": _stylegan3(64, 8, 4096, 128),
+    "stylegan3_r64": _stylegan3(64, 8, 4096, 128, rotation=True),
+    "stylegan3_t256": _stylegan3(256, 8, 16384, 512),
+    "stylegan3_r256": _stylegan3(256, 8, 16384, 512, rotation=True),
 }
 
 

@@ -13,7 +13,7 @@ from stylegan.errors import UserError
 from stylegan.files import atomic_path
 from stylegan.inference import sample
 from stylegan.interop.provenance import png_text
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -60,13 +60,23 @@ def write_grid(
     Raises:
         UserError: The file exists or cannot be written, the layout is too small, or `sample` refuses its arguments.
     """
-    path = Path(out or "grid.png")
-    if path.suffix.lower() != ".png":
-        raise UserError(f"out={out}: this figure is one PNG file; give it a name that ends in .png")
+    path = png_path(out, "grid")
     check_free([path], overwrite)
     columns = grid_columns(len(seeds), config)
     images = torch.stack(list(sample(G, seeds, **sampling)))
     save_png(image_grid(images, columns, config.rows), path, about)
+    return path
+
+
+def png_path(out: str | None, figure: str) -> Path:
+    """The file of a figure that is one picture: `out`, or FIGURE.png in the working directory.
+
+    Raises:
+        UserError: Its name does not end in .png.
+    """
+    path = Path(out or f"{figure}.png")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"out={out}: this figure is one PNG file; give it a name that ends in .png")
     return path
 
 

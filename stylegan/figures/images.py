@@ -8,7 +8,7 @@ from typing import Any
 from stylegan.errors import UserError
 from stylegan.figures.grid import check_free, save_png, to_picture
 from stylegan.inference import sample
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 
 @dataclass

@@ -21,8 +21,9 @@ from stylegan.files import atomic_path, sha256
 from stylegan.interop import onnx
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
+from stylegan.models.generator import Generator
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan2 import Generator, SynthesisLayer, ToRGB
+from stylegan.models.stylegan2 import SynthesisLayer, ToRGB
 from stylegan.ops.backend import TorchOpsOnly
 from stylegan.rng import generator
 

@@ -25,7 +25,7 @@ import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_write
 from stylegan.models.build import build_from_metadata, model_metadata
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 FORMAT = 1
 KEY = "stylegan"

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from stylegan.augment.pipe import Augmentation
+from stylegan.losses.blur import blurred
 from stylegan.models.discriminator import Discriminator
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Batch:
             of the batch are regularised. None in other phases.
         augment_real: What happens to the training images on their way to D; None: nothing.
         augment_fake: The same for the generated ones, independently.
+        blur_sigma: How much D's sight is blurred, in pixels; 0: not at all.
     """
 
     real: Tensor
@@ -58,6 +60,7 @@ class Batch:
     pl_noise: Tensor | None = None
     augment_real: Augmentation | None = None
     augment_fake: Augmentation | None = None
+    blur_sigma: float = 0.0
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not wait."""
@@ -65,7 +68,7 @@ class Batch:
         for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
             if isinstance(value, Tensor):
                 moved[name] = value.to(device, non_blocking=True)
-            elif value is not None:
+            elif value is not None and not isinstance(value, float):
                 moved[name] = value.to(device)
         return replace(self, **moved)
 
@@ -76,12 +79,12 @@ class LossOutput(NamedTuple):
     Attributes:
         loss: Value per image [N] or [M]; its mean is minimised.
         stats: Detached values per image, by the name under which they are logged.
-        w_mean: Mean latent [w_dim] of the generated images where the phase tracks `w_avg`, else None.
+        means: What the generator's moving averages follow, [w_dim + num_magnitudes], where the phase moves them, else None.
     """
 
     loss: Tensor
     stats: dict[str, Tensor]
-    w_mean: Tensor | None = None
+    means: Tensor | None = None
 
 
 LossFn = Callable[[Networks, Batch], LossOutput]
@@ -102,14 +105,17 @@ def run_mapping(G: Generator, batch: Batch, n: int | None = None) -> Tensor:
     return torch.where(keep[:, :, None], ws, second)
 
 
-def run_synthesis(G: Generator, ws: Tensor, batch: Batch) -> Tensor:
-    """Images [n, C, H, W] of the first n elements of a batch, with the batch's layer noise (constant where it has none)."""
+def run_synthesis(G: Generator, ws: Tensor, batch: Batch, track: list[Tensor] | None = None) -> Tensor:
+    """Images [n, C, H, W] of the first n elements of a batch, with the batch's layer noise (constant where it has none);
+    `track` as in `Synthesis.forward`."""
     if batch.noise is None:
-        return G.synthesis(ws, noise_mode="const")
-    return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]])
+        return G.synthesis(ws, noise_mode="const", track=track)
+    return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]], track=track)
 
 
-def augmented(images: Tensor, augmentation: Augmentation | None) -> Tensor:
-    """What D sees of images [N, C, H, W]. Real and generated ones are augmented, or the generator would learn the
-    augmentations (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
+def seen_by_D(images: Tensor, augmentation: Augmentation | None, batch: Batch) -> Tensor:
+    """What D sees of images [N, C, H, W], real and generated alike, or the generator would learn what is done to them: blurred
+    (StyleGAN3, appendix F), then augmented (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
+    Data", section 2.1)."""
+    images = blurred(images, batch.blur_sigma)
     return images if augmentation is None else augmentation(images)

@@ -6,14 +6,14 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Networks, augmented, run_mapping, run_synthesis
+from stylegan.losses.base import Batch, LossOutput, Networks, run_mapping, run_synthesis, seen_by_D
 
 
 @dataclass(frozen=True)
 class R1Penalty:
     """Dreg: gamma / 2 * |grad_x D(x)|^2 at real images (Mescheder et al. 2018, eq. 9).
 
-    Where D sees augmented images, x is the image before: the gradient passes through the augmentation.
+    Where D sees blurred or augmented images, x is the image before: the gradient passes through what is done to it.
 
     Attributes:
         gamma: Weight of the penalty.
@@ -23,7 +23,7 @@ class R1Penalty:
 
     def __call__(self, networks: Networks, batch: Batch) -> LossOutput:
         real = batch.real.detach().requires_grad_(True)
-        logits = networks.D(augmented(real, batch.augment_real), batch.real_c)
+        logits = networks.D(seen_by_D(real, batch.augment_real, batch), batch.real_c)
         # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
         (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
         gradient = gradient / networks.loss_scale

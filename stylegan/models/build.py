@@ -10,20 +10,27 @@ from torch import nn
 
 from stylegan.errors import UserError, nearest
 from stylegan.models.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.models.stylegan2 import Generator, StyleGAN2Config
+from stylegan.models.generator import Generator
+from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan2 import SynthesisNetwork as StyleGAN2Synthesis
+from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
 
-GENERATORS: dict[str, type] = {"stylegan2": StyleGAN2Config}
+GeneratorConfig = StyleGAN2Config | StyleGAN3Config
+
+GENERATORS: dict[str, type] = {"stylegan2": StyleGAN2Config, "stylegan3": StyleGAN3Config}
 DISCRIMINATORS: dict[str, type] = {"stylegan2_discriminator": DiscriminatorConfig}
 CHANNELS = (1, 3, 4)
 HOW_IT_COMPUTES = ("precision", "reduced_blocks")  # options that weights do not depend on
 
 
-def build_generator(cfg: StyleGAN2Config, *, resolution: tuple[int, int], channels: int, c_dim: int) -> Generator:
+def build_generator(cfg: GeneratorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int) -> Generator:
     """A new generator with random weights.
 
     Args:
         cfg: Its options.
-        resolution: (H, W) of the images, H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7.
+        resolution: (H, W) of the images: for StyleGAN2 H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7, for
+            StyleGAN3 a power of two for both.
         channels: 1, 3 or 4.
         c_dim: Size of a label, 0 for none.
 
@@ -33,8 +40,12 @@ def build_generator(cfg: StyleGAN2Config, *, resolution: tuple[int, int], channe
     _check_channels(channels)
     match cfg:
         case StyleGAN2Config():
-            return Generator(cfg, resolution=resolution, channels=channels, c_dim=c_dim)
-    raise UserError(f"no generator for {type(cfg).__name__}; there are: {', '.join(GENERATORS)}")
+            synthesis = StyleGAN2Synthesis(cfg, resolution=resolution, channels=channels)
+        case StyleGAN3Config():
+            synthesis = StyleGAN3Synthesis(cfg, resolution=resolution, channels=channels)
+        case _:
+            raise UserError(f"no generator for {type(cfg).__name__}; there are: {', '.join(GENERATORS)}")
+    return Generator(cfg, cfg.mapping, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 def build_discriminator(

@@ -1,4 +1,4 @@
-"""StyleGAN2 generator (Karras et al. 2020, figure 2 and appendix B): z [N, z_dim] -> images [N, C, H, W].
+"""StyleGAN2 synthesis network (Karras et al. 2020, figure 2 and appendix B): ws [N, num_ws, w_dim] -> images [N, C, H, W].
 
 Blocks double the resolution from 4 to 7 pixels on. Every 3x3 layer is: modulated convolution, noise, bias, leaky ReLU,
 clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv0`.
@@ -7,13 +7,13 @@ clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stylegan.errors import UserError
+from stylegan.models.generator import Synthesis
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -30,12 +30,11 @@ from stylegan.models.layers import (
     conv_weight,
     scaled,
 )
-from stylegan.models.mapping import MappingConfig, MappingNetwork
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.styles import Styles
 from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
-
-NOISE_MODES = ("random", "const", "none")
 
 
 @dataclass
@@ -188,40 +187,8 @@ class SynthesisBlock(nn.Module):
         return y, img
 
 
-class Styles(nn.Module):
-    """Styles of all layers: ws [N, num_ws, w_dim] -> [N, I] for each, those of equal length by one matrix product.
-
-    On small networks an op takes longer to start than to run. The affine maps belong to their layers and are handed in.
-    """
-
-    order: Tensor
-
-    def __init__(self, lengths: Sequence[int], uses: Sequence[int]):
-        """The length of each style, and which of the ws it is made of."""
-        super().__init__()
-        self.groups = [[i for i, n in enumerate(lengths) if n == length] for length in dict.fromkeys(lengths)]
-        order = torch.tensor([uses[i] for group in self.groups for i in group])
-        self.register_buffer("order", order, persistent=False)
-
-    def forward(self, ws: Tensor, affines: Sequence[FullyConnected]) -> tuple[Tensor, ...]:
-        """`affines`: linear, all of the same gain, with bias."""
-        scaled_ws = (ws * affines[0].weight_gain).index_select(1, self.order)
-        styles: dict[int, Tensor] = {}
-        for group, x in zip(self.groups, scaled_ws.split([len(group) for group in self.groups], dim=1), strict=True):
-            w = torch.stack([affines[i].weight for i in group])
-            b = torch.stack([b for i in group if (b := affines[i].bias) is not None])
-            made = torch.baddbmm(b[:, :, None], w, x.permute(1, 2, 0)).mT.contiguous()  # so gradients lie as weights do
-            styles.update(zip(group, made.unbind(), strict=True))
-        return tuple(styles[i] for i in range(len(affines)))
-
-
-class SynthesisNetwork(nn.Module):
-    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer.
-
-    Attributes:
-        num_ws: How many ws it takes.
-        noise_size: Length of the flat noise of one image: the pixels of all noise layers.
-    """
+class SynthesisNetwork(Synthesis):
+    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer."""
 
     def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int):
         super().__init__()
@@ -263,19 +230,11 @@ class SynthesisNetwork(nn.Module):
         ):
             block.dtype = dtype
 
-    def forward(self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None) -> Tensor:
-        """Make images of about [-1, 1].
-
-        Args:
-            ws: [N, num_ws, w_dim].
-            noise_mode: `random`; `const`, the stored noise, the same for all images; or `none`.
-            noise: For `random`: unit normal [N, noise_size], sliced layer by layer in order; None draws it.
-
-        Raises:
-            UserError: Unknown noise mode, or ws or noise of another shape.
-        """
-        if ws.ndim != 3 or ws.shape[1] != self.num_ws:
-            raise UserError(f"the network needs ws of shape (N, {self.num_ws}, w_dim), got {tuple(ws.shape)}")
+    def forward(
+        self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None, track: list[Tensor] | None = None
+    ) -> Tensor:
+        """See `Synthesis`; nothing is tracked."""
+        self.check_inputs(ws, noise_mode, noise)
         noises, styles = iter(self._noises(ws, noise_mode, noise)), iter(self.styles(ws, self.affines))
         x = img = None
         for block in self.blocks:
@@ -285,56 +244,11 @@ class SynthesisNetwork(nn.Module):
 
     def _noises(self, ws: Tensor, noise_mode: str, noise: Tensor | None) -> list[Tensor | None]:
         layers = [layer for block in self.blocks for layer in block.layers]
-        match noise_mode:
-            case "none":
-                return [None] * len(layers)
-            case "const":
-                return [layer.noise_const for layer in layers]
-            case "random":
-                if noise is None:
-                    noise = torch.randn(ws.shape[0], self.noise_size, dtype=ws.dtype, device=ws.device)
-                if noise.shape != (ws.shape[0], self.noise_size):
-                    raise UserError(f"noise must be {(ws.shape[0], self.noise_size)}, got {tuple(noise.shape)}")
-                pieces = noise.split([math.prod(layer.shape) for layer in layers], dim=1)
-                return [p.reshape(-1, 1, *layer.shape) for p, layer in zip(pieces, layers, strict=True)]
-        raise UserError(f"noise_mode {noise_mode!r} is unknown; there are: {', '.join(NOISE_MODES)}")
-
-
-class Generator(nn.Module):
-    """Mapping and synthesis network. `config` and the injected dimensions say all that is needed to build it again.
-
-    Attributes:
-        resolution: (H, W) of the images.
-        channels: 1, 3 or 4.
-        z_dim, c_dim, w_dim, num_ws: Sizes of z, labels and w, and number of ws.
-    """
-
-    def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int, c_dim: int):
-        super().__init__()
-        self.config = config
-        self.resolution, self.channels = (int(resolution[0]), int(resolution[1])), channels
-        self.z_dim, self.c_dim, self.w_dim = config.z_dim, c_dim, config.w_dim
-        self.synthesis = SynthesisNetwork(config, resolution=self.resolution, channels=channels)
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(
-            config.mapping, z_dim=config.z_dim, c_dim=c_dim, w_dim=config.w_dim, num_ws=self.num_ws
-        )
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        *,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """z [N, z_dim], c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; options as in the two parts."""
-        ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
-        return self.synthesis(ws, noise_mode=noise_mode, noise=noise)
-
-    def set_precision(self, precision: Precision) -> None:
-        """Compute in another format than the network was trained in, for instance where fp16 is slow."""
-        self.config = replace(self.config, precision=precision)
-        self.synthesis.set_precision(precision, self.config.reduced_blocks)
+        if noise_mode == "none":
+            return [None] * len(layers)
+        if noise_mode == "const":
+            return [layer.noise_const for layer in layers]
+        if noise is None:
+            noise = torch.randn(ws.shape[0], self.noise_size, dtype=ws.dtype, device=ws.device)
+        pieces = noise.split([math.prod(layer.shape) for layer in layers], dim=1)
+        return [p.reshape(-1, 1, *layer.shape) for p, layer in zip(pieces, layers, strict=True)]

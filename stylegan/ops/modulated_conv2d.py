@@ -80,6 +80,52 @@ def modulated_conv2d(
     return x if noise is None else x + noise.to(x.dtype)
 
 
+def normalized_modulated_conv2d(
+    x: Tensor,
+    w: Tensor,
+    s: Tensor,
+    *,
+    padding: int | Sequence[int] = 0,
+    demodulate: bool = True,
+    input_gain: Tensor | None = None,
+    per_image: bool = False,
+) -> Tensor:
+    """StyleGAN3's variant: weights and styles are normalised before they are multiplied, and x has a gain of its own.
+
+    With `demodulate`, every output channel's weights are scaled to a mean square of one, and so are the styles. Demodulation
+    takes both factors out again: what stays is that its epsilon, and reduced precision, meet numbers of order one. The papers'
+    code normalises the styles of the whole batch by one factor, which lets an image depend on the rest of its batch.
+
+    Args:
+        x: [N, I, H, W].
+        w: [O, I, kh, kw].
+        s: Styles [N, I].
+        padding: For all sides, or [y, x].
+        demodulate: Normalise, and scale every output channel's weights to unit norm.
+        input_gain: Factor of x: [], [I] or [N, I]; None for 1. Demodulation does not see it.
+        per_image: Normalise every image's styles by themselves, not those of the batch.
+
+    Returns:
+        [N, O, H', W'] in x's dtype. Gradients of first and second order.
+
+    Raises:
+        ValueError: Shapes, dtypes, devices or numbers that do not fit.
+    """
+    _check(x, w, s)
+    if demodulate:
+        w = w * w.square().mean([1, 2, 3], keepdim=True).rsqrt()
+        s = s * s.square().mean(1 if per_image else None, keepdim=True).rsqrt()
+    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    s = s if input_gain is None else s * input_gain
+    y_pad, x_pad = [padding] * 2 if isinstance(padding, int) else padding
+    if w.shape[2:] == (1, 1) and y_pad == x_pad == 0:
+        per_image_w = w.flatten(2).squeeze(2) * s[:, None]
+        per_image_w = per_image_w if d is None else per_image_w * d[:, :, None]
+        return _mix_channels(x, per_image_w.to(x.dtype))
+    y = conv2d_resample(x, w, s=s, padding=[x_pad, y_pad])
+    return y if d is None else modulated_epilogue(y, d)
+
+
 def _check(x: Tensor, w: Tensor, s: Tensor) -> None:
     half = x.dtype in (torch.float16, torch.bfloat16)
     mixes = half or (x.device.type != "meta" and torch.is_autocast_enabled(x.device.type))

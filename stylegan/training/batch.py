@@ -14,7 +14,8 @@ from stylegan.augment.pipe import Augment, Augmentation
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Batch
-from stylegan.models.stylegan2 import Generator
+from stylegan.losses.blur import NO_BLUR, BlurSchedule
+from stylegan.models.generator import Generator
 from stylegan.rng import generator
 
 
@@ -68,6 +69,7 @@ class BatchMaker:
         pl_batch_shrink: Path length uses one image of this many (StyleGAN2, appendix B).
         labelled: The data set from whose labels those of generated images are drawn; None for an unconditional model.
         augment: What augments images on their way to D; None: nothing.
+        blur: How blurred D sees them.
     """
 
     seed: int
@@ -76,6 +78,7 @@ class BatchMaker:
     pl_batch_shrink: int
     labelled: ImageDataset | None = None
     augment: Augment | None = None
+    blur: BlurSchedule = NO_BLUR
 
     def draw(
         self,
@@ -124,6 +127,7 @@ class BatchMaker:
                 augment_fake=self._augmentation(f"augment_fake/{phase}", nimg, positions, p)
                 if phase in ("Gmain", "Dmain")
                 else None,
+                blur_sigma=self.blur.sigma(nimg),
             )
             batches.append(batch.to(device))
             start = end

@@ -2,7 +2,7 @@
 
 import torch
 
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 from stylegan.ops.update import lerp_
 
 

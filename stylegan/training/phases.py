@@ -11,7 +11,7 @@ from stylegan.losses.adversarial import discriminator_loss, generator_loss
 from stylegan.losses.base import LossFn
 from stylegan.losses.regularizers import PathLengthPenalty, R1Penalty
 from stylegan.models.discriminator import Discriminator
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 from stylegan.training.adam import Adam
 
 
@@ -28,15 +28,25 @@ class LossConfig:
     pl_decay: float = field(default=0.01, metadata={"help": "how fast the target length follows the mean"})
     pl_batch_shrink: int = field(default=2, metadata={"help": "path length uses one image of this many"})
     style_mixing_prob: float = field(default=0.9, metadata={"help": "share of generated images that mix two latents"})
+    blur_init_sigma: float = field(
+        default=0.0, metadata={"help": "blur of what D sees at the start, in pixels; 0: none (StyleGAN3-R: 10)"}
+    )
+    blur_fade_kimg: float | None = field(
+        default=None, metadata={"help": "kimg in which that blur fades away; null: batch_size * 200 / 32"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("r1_interval", "pl_interval", "pl_batch_shrink"):
             if getattr(self, name) < 1:
                 raise UserError(f"loss.{name}={getattr(self, name)} must be at least 1")
-        for name in ("r1_gamma", "pl_weight"):
+        for name in ("r1_gamma", "pl_weight", "blur_init_sigma"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UserError(f"loss.{name}={value} must not be negative; 0 switches it off")
+        if self.blur_fade_kimg is not None and self.blur_fade_kimg <= 0:
+            raise UserError(
+                f"loss.blur_fade_kimg={self.blur_fade_kimg} must be positive; blur_init_sigma=0 switches blur off"
+            )
         if not 0 <= self.style_mixing_prob <= 1:
             raise UserError(f"loss.style_mixing_prob={self.style_mixing_prob} must be from 0 to 1")
 
@@ -87,6 +97,11 @@ def default_r1_gamma(resolution: tuple[int, int], batch_size: int) -> float:
 def default_ema_kimg(batch_size: int) -> float:
     """Half-life of G_ema in kimg (StyleGAN2: 10 kimg at a batch of 32, in proportion to the batch)."""
     return batch_size * 10 / 32
+
+
+def default_blur_fade_kimg(batch_size: int) -> float:
+    """In how many kimg blur fades away (StyleGAN3, public configuration: 200 at a batch of 32, in proportion to it)."""
+    return batch_size * 200 / 32
 
 
 def default_loss_scale(*, fp16: bool) -> float:

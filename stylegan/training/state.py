@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylegan.augment.ada import ADAController
 from stylegan.models.discriminator import Discriminator
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 
 
 @dataclass

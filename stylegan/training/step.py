@@ -84,13 +84,13 @@ def train_step(
     stats: Stats = defaultdict(list)
     for phase in due(phases, state.step):
         started = perf_counter()
-        w_means = accumulate_gradients(phase, networks, batches[phase.name], stats)
+        measured = accumulate_gradients(phase, networks, batches[phase.name], stats)
         gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
         distributed.all_reduce_gradients(gradients)
         if check_gradients(phase, config.on_nonfinite, stats):
             phase.optimizer.step()
-        for w_mean in distributed.gather(torch.stack(w_means)) if w_means else ():
-            state.G.mapping.update_w_avg(w_mean)
+        for means in distributed.gather(torch.stack(measured)) if measured else ():
+            state.G.update_averages(means)
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
     distributed.average([state.pl_mean])
     update_ema(state.G_ema, state.G, ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup))
@@ -113,9 +113,9 @@ def accumulate_gradients(
     does not reach keep None and are skipped by the optimiser.
 
     Returns:
-        The mean latent of each micro-batch [w_dim], where the phase tracks `w_avg`.
+        What the generator's moving averages follow (`LossOutput.means`), of each micro-batch, where the phase moves them.
     """
-    w_means = []
+    measured = []
     phase.optimizer.zero_grad(set_to_none=True)
     for network in (networks.G, networks.D):  # no weight gradients for the network that stands still
         network.requires_grad_(network is phase.module)
@@ -125,12 +125,12 @@ def accumulate_gradients(
         (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.flatten())
-        if output.w_mean is not None:
-            w_means.append(output.w_mean)
+        if output.means is not None:
+            measured.append(output.means)
     if networks.loss_scale != 1:
         for gradient in (p.grad for p in phase.module.parameters() if p.grad is not None):
             gradient.div_(networks.loss_scale)
-    return w_means
+    return measured
 
 
 @torch.no_grad()

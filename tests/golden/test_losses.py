@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stylegan.losses.base import Batch, Networks
+from stylegan.losses.blur import BlurSchedule
 from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases
 from stylegan.training.step import Stats, accumulate_gradients
 from tests.golden.golden import Golden, load
@@ -34,12 +35,14 @@ def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[st
     opts = build_optimizers(G, D, config, OptimConfig(), G.resolution)
     phases = {p.name: p for p in build_phases(G, D, *opts, pl_mean, config, kwargs["r1_gamma"])}
     inputs = {key: golden.tensor(f"in/{key}") for key in ("real_img", "real_c", "gen_z", "gen_c", "pl_noise")}
+    blur = BlurSchedule(kwargs.get("blur_init_sigma", 0.0), kwargs.get("blur_fade_kimg", 0.0) or 1.0)
     batch = Batch(
         real=inputs["real_img"],
         real_c=inputs["real_c"],
         z=inputs["gen_z"],
         c=inputs["gen_c"],
         pl_noise=inputs["pl_noise"],
+        blur_sigma=blur.sigma(golden.config.get("cur_nimg", 0)),
     )
     stats: Stats = {
         key: [] for phase in STATS.values() for key in [*phase.values(), "signs/fake", "signs/real", "pl_length"]
@@ -49,17 +52,19 @@ def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[st
         phase = phases[name]
         if gain is not None:
             phase = Phase(**{**vars(phase), "interval": gain})
-        w_means = accumulate_gradients(phase, Networks(G, D), [batch], stats)
-        for w_mean in w_means:
-            G.mapping.update_w_avg(w_mean)
+        for means in accumulate_gradients(phase, Networks(G, D), [batch], stats):
+            G.update_averages(means)
         for key, parameter in phase.module.named_parameters():
             old = total.get(key)
             total[key] = parameter.grad if old is None else old if parameter.grad is None else old + parameter.grad
-    return {"grad": total, "pl_mean": pl_mean, "w_avg": G.mapping.w_avg}, stats
+    return {"grad": total, "pl_mean": pl_mean, "G": dict(G.named_buffers())}, stats
 
 
-@pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
-@pytest.mark.parametrize("name", ["loss_sg2_c0", "loss_sg2_c4"])
+CASES = [(name, phase) for name in ("loss_sg2_c0", "loss_sg2_c4") for phase in ("Gmain", "Greg", "Dmain", "Dreg")]
+CASES += [("loss_sg3T_c0_blur", phase) for phase in ("Gmain", "Dmain", "Dreg")]
+
+
+@pytest.mark.parametrize(("name", "phase"), CASES)
 def test_phase(name: str, phase: str) -> None:
     golden = load(name)
     out, stats = run(golden, phase)
@@ -76,7 +81,9 @@ def test_phase(name: str, phase: str) -> None:
         assert not out["grad"][key].any(), f"{key} should be exactly zero"
     golden.assert_close(f"out/{phase}/pl_mean", out["pl_mean"])
     if phase == "Dmain":
-        golden.assert_close(f"out/{phase}/w_avg", out["w_avg"])
+        golden.assert_close(f"out/{phase}/w_avg", out["G"]["mapping.w_avg"])
+        for key in golden.keys(f"out/{phase}/G_buffer/"):
+            golden.assert_close(key, out["G"][key.removeprefix(f"out/{phase}/G_buffer/")])
 
 
 @pytest.mark.parametrize(("both", "parts"), [("Gboth", ("Gmain", "Greg")), ("Dboth", ("Dmain", "Dreg"))])

@@ -41,6 +41,8 @@ ADA = [
     "augment.target=-0.9",
     "augment.speed_kimg=0.1",
 ]
+STYLEGAN3 = ["model=stylegan3", "model.G.num_layers=3", "model.G.margin_size=2", "model.G.magnitude_ema_beta=0.9"]
+STYLEGAN3 += ["loss.pl_weight=0", "loss.style_mixing_prob=0", "loss.blur_init_sigma=2", "loss.blur_fade_kimg=0.05"]
 DEBUG = ["experiment=debug", "training.kimg=0.064", "training.checkpoint_kimg=0.024", "loss.r1_interval=3", "seed=5"]
 
 
@@ -48,6 +50,7 @@ DEBUG = ["experiment=debug", "training.kimg=0.064", "training.checkpoint_kimg=0.
     "extra",
     [
         ["augment=fixed", "augment.p_end=0.9", "augment.p_kimg=0.05"],
+        [*STYLEGAN3, "training.micro_batch=4"],
         ["data.use_labels=true", "data.xflip=true", "training.micro_batch=4", "model.D.freeze_layers=2", *ADA],
     ],
 )

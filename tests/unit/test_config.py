@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from stylegan.config import MAY_CHANGE, ModelConfig, TrainConfig, flatten, register, save_config, to_typed
+from stylegan.config import MAY_CHANGE, StyleGAN2Model, TrainConfig, flatten, register, save_config, to_typed
 from stylegan.files import shipped
 from stylegan.models.build import build_discriminator, build_generator
 from stylegan.training.batch import split_positions
@@ -48,14 +48,14 @@ def test_every_number_of_a_published_recipe_has_its_source(name: str) -> None:
 def test_a_saved_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = compose("experiment=stylegan2_ffhq256", "training.micro_batch=8", "training.on_nonfinite=rollback")
     save_config(config, tmp_path / "config.yaml")
-    schema = OmegaConf.structured(TrainConfig(model=ModelConfig()))
+    schema = OmegaConf.structured(TrainConfig(model=StyleGAN2Model()))
     merged = OmegaConf.merge(schema, OmegaConf.load(tmp_path / "config.yaml"))
     assert to_typed(merged, TrainConfig) == config  # pyright: ignore[reportArgumentType]
 
 
 def test_what_may_change_exists() -> None:
     assert set(MAY_CHANGE) <= set(
-        flatten(OmegaConf.to_container(OmegaConf.structured(TrainConfig(model=ModelConfig()))))
+        flatten(OmegaConf.to_container(OmegaConf.structured(TrainConfig(model=StyleGAN2Model()))))
     )
 
 
@@ -64,7 +64,7 @@ def test_help_lists_every_setting_with_its_meaning(
 ) -> None:
     result = run_here("train", "--help", capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0
-    for key in flatten(OmegaConf.to_container(OmegaConf.structured(TrainConfig(model=ModelConfig())))):
+    for key in flatten(OmegaConf.to_container(OmegaConf.structured(TrainConfig(model=StyleGAN2Model())))):
         lines = [line for line in result.out.splitlines() if line.strip().startswith(f"{key}=")]
         assert lines and len(lines[0].split(maxsplit=1)) == 2, f"{key} has no help"
     assert "experiment: ada_auto, debug, demo" in result.out and "torchrun" in result.out

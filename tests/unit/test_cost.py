@@ -14,22 +14,25 @@ from stylegan.ops.backend import reference_ops
 RECORDED = Path(__file__).parents[1] / "bench" / "costs.json"
 
 
-def test_costs_have_not_risen() -> None:
-    """If one has for a reason: `stylegan bench paper256 --measure cost --out FILE`, copy the numbers to tests/bench/costs.json,
+@pytest.mark.parametrize("name", ["paper256", "stylegan3_t256", "stylegan3_r256"])
+def test_costs_have_not_risen(name: str) -> None:
+    """If one has for a reason: `stylegan bench NAME --measure cost --out FILE`, copy the numbers to tests/bench/costs.json,
     and write the reason to its `reasons`."""
-    costs = iteration_cost(CONFIGURATIONS["paper256"], 256, 8)
-    assert not risen(costs, RECORDED), "\n".join(risen(costs, RECORDED))
+    higher = risen(iteration_cost(CONFIGURATIONS[name], 256, 8), RECORDED, name)
+    assert not higher, "\n".join(higher)
 
 
 def test_a_rise_is_named(tmp_path: Path) -> None:
     file = tmp_path / "costs.json"
-    file.write_text(json.dumps({"costs": as_json({"Gmain": Cost(1, 10, 2, 3)})}))
-    assert risen({"Gmain": Cost(1, 9, 2, 3)}, file) == []
-    assert risen({"Gmain": Cost(1, 11, 2, 3.5)}, file) == [
+    file.write_text(json.dumps({"costs": {"it": as_json({"Gmain": Cost(1, 10, 2, 3)})}}))
+    assert risen({"Gmain": Cost(1, 9, 2, 3)}, file, "it") == []
+    assert risen({"Gmain": Cost(1, 11, 2, 3.5)}, file, "it") == [
         "Gmain.ops: 11, recorded is 10",
         "Gmain.saved_gb: 3.5, recorded is 3",
     ]
-    assert len(risen({"Dmain": Cost(1, 1, 1, 1)}, file)) == 4
+    assert (
+        len(risen({"Dmain": Cost(1, 1, 1, 1)}, file, "it")) == len(risen({"Gmain": Cost(1, 1, 1, 1)}, file, "no")) == 4
+    )
 
 
 def test_flops_are_those_of_the_formula() -> None:

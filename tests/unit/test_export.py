@@ -25,9 +25,10 @@ from stylegan.interop.export import ExportOptions, export_network
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
 from stylegan.models.build import build_generator
+from stylegan.models.generator import Generator
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.stylegan2 import Generator, StyleGAN2Config
+from stylegan.models.stylegan2 import StyleGAN2Config
 from tests.integration.test_evaluate import stylegan
 
 TINY: dict[str, Any] = {"z_dim": 8, "w_dim": 6, "channel_base": 64, "channel_max": 8}

@@ -18,8 +18,9 @@ from stylegan.files import shipped
 from stylegan.inference import latents, layer_noise, resolve_network, sample, to_uint8
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.build import build_generator
+from stylegan.models.generator import Generator
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.stylegan2 import Generator, StyleGAN2Config
+from stylegan.models.stylegan2 import StyleGAN2Config
 
 TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
 

@@ -10,9 +10,9 @@ from stylegan.models.build import (
     build_generator,
 )
 from stylegan.models.discriminator import Discriminator
+from stylegan.models.generator import Generator
 from stylegan.models.layers import Architecture
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.stylegan2 import Generator
 from tests.golden.golden import HERE, Golden, load
 
 GENERATORS = sorted(path.stem for path in HERE.glob("sg2_g_*.npz"))

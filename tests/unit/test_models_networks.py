@@ -28,7 +28,12 @@ from stylegan.models.layers import (
     normalize_second_moment,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.models.stylegan2 import SynthesisLayer, ToRGB
+from stylegan.models.stylegan2 import SynthesisLayer, SynthesisNetwork, ToRGB
+
+
+def stylegan2(G: Generator) -> SynthesisNetwork:
+    assert isinstance(G.synthesis, SynthesisNetwork)
+    return G.synthesis
 
 
 def tiny_G(resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int = 0, **options) -> Generator:
@@ -93,7 +98,7 @@ def test_float32_agrees_with_float64() -> None:
 def test_noise_is_sliced_layer_by_layer() -> None:
     G = tiny_G()
     ws = G.mapping(torch.randn(3, 8))
-    layers = [layer for block in G.synthesis.blocks for layer in block.layers]
+    layers = [layer for block in stylegan2(G).blocks for layer in block.layers]
     stored = torch.cat([layer.noise_const.flatten() for layer in layers]).repeat(3, 1)
     assert stored.shape == (3, G.synthesis.noise_size) == (3, 4 * 4 + 2 * 8 * 8)
     const = G.synthesis(ws, noise_mode="const")
@@ -204,7 +209,7 @@ def test_batches_in_one_pass_are_not_compared(group: int | None) -> None:
 @pytest.mark.parametrize("architecture", list(Architecture))
 def test_every_layer_gets_the_style_of_its_own_w(architecture: Architecture) -> None:
     """Layer i takes w i, an image layer the one after its block's (StyleGAN2's public networks count so)."""
-    synthesis = tiny_G((16, 16), architecture=architecture, channel_base=128, channel_max=16).synthesis
+    synthesis = stylegan2(tiny_G((16, 16), architecture=architecture, channel_base=128, channel_max=16))
     ws = torch.randn(3, synthesis.num_ws, 6)
     layers = [module for module in synthesis.modules() if isinstance(module, SynthesisLayer | ToRGB)]
     taken = [0, 1, 1, 2, 3, 3, 4, 5] if architecture is Architecture.skip else [0, 1, 2, 3, 4, 5]
@@ -251,7 +256,7 @@ def test_activations_and_weights_are_channels_last() -> None:
     D(G(torch.randn(2, 8)))
     assert len(seen) == 8
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
-    assert G.synthesis.blocks[1].conv0.weight.is_contiguous(memory_format=torch.channels_last)
+    assert stylegan2(G).blocks[1].conv0.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))
@@ -280,7 +285,7 @@ def test_wrong_metadata() -> None:
         meta | {"resolution": [100, 100]},
     ]
     messages = [
-        "stylegan2",
+        "stylegan9",
         "w_dim'",
         "skip",
         "type int",

@@ -16,8 +16,9 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import FORMAT, KEY, add_provenance, read_snapshot, save_snapshot
 from stylegan.models.build import build_generator
+from stylegan.models.generator import Generator
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.stylegan2 import Generator, StyleGAN2Config
+from stylegan.models.stylegan2 import StyleGAN2Config
 
 TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
 PROVENANCE = {

@@ -8,7 +8,7 @@ import torch
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.discriminator import Discriminator
-from stylegan.models.stylegan2 import Generator
+from stylegan.models.generator import Generator
 from stylegan.training.state import TrainState
 from stylegan.training.transfer import Transfer, adapt, collapse, start_from
 from tests.unit.test_step import make_phases

@@ -4,8 +4,8 @@ import torch
 
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config, build_discriminator, build_generator
 from stylegan.models.discriminator import Discriminator
+from stylegan.models.generator import Generator
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.stylegan2 import Generator
 
 
 def tiny_pair(

@@ -73,7 +73,7 @@ const Winograd* fitting_winograd(const Tensor& x, const WinogradShape& shape, co
     const Winograd *large = kernels(WinogradKind::large), *small = kernels(WinogradKind::small);
     const Winograd* stepping = kernels(WinogradKind::stepping);
     if (all_are(g.stride, 2)) return !forward && serves(stepping) ? stepping : nullptr;
-    if (!all_are(g.stride, 1) || g.padding[0] != 1) return nullptr;
+    if (!all_are(g.stride, 1) || g.padding[0] > 2) return nullptr;
     return serves(large) ? large : serves(small) ? small : nullptr;
 }
 
@@ -149,7 +149,8 @@ Tensor conv2d_input(const Tensor& dy, const Tensor& w, IntArrayRef size, IntArra
     if (through_float(dy))
         return conv2d_input(dy.to(at::kFloat), w.to(at::kFloat), size, stride, padding, groups).to(dy.scalar_type());
     const Geometry g{w.sizes().slice(2), stride, padding, groups};
-    const WinogradShape shape = shape_of(dy, size, w.size(1), g);
+    WinogradShape shape = shape_of(dy, size, w.size(1), g);
+    shape.padding = 2 - shape.padding;  // the adjoint correlates the other way round
     if (const Winograd* k = fitting_winograd(dy, shape, g, true)) return winograd_forward(*k, shape, dy, w, true);
     std::array<int64_t, 2> rest{};
     for (int i = 0; i < 2; i++)

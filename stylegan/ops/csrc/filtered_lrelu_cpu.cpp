@@ -1,168 +1,215 @@
-// stylegan::filtered_lrelu and filtered_lrelu_masked on the CPU. The grid between the filters is never held as a whole: its
-// rows are made from top to bottom, and the last fd_h of them are kept, filtered along the row already where fd is separable.
+// stylegan::filtered_lrelu and filtered_lrelu_masked on the CPU. As many planes as a vector has lanes are done at once, in both
+// memory formats: they are turned on the way in and out. The grid between the filters is never held as a whole: in strips
+// that fit into the first cache, its rows are made from top to bottom, and the last fd_h of them are kept, filtered along
+// the row already where fd is separable.
 #include <type_traits>
 
+#include "codes_cpu.h"
 #include "cpu_kernels.h"
 #include "filtered_lrelu_cpu.h"
-#include "fir_cpu.h"
 
 STYLEGAN_BEGIN
+
+// The filter of the up-sampling, its taps parted by phase, so that those which meet pixels lie side by side. Along the row:
+// [row of taps][phase][length]; a separable filter has one row.
+template <class A>
+struct PhaseTaps {
+    const index_t up, length;
+    Buffer<A> taps;
+
+    PhaseTaps(const FirPlan& plan, index_t factor)
+        : up(factor), length(divide_up(plan.w, up)), taps((plan.separable ? 1 : plan.h) * up * length) {
+        const double* from = plan.separable ? plan.horizontal : plan.taps;
+        for (index_t ky = 0; ky < (plan.separable ? 1 : plan.h); ky++) {
+            for (index_t kx = 0; kx < plan.w; kx++) {
+                taps.data[(ky * up + kx % up) * length + kx / up] = static_cast<A>(from[ky * plan.w + kx]);
+            }
+        }
+    }
+
+    const A* row(index_t ky, index_t phase) const { return taps.data + (ky * up + phase) * length; }
+};
+
+// Taps in the type that is computed in.
+template <class A>
+struct Taps : Buffer<A> {
+    Taps(const double* from, index_t count) : Buffer<A>(count) {
+        for (index_t i = 0; i < count; i++) this->data[i] = static_cast<A>(from[i]);
+    }
+};
+
+template <class A>
+STYLEGAN_INLINE vector_t<A> all_lanes(A value) { return vector_t<A>{} + value; }
+
+// Leaky ReLU and clamp of a chunk of `count` pixels; their codes.
+template <bool Record, class A>
+STYLEGAN_INLINE integers_t<A> activate_chunk(vector_t<A>* u, index_t count, A slope, A clamp) {
+    using V = vector_t<A>;
+    using I = integers_t<A>;
+    using Bit = typename Bits<A>::type;
+    const V high = all_lanes(clamp), low = -high;
+    I codes = {};
+    for (index_t i = 0; i < count; i++) {
+        const auto below = u[i] < A(0);
+        const V v = below ? u[i] * slope : u[i];
+        if constexpr (Record) {
+            const auto stopped = (v >= high) | (v <= low);
+            const I negative = below ? I{} + static_cast<Bit>(code_negative) : I{};
+            codes |= (stopped ? I{} + static_cast<Bit>(code_stopped) : negative) << static_cast<Bit>(2 * i);
+        }
+        const V bounded = high < v ? high : v;
+        u[i] = bounded < low ? low : bounded;
+    }
+    return codes;
+}
+
+template <class A>
+STYLEGAN_INLINE void mask_chunk(vector_t<A>* u, index_t count, integers_t<A> codes, A slope) {
+    using Bit = typename Bits<A>::type;
+    for (index_t i = 0; i < count; i++) {
+        const integers_t<A> code = codes & static_cast<Bit>(3);
+        u[i] = code == static_cast<Bit>(code_positive) ? u[i] : code == static_cast<Bit>(code_negative) ? u[i] * slope : vector_t<A>{};
+        codes >>= static_cast<Bit>(2);
+    }
+}
 
 template <class T>
 class Strip {
     using A = compute_t<T>;
+    using V = vector_t<A>;
+    static constexpr int n = Lanes<A>::count;
 
 public:
     Strip(const FilteredLreluParams& p, const FirPlan& up, const FirPlan& down)
-        : p_(p), up_(up), down_(down), nhwc_(channels_neighbour(p.x_stride, p.y_stride)), unit_(nhwc_ ? smaller(p.c, strip_channels) : 1),
-          ring_length_((down.separable ? p.out_w : p.up_w) * unit_),
-          x_((up.separable ? 1 : up.h) * p.in_w * unit_), u_(p.up_w * unit_), ring_(down.h * ring_length_),
-          y_(p.out_w * unit_), part_(larger(p.up_w, p.out_w) * unit_),
-          scratch_(larger(larger(p.in_w, p.up_w), p.out_w) * unit_), weights_(down.h), rows_(down.h),
-          codes_((p.up_w + 4) * unit_) {}
+        : p_(p), up_(up), down_(down), width_(filtered_lrelu_strip(p)), grid_width_(width_ * p.down + down.w), up_taps_(up, p.up),
+          up_column_(up.vertical, up.separable ? up.h : 0), column_taps_(up.h),
+          down_taps_(down.separable ? down.horizontal : down.taps, down.separable ? down.w : down.w * down.h),
+          down_column_(down.vertical, down.separable ? down.h : 0), input_rows_(divide_up(up.h, p.up)),
+          input_width_(PlaneRows<T>::padded(grid_width_ / p.up + 2 + up_taps_.length)), input_(input_rows_ * input_width_),
+          column_(input_width_), grid_(grid_width_), kept_width_(down.separable ? width_ : grid_width_), kept_(down.h * kept_width_),
+          result_(PlaneRows<T>::padded(width_)), rows_(larger(up.h, down.h)), planes_(larger(input_width_, width_)), codes_(grid_width_) {}
 
-    // Work item: image, strip of channels, band of rows of the result.
+    // Work item: group of planes, strip of columns, band of rows of the result.
     void run(index_t item) {
-        const index_t bands = filtered_lrelu_bands(p_), strips = (p_.c + unit_ - 1) / unit_;
-        const index_t band = item % bands;
-        first_channel_ = item / bands % strips * unit_;
-        n_ = item / bands / strips;
-        const index_t channels = smaller(unit_, p_.c - first_channel_);
-        const index_t begin = band * band_rows, end = smaller(begin + band_rows, p_.out_h);
-        const bool last = band == bands - 1, records = p_.mode == CodeMode::write;
-        const index_t needed = (end - 1) * p_.down + down_.h;
-        RowFilter<A> widen(p_.in_w, p_.up_w, channels, first_taps(up_), up_.w, p_.up, 1, p_.pad_x);
-        RowFilter<A> narrow(p_.up_w, p_.out_w, channels, first_taps(down_), down_.w, 1, p_.down, 0);
-        for (index_t uy = begin * p_.down; uy < (last && records ? larger(p_.up_h, needed) : needed); uy++) {
-            enlarge(uy, channels, widen);
-            activate(uy, channels, records && (last || uy < end * p_.down));
-            A* slot = ring_.data + uy % down_.h * ring_length_;
-            if (down_.separable) {
-                narrow(u_.data, slot);
-            } else {
-                for (index_t i = 0; i < p_.up_w * channels; i++) slot[i] = u_.data[i];
-            }
-            const index_t top = uy - (down_.h - 1);
-            if (top >= begin * p_.down && top % p_.down == 0 && top / p_.down < end) reduce(top, channels, narrow);
+        const index_t bands = divide_up(p_.out_h, band_rows), strips = divide_up(p_.out_w, width_);
+        const index_t band = item % bands, strip = item / bands % strips, first = item / bands / strips * group_planes;
+        enter_strip(strip * width_);
+        const index_t end = smaller(first + group_planes, p_.n * p_.c);
+        for (index_t plane = first; plane < end; plane += n) {
+            run_band(PlaneGroup<n>(plane, p_.n, p_.c), band * band_rows, smaller((band + 1) * band_rows, p_.out_h));
         }
     }
 
 private:
-    static const double* first_taps(const FirPlan& plan) { return plan.separable ? plan.horizontal : plan.taps; }
+    // What the columns of a strip have in common: result `left_` and on, the grid from left_ * down on, x from `input_left_` on.
+    void enter_strip(index_t left) {
+        left_ = left, columns_ = smaller(width_, p_.out_w - left), grid_left_ = left * p_.down;
+        const bool last = left + columns_ == p_.out_w, records = p_.mode == CodeMode::write;
+        const index_t own = last ? p_.up_w : grid_left_ + columns_ * p_.down;  // whose codes this strip writes
+        const index_t needed = (left + columns_ - 1) * p_.down + down_.w;
+        grid_columns_ = (records ? larger(own, needed) : needed) - grid_left_;
+        first_byte_ = grid_left_ / 4, own_bytes_ = divide_up(own, 4) - first_byte_;
+        input_left_ = div_up(grid_left_ - p_.pad_x, p_.up);
+        input_columns_ = div_up(grid_left_ + grid_columns_ - 1 - p_.pad_x, p_.up) + up_taps_.length - input_left_;
+    }
 
-    // Row iy of x plus the bias, over the channels of this strip.
-    void read(index_t iy, index_t channels, A weight, bool add, A* out) const {
-        const T* x = static_cast<const T*>(p_.x) + n_ * p_.x_stride[0] + first_channel_ * p_.x_stride[1] + iy * p_.x_stride[2];
-        const T* b = p_.b == nullptr ? nullptr : static_cast<const T*>(p_.b) + first_channel_;
-        for (index_t ix = 0; ix < p_.in_w; ix++) {
-            for (index_t k = 0; k < channels; k++) {
-                const A v = load(x + ix * p_.x_stride[3] + k) + (b == nullptr ? A(0) : load(b + k));
-                A& to = out[ix * channels + k];
-                to = add ? to + weight * v : weight * v;
+    void run_band(const PlaneGroup<n>& group, index_t begin, index_t end) {
+        const bool last = end == p_.out_h, records = p_.mode == CodeMode::write;
+        const index_t needed = (end - 1) * p_.down + down_.h;
+        V bias = {};
+        for (index_t l = 0; l < group.lanes && p_.b != nullptr; l++) bias[l] = load(static_cast<const T*>(p_.b) + group.channel[l]);
+        next_input_ = 0;
+        for (index_t uy = begin * p_.down; uy < (last && records ? larger(p_.up_h, needed) : needed); uy++) {
+            V* kept = kept_.data + uy % down_.h * kept_width_;
+            V* grid = down_.separable ? grid_.data : kept;
+            make_row(group, uy, bias, grid, records && (last || uy < end * p_.down));
+            if (down_.separable) {
+                const V* row = grid;
+                filter<A>({&row, 1, down_taps_.data, 0, down_.w}, 0, p_.down, kept, 1, columns_);
             }
+            const index_t top = uy - (down_.h - 1);
+            if (top >= begin * p_.down && top % p_.down == 0 && top / p_.down < end) reduce(group, top);
         }
     }
 
-    // Row uy of the grid, before the activation.
-    void enlarge(index_t uy, index_t channels, RowFilter<A>& widen) {
-        const Window rows = window(uy, p_.in_h, up_.h, p_.up, 1, p_.pad_y);
-        const index_t length = p_.in_w * channels;
-        if (up_.separable) {
-            for (index_t i = 0; i < length && rows.count == 0; i++) x_.data[i] = 0;
-            for (index_t j = 0; j < rows.count; j++) {
-                read(rows.first + j, channels, static_cast<A>(up_.vertical[rows.tap + j * p_.up]), j > 0, x_.data);
-            }
-            return widen(x_.data, u_.data);
-        }
-        for (index_t i = 0; i < p_.up_w * channels; i++) u_.data[i] = 0;
-        for (index_t j = 0; j < rows.count; j++) {
-            read(rows.first + j, channels, A(1), false, x_.data);
-            widen.set_taps(up_.taps + (rows.tap + j * p_.up) * up_.w);
-            widen(x_.data, part_.data);
-            for (index_t i = 0; i < p_.up_w * channels; i++) u_.data[i] += part_.data[i];
-        }
-    }
-
-    void activate(index_t uy, index_t channels, bool record) {
-        const index_t length = p_.up_w * channels;
-        const A slope = p_.slope, clamp = p_.clamp;
-        A* u = u_.data;
+    // Row uy of the grid, activated.
+    void make_row(const PlaneGroup<n>& group, index_t uy, V bias, V* grid, bool record) {
         if (p_.mode == CodeMode::read) {
-            look_up(uy, channels);
-            const uint8_t* codes = codes_.data;
-#pragma omp simd
-            for (index_t i = 0; i < length; i++) {
-                u[i] = codes[i] == code_stopped ? A(0) : codes[i] == code_negative ? u[i] * slope : u[i];
+            const index_t row = uy + p_.code_y;
+            if (row < 0 || row >= p_.codes_h) {
+                for (index_t i = 0; i < grid_columns_; i++) grid[i] = V{};
+                return;
             }
-            return;
+            codes_.read(p_, group, row, grid_left_ + p_.code_x, grid_columns_);
         }
-        uint8_t* codes = codes_.data;
-#pragma omp simd
-        for (index_t i = 0; i < length; i++) {
-            const A v = u[i] < 0 ? u[i] * slope : u[i];
-            codes[i] = v >= clamp || v <= -clamp ? code_stopped : u[i] < 0 ? code_negative : code_positive;
-            const A below = v > clamp ? clamp : v;
-            u[i] = below < -clamp ? -clamp : below;
-        }
-        if (!record) return;
-        for (index_t i = length; i < length + 4 * channels; i++) codes[i] = code_stopped;
-        uint8_t* out = p_.codes + n_ * p_.codes_stride[0] + first_channel_ * p_.codes_stride[1] + uy * p_.codes_stride[2];
-        for (index_t byte = 0; byte < p_.codes_bytes_w; byte++) {
-            const uint8_t* c = codes + 4 * byte * channels;
-            for (index_t k = 0; k < channels; k++) {
-                const int bits = c[k] | c[k + channels] << 2 | c[k + 2 * channels] << 4 | c[k + 3 * channels] << 6;
-                out[byte * p_.codes_stride[3] + k] = static_cast<uint8_t>(bits);
+        enlarge(group, uy, bias, grid);
+        const A slope = static_cast<A>(p_.slope), clamp = static_cast<A>(p_.clamp);
+        for (index_t i = 0, j = 0; i < grid_columns_; i += chunk_pixels, j++) {
+            const index_t count = smaller(chunk_pixels, grid_columns_ - i);
+            if (p_.mode == CodeMode::read) {
+                mask_chunk(grid + i, count, codes_.data()[j], slope);
+            } else if (!record) {
+                activate_chunk<false>(grid + i, count, slope, clamp);
+            } else {
+                const uint32_t rest = count < chunk_pixels ? all_stopped << (2 * count) : 0;
+                codes_.data()[j] = activate_chunk<true>(grid + i, count, slope, clamp) | static_cast<typename Bits<A>::type>(rest);
             }
+        }
+        if (record) codes_.write(p_, group, uy, first_byte_, own_bytes_);
+    }
+
+    // Row uy of the grid before the activation.
+    void enlarge(const PlaneGroup<n>& group, index_t uy, V bias, V* grid) {
+        const Window window_ = window(uy, p_.in_h, up_.h, p_.up, 1, p_.pad_y);
+        for (index_t iy = larger(window_.first, next_input_); iy < window_.first + window_.count; iy++) {
+            planes_.read(static_cast<const T*>(p_.x), p_.x_stride, group, iy, input_left_, larger(-input_left_, 0),
+                smaller(input_columns_, p_.in_w - input_left_), bias, input_row(iy), input_columns_);
+            next_input_ = iy + 1;
+        }
+        for (index_t j = 0; j < window_.count; j++) rows_.data[j] = input_row(window_.first + j);
+        index_t count = window_.count, first_tap = window_.tap;
+        if (up_.separable) {
+            for (index_t j = 0; j < count; j++) column_taps_.data[j] = up_column_.data[first_tap + j * p_.up];
+            filter<A>({rows_.data, count, column_taps_.data, 1, 1}, 0, 1, column_.data, 1, input_columns_);
+            rows_.data[0] = column_.data, count = 1, first_tap = 0;
+        }
+        for (index_t r = 0; r < smaller(p_.up, grid_columns_); r++) {
+            const index_t base = grid_left_ + r - p_.pad_x, first = div_up(base, p_.up), phase = first * p_.up - base;
+            const index_t tap_count = phase < up_.w ? divide_up(up_.w - phase, p_.up) : 0;
+            filter<A>({rows_.data, count, up_taps_.row(first_tap, phase), p_.up * p_.up * up_taps_.length, tap_count},
+                first - input_left_, 1, grid + r, p_.up, divide_up(grid_columns_ - r, p_.up));
         }
     }
 
-    // The codes that row uy of the grid meets; those outside of the recorded ones stop everything.
-    void look_up(index_t uy, index_t channels) {
-        uint8_t* codes = codes_.data;
-        for (index_t i = 0; i < p_.up_w * channels; i++) codes[i] = code_stopped;
-        const index_t row = uy + p_.code_y;
-        if (row < 0 || row >= p_.codes_h) return;
-        const uint8_t* in = p_.codes + n_ * p_.codes_stride[0] + first_channel_ * p_.codes_stride[1] + row * p_.codes_stride[2];
-        const index_t begin = larger(-p_.code_x, 0), end = smaller(p_.codes_bytes_w * 4 - p_.code_x, p_.up_w);
-        for (index_t ux = begin; ux < end; ux++) {
-            const index_t at = ux + p_.code_x;
-            const uint8_t* bits = in + at / 4 * p_.codes_stride[3];
-            for (index_t k = 0; k < channels; k++) codes[ux * channels + k] = bits[k] >> (2 * (at % 4)) & 3;
-        }
-    }
+    V* input_row(index_t iy) { return input_.data + iy % input_rows_ * input_width_; }
 
     // The row of the result that starts at row `top` of the grid.
-    void reduce(index_t top, index_t channels, RowFilter<A>& narrow) {
-        const index_t length = p_.out_w * channels, oy = top / p_.down;
-        A* y = y_.data;
+    void reduce(const PlaneGroup<n>& group, index_t top) {
+        for (index_t k = 0; k < down_.h; k++) rows_.data[k] = kept_.data + (top + k) % down_.h * kept_width_;
         if (down_.separable) {
-            for (index_t k = 0; k < down_.h; k++) {
-                rows_.data[k] = ring_.data + (top + k) % down_.h * ring_length_;
-                weights_.data[k] = static_cast<A>(down_.vertical[k]);
-            }
-            combine(rows_.data, weights_.data, down_.h, length, y, scratch_.data);
+            filter<A>({rows_.data, down_.h, down_column_.data, 1, 1}, 0, 1, result_.data, 1, columns_);
         } else {
-            for (index_t i = 0; i < length; i++) y[i] = 0;
-            for (index_t k = 0; k < down_.h; k++) {
-                narrow.set_taps(down_.taps + k * down_.w);
-                narrow(ring_.data + (top + k) % down_.h * ring_length_, part_.data);
-                for (index_t i = 0; i < length; i++) y[i] += part_.data[i];
-            }
+            filter<A>({rows_.data, down_.h, down_taps_.data, down_.w, down_.w}, 0, p_.down, result_.data, 1, columns_);
         }
-        T* out = static_cast<T*>(p_.y) + n_ * p_.y_stride[0] + first_channel_ * p_.y_stride[1] + oy * p_.y_stride[2];
-        for (index_t ox = 0; ox < p_.out_w; ox++) {
-            for (index_t k = 0; k < channels; k++) store(out + ox * p_.y_stride[3] + k, y[ox * channels + k]);
-        }
+        planes_.write(result_.data, columns_, static_cast<T*>(p_.y), p_.y_stride, group, top / p_.down, left_);
     }
 
     const FilteredLreluParams& p_;
     const FirPlan &up_, &down_;
-    const bool nhwc_;
-    const index_t unit_, ring_length_;
-    index_t n_ = 0, first_channel_ = 0;
-    Buffer<A> x_, u_, ring_, y_, part_, scratch_, weights_;
-    Buffer<const A*> rows_;
-    Buffer<uint8_t> codes_;
+    const index_t width_, grid_width_;
+    const PhaseTaps<A> up_taps_;
+    const Taps<A> up_column_;
+    Buffer<A> column_taps_;
+    const Taps<A> down_taps_, down_column_;
+    const index_t input_rows_, input_width_;
+    Buffer<V> input_, column_, grid_;
+    const index_t kept_width_;
+    Buffer<V> kept_, result_;
+    Buffer<const V*> rows_;
+    PlaneRows<T> planes_;
+    CodeRow<A> codes_;
+    index_t left_ = 0, columns_ = 0, grid_left_ = 0, grid_columns_ = 0, first_byte_ = 0, own_bytes_ = 0, input_left_ = 0, input_columns_ = 0;
+    index_t next_input_ = 0;
 };
 
 STYLEGAN_EXPORT

@@ -88,6 +88,7 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
         (["network=notes.pkl"], "notes.pkl"),
         (["truncation_cutoff=99"], "truncation_cutoff=99"),
         (["noise_mode=loud"], "loud"),
+        (["provenance=maybe"], "maybe"),
         (["device=tpu"], "device=tpu"),
     ],
 )

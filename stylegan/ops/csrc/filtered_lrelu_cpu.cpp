@@ -7,6 +7,7 @@
 #include "codes_cpu.h"
 #include "cpu_kernels.h"
 #include "filtered_lrelu_cpu.h"
+#include "layout_cpu.h"
 
 STYLEGAN_BEGIN
 
@@ -48,27 +49,30 @@ STYLEGAN_INLINE integers_t<A> activate_chunk(vector_t<A>* u, index_t count, A sl
     using I = integers_t<A>;
     using Bit = typename Bits<A>::type;
     const V high = all_lanes(clamp), low = -high;
+    const I last_negative = I{} + (static_cast<Bit>(code_negative) << 30), last_stopped = I{} + (static_cast<Bit>(code_stopped) << 30);
     I codes = {};
+#pragma GCC unroll 4
     for (index_t i = 0; i < count; i++) {
         const auto below = u[i] < A(0);
         const V v = below ? u[i] * slope : u[i];
-        if constexpr (Record) {
-            const auto stopped = (v >= high) | (v <= low);
-            const I negative = below ? I{} + static_cast<Bit>(code_negative) : I{};
-            codes |= (stopped ? I{} + static_cast<Bit>(code_stopped) : negative) << static_cast<Bit>(2 * i);
+        const V capped = high < v ? high : v, bounded = capped < low ? low : capped;
+        u[i] = bounded;
+        if constexpr (Record) {  // the last pixel's code is the highest
+            const V magnitude = bounded < A(0) ? -bounded : bounded;
+            codes = codes >> static_cast<Bit>(2) | (magnitude >= high ? last_stopped : below ? last_negative : I{});
         }
-        const V bounded = high < v ? high : v;
-        u[i] = bounded < low ? low : bounded;
     }
-    return codes;
+    return codes >> static_cast<Bit>(2 * (chunk_pixels - count));
 }
 
+// Instead of the activation, its derivative as the codes say.
 template <class A>
 STYLEGAN_INLINE void mask_chunk(vector_t<A>* u, index_t count, integers_t<A> codes, A slope) {
     using Bit = typename Bits<A>::type;
+#pragma GCC unroll 4
     for (index_t i = 0; i < count; i++) {
-        const integers_t<A> code = codes & static_cast<Bit>(3);
-        u[i] = code == static_cast<Bit>(code_positive) ? u[i] : code == static_cast<Bit>(code_negative) ? u[i] * slope : vector_t<A>{};
+        const vector_t<A> v = (codes & static_cast<Bit>(code_negative)) != 0 ? u[i] * slope : u[i];
+        u[i] = (codes & static_cast<Bit>(code_stopped)) != 0 ? vector_t<A>{} : v;
         codes >>= static_cast<Bit>(2);
     }
 }
@@ -84,7 +88,7 @@ public:
         : p_(p), up_(up), down_(down), width_(filtered_lrelu_strip(p)), grid_width_(width_ * p.down + down.w), up_taps_(up, p.up),
           up_column_(up.vertical, up.separable ? up.h : 0), column_taps_(up.h),
           down_taps_(down.separable ? down.horizontal : down.taps, down.separable ? down.w : down.w * down.h),
-          down_column_(down.vertical, down.separable ? down.h : 0), input_rows_(divide_up(up.h, p.up)),
+          down_column_(down.vertical, down.separable ? down.h : 0), mirrored_(is_mirrored(down, p.down)), input_rows_(divide_up(up.h, p.up)),
           input_width_(PlaneRows<T>::padded(grid_width_ / p.up + 2 + up_taps_.length)), input_(input_rows_ * input_width_),
           column_(input_width_), grid_(grid_width_), kept_width_(down.separable ? width_ : grid_width_), kept_(down.h * kept_width_),
           result_(PlaneRows<T>::padded(width_)), rows_(larger(up.h, down.h)), planes_(larger(input_width_, width_)), codes_(grid_width_) {}
@@ -92,7 +96,11 @@ public:
     // Work item: group of planes, strip of columns, band of rows of the result.
     void run(index_t item) {
         const index_t bands = divide_up(p_.out_h, band_rows), strips = divide_up(p_.out_w, width_);
-        const index_t band = item % bands, strip = item / bands % strips, first = item / bands / strips * group_planes;
+        const index_t groups = divide_up(p_.n * p_.c, group_planes);
+        // Neighbours in memory one after the other: channels of the same pixels, or columns of the same rows.
+        const bool nhwc = channels_neighbour(p_.x_stride, p_.y_stride);
+        const index_t group = nhwc ? item % groups : item / strips / bands, part = nhwc ? item / groups : item;
+        const index_t strip = part % strips, band = part / strips % bands, first = group * group_planes;
         enter_strip(strip * width_);
         const index_t end = smaller(first + group_planes, p_.n * p_.c);
         for (index_t plane = first; plane < end; plane += n) {
@@ -101,6 +109,17 @@ public:
     }
 
 private:
+    // Whether the filter of the down-sampling is StyleGAN3's radial one, which is its own mirror image.
+    static bool is_mirrored(const FirPlan& plan, index_t factor) {
+        if (plan.separable || factor != 2 || plan.w != 12 || plan.h % 2 != 0) return false;
+        for (index_t y = 0; y < plan.h / 2; y++) {
+            for (index_t x = 0; x < plan.w; x++) {
+                if (plan.taps[y * plan.w + x] != plan.taps[(plan.h - 1 - y) * plan.w + x]) return false;
+            }
+        }
+        return true;
+    }
+
     // What the columns of a strip have in common: result `left_` and on, the grid from left_ * down on, x from `input_left_` on.
     void enter_strip(index_t left) {
         left_ = left, columns_ = smaller(width_, p_.out_w - left), grid_left_ = left * p_.down;
@@ -188,6 +207,8 @@ private:
         for (index_t k = 0; k < down_.h; k++) rows_.data[k] = kept_.data + (top + k) % down_.h * kept_width_;
         if (down_.separable) {
             filter<A>({rows_.data, down_.h, down_column_.data, 1, 1}, 0, 1, result_.data, 1, columns_);
+        } else if (mirrored_) {
+            filter_mirrored<2, 12, A>({rows_.data, down_.h, down_taps_.data, down_.w, down_.w}, result_.data, columns_);
         } else {
             filter<A>({rows_.data, down_.h, down_taps_.data, down_.w, down_.w}, 0, p_.down, result_.data, 1, columns_);
         }
@@ -201,6 +222,7 @@ private:
     const Taps<A> up_column_;
     Buffer<A> column_taps_;
     const Taps<A> down_taps_, down_column_;
+    const bool mirrored_;
     const index_t input_rows_, input_width_;
     Buffer<V> input_, column_, grid_;
     const index_t kept_width_;

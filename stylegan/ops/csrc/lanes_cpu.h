@@ -102,14 +102,16 @@ struct Window2d {
 };
 
 // Block outputs from the i-th on, their sums in registers; always in the same order, whatever the size of the block.
-template <int Block, int Step, class A>
+// Step and Taps are those of the call, or 0 for any.
+template <int Block, int Step, int Taps, class A>
 STYLEGAN_INLINE void filter_block(const Window2d<A>& w, index_t start, index_t step, vector_t<A>* out, index_t out_step, index_t i) {
-    const index_t apart = Step > 0 ? Step : step;
+    const index_t apart = Step > 0 ? Step : step, tap_count = Taps > 0 ? Taps : w.tap_count;
     vector_t<A> sum[Block] = {};
     for (index_t r = 0; r < w.row_count; r++) {
         const vector_t<A>* in = w.rows[r] + start + i * apart;
         const A* taps = w.taps + r * w.tap_row;
-        for (index_t k = 0; k < w.tap_count; k++) {
+#pragma GCC unroll 12
+        for (index_t k = 0; k < tap_count; k++) {
             const A tap = taps[k];
 #pragma GCC unroll 8
             for (int b = 0; b < Block; b++) sum[b] += tap * in[b * apart + k];
@@ -119,23 +121,54 @@ STYLEGAN_INLINE void filter_block(const Window2d<A>& w, index_t start, index_t s
     for (int b = 0; b < Block; b++) out[(i + b) * out_step] = sum[b];
 }
 
-template <int Step, class A>
-__attribute__((noinline)) void filter_steps(
+template <int Step, int Taps, class A>
+__attribute__((noinline)) void filter_row(
     const Window2d<A>& w, index_t start, index_t step, vector_t<A>* out, index_t out_step, index_t count) {
     index_t i = 0;
-    for (; i + 8 <= count; i += 8) filter_block<8, Step>(w, start, step, out, out_step, i);
-    for (; i < count && count >= 4; i += 4) filter_block<4, Step>(w, start, step, out, out_step, smaller(i, count - 4));
-    for (; i < count; i++) filter_block<1, Step>(w, start, step, out, out_step, i);
+    for (; i + 8 <= count; i += 8) filter_block<8, Step, Taps>(w, start, step, out, out_step, i);
+    for (; i < count && count >= 4; i += 4) filter_block<4, Step, Taps>(w, start, step, out, out_step, smaller(i, count - 4));
+    for (; i < count; i++) filter_block<1, Step, Taps>(w, start, step, out, out_step, i);
+}
+
+// Where row r has the taps of row row_count - 1 - r: both rows are added first, which takes a third of the work away. The sums of
+// a pair are used by several outputs, so that they are kept in registers.
+template <int Block, int Step, int Taps, class A>
+STYLEGAN_INLINE void filter_mirrored_block(const Window2d<A>& w, vector_t<A>* out, index_t i) {
+    constexpr int columns = (Block - 1) * Step + Taps;
+    vector_t<A> sum[Block] = {};
+    for (index_t r = 0; r < w.row_count / 2; r++) {
+        const vector_t<A> *upper = w.rows[r] + i * Step, *lower = w.rows[w.row_count - 1 - r] + i * Step;
+        vector_t<A> pair[columns];
+#pragma GCC unroll 32
+        for (int c = 0; c < columns; c++) pair[c] = upper[c] + lower[c];
+        const A* taps = w.taps + r * w.tap_row;
+#pragma GCC unroll 16
+        for (int k = 0; k < Taps; k++) {
+            const A tap = taps[k];
+#pragma GCC unroll 8
+            for (int b = 0; b < Block; b++) sum[b] += tap * pair[b * Step + k];
+        }
+    }
+#pragma GCC unroll 8
+    for (int b = 0; b < Block; b++) out[i + b] = sum[b];
+}
+
+template <int Step, int Taps, class A>
+__attribute__((noinline)) void filter_mirrored(const Window2d<A>& w, vector_t<A>* out, index_t count) {
+    constexpr int block = 6;
+    index_t i = 0;
+    for (; i < count && count >= block; i += block) filter_mirrored_block<block, Step, Taps>(w, out, smaller(i, count - block));
+    for (; i < count; i++) filter_mirrored_block<1, Step, Taps>(w, out, i);
 }
 
 // out[i * out_step] = sum over r and k of taps[r][k] * rows[r][start + i * step + k], for i < count. `out` is none of the rows.
 template <class A>
 STYLEGAN_INLINE void filter(const Window2d<A>& w, index_t start, index_t step, vector_t<A>* out, index_t out_step, index_t count) {
-    switch (step) {
-        case 1: return filter_steps<1>(w, start, step, out, out_step, count);
-        case 2: return filter_steps<2>(w, start, step, out, out_step, count);
-        default: return filter_steps<0>(w, start, step, out, out_step, count);
-    }
+    // The usual ones are unrolled: down a column, and the twelve taps that StyleGAN3 has around a factor of two.
+    if (step == 1 && w.tap_count == 1) return filter_row<1, 1>(w, start, step, out, out_step, count);
+    if (step == 1 && w.tap_count == 6) return filter_row<1, 6>(w, start, step, out, out_step, count);
+    if (step == 2 && w.tap_count == 12) return filter_row<2, 12>(w, start, step, out, out_step, count);
+    filter_row<0, 0>(w, start, step, out, out_step, count);
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ def test_images_are_what_the_network_makes_of_the_latents(G: Generator) -> None:
 @pytest.mark.parametrize("mode", ["const", "random", "none"])
 def test_same_seed_same_bits_at_the_same_place_of_a_batch(G: Generator, mode: str) -> None:
     computed: list[Any] = []  # floats: most differences are too small to be seen in grey levels
-    hook = G.register_forward_hook(lambda _, arguments, img: computed.append(img))
+    hook = G.synthesis.register_forward_hook(lambda _, arguments, img: computed.append(img))
     alone = draw(G, [11], batch=4, noise_mode=mode)
     last = draw(G, range(7, 12), batch=4, noise_mode=mode)
     hook.remove()

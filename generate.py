@@ -46,10 +46,12 @@ def make_figure(config: GenerateConfig) -> Path:
         "class_idx": config.class_idx,
         "batch": config.batch,
     }
-    about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
-    moved = {"translate": config.translate, "rotate": config.rotate}
-    about |= {name: value for name, value in moved.items() if value is not None}
-    about |= {"precision": G.config.precision.value, "ops": ops.name}
+    about = None
+    if config.provenance:
+        about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
+        moved = {"translate": config.translate, "rotate": config.rotate}
+        about |= {name: value for name, value in moved.items() if value is not None}
+        about |= {"precision": G.config.precision.value, "ops": ops.name}
     common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
     match config.figure:
         case GridConfig():

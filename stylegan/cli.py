@@ -10,7 +10,7 @@ from stylegan.errors import UserError, nearest, one_message
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
 app = typer.Typer(
-    help="Prepare data for style-based GANs and measure networks. Training and figures: train.py and generate.py.",
+    help="Prepare data for style-based GANs, measure networks, give them away. Training and figures: train.py, generate.py.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -317,6 +317,67 @@ def attributes(
     else:
         _refuse({"--out": out, "--epochs": epochs, "--seed": seed}, "--train")
         typer.echo(test_attributes(data, weights))
+
+
+@app.command()
+def export(
+    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    out: Annotated[Path, typer.Argument(help="NAME.onnx, or NAME.pt2 for torch.export.")],
+    split: Annotated[
+        bool,
+        typer.Option("--split", help="NAME-mapping (z -> ws) and NAME-synthesis (ws -> image), instead of z -> image."),
+    ] = False,
+    noise: Annotated[str, typer.Option(help="Layer noise: const or none.")] = "const",
+    truncation_cutoff: Annotated[
+        int | None, typer.Option(help="The input psi moves only so many first layers.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the network, such as cc-by-4.0; recorded in the file.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a generator for programs that know nothing of stylegan, and check that it gives the same images to 1e-4.
+
+    Inputs are z (standard normal), psi (truncation; 1 is off) and, with classes, c (one-hot), all float32, for any number of
+    images. The file's metadata hold architecture, hashes, licences and settings.
+    """
+    from stylegan.inference import resolve_network
+    from stylegan.interop.export import ExportOptions, export_network
+    from stylegan.interop.snapshot import read_snapshot
+
+    source = resolve_network(network)
+    options = ExportOptions(split, noise, truncation_cutoff, licence, overwrite)
+    for file in export_network(source, read_snapshot(source), out, options):
+        typer.echo(f"{file.path}: {file.part}; differs from the network by {file.error:.1e} at most")
+
+
+@app.command()
+def card(
+    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    out: Annotated[Path | None, typer.Option(help="Write to this file, such as README.md, instead of stdout.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Under which you give the network away, such as cc-by-4.0.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="What stylegan evaluate --out wrote; its results for this file are taken over.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a network's model card: data and licence, training, metrics, use, limits, how to recognise its pictures."""
+    from stylegan.files import atomic_write
+    from stylegan.inference import resolve_network
+    from stylegan.interop.card import model_card, read_evaluations
+    from stylegan.interop.snapshot import read_snapshot
+
+    source = resolve_network(network)
+    if out is not None and out.exists() and not overwrite:
+        raise UserError(f"--out {out} exists already; choose another name, or replace it with --overwrite")
+    found = [] if metrics is None else read_evaluations(metrics, source)
+    text = model_card(source, read_snapshot(source), licence=licence, evaluations=found)
+    if out is None:
+        return typer.echo(text, nl=False)
+    atomic_write(out, text)
+    typer.echo(out)
 
 
 def _refuse(options: dict[str, object], belongs_to: str) -> None:

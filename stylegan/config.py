@@ -130,6 +130,10 @@ class GenerateConfig:
     batch: int = field(default=16, metadata={"help": "images made at once"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     ops: SamplingOpsConfig = field(default_factory=SamplingOpsConfig)
+    provenance: bool = field(
+        default=True,
+        metadata={"help": "write into the files that they are generated, and how; false: plain files without metadata"},
+    )
 
 
 # What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from stylegan import run_dir
@@ -234,8 +232,12 @@ def _filled(chunk: list[int], batch: int) -> list[int]:
 
 def _bar(starts: range, progress: bool) -> Iterable[int]:
     """The batches, with a progress bar if it is wanted and there is more than one."""
-    quiet = not progress or len(starts) == 1
-    return track(starts, description="sampling", console=Console(stderr=True), transient=True, disable=quiet)
+    if not progress or len(starts) == 1:
+        return starts
+    from rich.console import Console  # not above: networks load where there is nothing but torch, numpy and safetensors
+    from rich.progress import track
+
+    return track(starts, description="sampling", console=Console(stderr=True), transient=True)
 
 
 def _known_networks(folder: Path) -> list[str]:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from stylegan.errors import UserError
 from stylegan.files import atomic_path, atomic_write
 
@@ -31,6 +29,8 @@ def sole_process(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: Another process is in it, or it cannot be written to.
     """
+    from filelock import FileLock, Timeout  # who only reads a network need not have it
+
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run_dir / LOCK)

@@ -1,6 +1,5 @@
 """The figure `grid`: one picture of many images in rows and columns; and how any picture becomes a PNG file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
 from stylegan.inference import sample
+from stylegan.interop.provenance import png_text
 from stylegan.models.generator import Generator
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -42,7 +40,7 @@ def write_grid(
     out: str | None,
     *,
     overwrite: bool,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
     **sampling: Any,
 ) -> Path:
     """Write the images of `seeds`, row by row, as one PNG file.
@@ -53,7 +51,7 @@ def write_grid(
         config: The layout.
         out: The file; None: `grid.png` in the working directory.
         overwrite: Whether an existing file may be replaced.
-        about: What the file should say about itself, as JSON types.
+        about: What the file should say about itself, as JSON types; None for a plain file.
         sampling: Keyword arguments of `stylegan.inference.sample`.
 
     Returns:
@@ -129,17 +127,14 @@ def save_png(picture: Image.Image, path: str | Path, about: Mapping[str, Any] | 
     Args:
         picture: The picture.
         path: The file; one that exists is replaced.
-        about: How the picture was made, as JSON types; it goes into the file's text chunk `stylegan`.
+        about: How the networks made the picture, as `interop.provenance.png_text` takes it; None for a plain file. What is
+            no generated picture must be None: the file would say that it is one.
 
     Raises:
         UserError: The file cannot be written.
     """
-    info = PngInfo()
-    info.add_text("Software", f"stylegan {stylegan.__version__}")
-    if about is not None:
-        info.add_text("stylegan", json.dumps(dict(about), sort_keys=True))
     with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG", pnginfo=info)
+        picture.save(temporary, format="PNG", pnginfo=None if about is None else png_text(about))
 
 
 def check_free(paths: Sequence[Path], overwrite: bool) -> None:

@@ -22,7 +22,7 @@ def write_images(
     out: str | None,
     *,
     overwrite: bool,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
     **sampling: Any,
 ) -> Path:
     """Write `seed0000.png` and so on. Only a batch of images is held in memory at a time.
@@ -33,6 +33,7 @@ def write_images(
         out: The folder, made where it is missing; None: `images` in the working directory.
         overwrite: Whether existing files may be replaced.
         about: What each file should say about itself, as JSON types; its own seed is put in the place of `seeds`.
+            None for plain files.
         sampling: Keyword arguments of `stylegan.inference.sample`.
 
     Returns:
@@ -47,5 +48,5 @@ def write_images(
     paths = [folder / f"seed{seed:04d}.png" for seed in seeds]
     check_free(paths, overwrite)
     for seed, path, image in zip(seeds, paths, sample(G, seeds, **sampling), strict=True):
-        save_png(to_picture(image), path, {**about, "seeds": seed})
+        save_png(to_picture(image), path, None if about is None else {**about, "seeds": seed})
     return folder

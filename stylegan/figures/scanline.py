@@ -46,7 +46,7 @@ def write_scanline(
     out: str | None,
     *,
     overwrite: bool,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
     progress: bool = False,
     **sampling: Any,
 ) -> Path:
@@ -58,7 +58,7 @@ def write_scanline(
         config: See above.
         out: The file; None: `scanline.png` in the working directory.
         overwrite: Whether an existing file may be replaced.
-        about: What the file should say about itself, as JSON types.
+        about: What the file should say about itself, as JSON types; None for a plain file.
         progress: Show a progress bar.
         sampling: As `stylegan.inference.sample` takes them; random noise would be new in every image of the walk.
 

@@ -78,21 +78,31 @@ def save_snapshot(
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "software": f"stylegan {stylegan.__version__}",
-        "weights_sha256": _weights_sha256(tensors),
+        "weights_sha256": weights_sha256(tensors),
         "model": model_metadata(G_ema),
         "provenance": dict(provenance),
     }
     for name, network in (companions or {}).items():
         own = _tensors(network)
-        description = {"weights_sha256": _weights_sha256(own), "model": model_metadata(network)}
+        description = {"weights_sha256": weights_sha256(own), "model": model_metadata(network)}
         metadata.setdefault("companions", {})[name] = description
         tensors |= {f"{name}{SEPARATOR}{key}": tensor for key, tensor in own.items()}
-    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={KEY: text})
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+    _write(path, tensors, metadata)
+
+
+def add_provenance(path: str | Path, more: Mapping[str, Any]) -> None:
+    """Write into a snapshot what became known of its network later, such as what it was measured at; weights stay as they are.
+
+    Args:
+        path: The snapshot.
+        more: Goes into its provenance, in the place of what has the same names there.
+
+    Raises:
+        UserError: As `read_snapshot` and `save_snapshot`.
+        TypeError, ValueError: As `save_snapshot`.
+    """
+    metadata, tensors = _read(Path(path), lambda name: True)
+    _write(path, tensors, {**metadata, "provenance": {**metadata.get("provenance", {}), **more}})
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
@@ -142,11 +152,11 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], di
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
 
 
-def _filled(path: Path, network: _Network, tensors: dict[str, Tensor], weights_sha256: str) -> _Network:
+def _filled(path: Path, network: _Network, tensors: dict[str, Tensor], checksum: str) -> _Network:
     """The network with these weights, if they are those of the checksum."""
     if problem := first_mismatch(tensors, network.state_dict()):
         raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
-    if _weights_sha256(tensors) != weights_sha256:
+    if weights_sha256(tensors) != checksum:
         raise UserError(f"{path} is damaged: its weights do not match their SHA-256; copy or download it again")
     network.load_state_dict(tensors)
     return network
@@ -162,6 +172,15 @@ def _describes_network(metadata: Any) -> bool:
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={KEY: text})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -213,10 +232,13 @@ def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _
         raise UserError(f"{path}: {error}") from None
 
 
-def _weights_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Safetensors has no checksum of its own: a flipped bit in a weight would load without a word."""
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The hash of names and bits of a network's `state_dict`, by which it is known whatever file it is in.
+
+    Safetensors has no checksum of its own: a flipped bit in a weight would load without a word.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -56,7 +56,7 @@ class MappingNetwork(nn.Module):
         self,
         z: Tensor | None,
         c: Tensor | None = None,
-        truncation_psi: float = 1.0,
+        truncation_psi: float | Tensor = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Map and, for `truncation_psi` other than 1, move the first `truncation_cutoff` ws towards `w_avg`.
@@ -64,7 +64,8 @@ class MappingNetwork(nn.Module):
         Args:
             z: Standard normal [N, z_dim]; None if z_dim is 0.
             c: Labels [N, c_dim]; may be None if c_dim is 0.
-            truncation_psi: 0 gives the average, 1 leaves w as it is (StyleGAN, appendix B).
+            truncation_psi: 0 gives the average, 1 leaves w as it is (StyleGAN, appendix B); a tensor [] where it is to be an
+                input of an exported network.
             truncation_cutoff: How many of the ws to truncate; None for all.
         """
         parts = []
@@ -78,7 +79,7 @@ class MappingNetwork(nn.Module):
         if self.num_ws is None:
             return x
         ws = x[:, None].repeat(1, self.num_ws, 1)
-        if truncation_psi == 1:
+        if not isinstance(truncation_psi, Tensor) and truncation_psi == 1:
             return ws
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
         return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], dim=1)

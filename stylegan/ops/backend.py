@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from stylegan.errors import UserError
 from stylegan.ops import bias_act, conv2d, demodulation, filtered_lrelu, modulated_epilogue, update, upfirdn2d
@@ -154,6 +155,17 @@ def reference_ops() -> Iterator[None]:
     with torch.library._scoped_library(NAMESPACE, "IMPL") as library:
         _register_bodies(library)
         yield
+
+
+class TorchOpsOnly(TorchFunctionMode):
+    """Inside of the body, calls of our ops run their reference. What is traced then holds torch's own operations only."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The hook of torch: every function of torch that is called comes by here."""
+        return _BODIES.get(func, func)(*args, **(kwargs or {}))
+
+
+_BODIES = {op._opoverload: op._init_fn for op in OPS}
 
 
 def _in_cache(device_type: str) -> bool:

@@ -1,7 +1,7 @@
 """Training from where a state stands to the end, or until someone asks it to stop."""
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -21,7 +21,7 @@ from stylegan.data.loader import image_batches
 from stylegan.errors import UserError
 from stylegan.figures.grid import image_grid, save_png
 from stylegan.inference import to_uint8
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot import save_snapshot, weights_sha256
 from stylegan.rng import generator
 from stylegan.training.batch import BatchMaker
 from stylegan.training.checkpoint import newest_checkpoint, restore, save_checkpoint
@@ -118,7 +118,7 @@ def train(job: Job) -> bool:
     total, saved_at, warned = round(config.kimg * 1000), -1, False
     if state.nimg == 0 and distributed.is_main():
         _show(job, "reals", job.run_dir / layout.REALS, _reals(job))
-        _show(job, "fakes", layout.fakes_path(job.run_dir, 0), _fakes(job))
+        _show_fakes(job)
     with StopRequest() as stop:
         images = _images(job)
         try:
@@ -265,8 +265,9 @@ def _save_snapshot(job: Job) -> None:
     """The network to give away, and a grid of what it makes."""
     if distributed.is_main():
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
+        provenance["augment_p"] = _augment_p(job)
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
-        _show(job, "fakes", layout.fakes_path(job.run_dir, job.state.nimg), _fakes(job))
+        _show_fakes(job)
 
 
 def _measure(job: Job, watch: Watch) -> None:
@@ -274,10 +275,23 @@ def _measure(job: Job, watch: Watch) -> None:
     job.logger.metrics(watch.measure(job.state.G_ema, job.state.nimg), job.state.nimg)
 
 
-def _show(job: Job, name: str, path: Path, images: Tensor) -> None:
-    """Write a grid of uint8 images [n, C, H, W], and hand it to the logger."""
+def _show_fakes(job: Job) -> None:
+    """A grid of what G_ema makes now."""
+    G, nimg = job.state.G_ema, job.state.nimg
+    about = {
+        "network": layout.snapshot_path(job.run_dir, nimg).name,
+        "weights_sha256": weights_sha256(G.state_dict()),
+        "seeds": f"grid of the run with seed {job.state.seed}",
+        "truncation_psi": 1.0,
+        "noise_mode": "const",
+    }
+    _show(job, "fakes", layout.fakes_path(job.run_dir, nimg), _fakes(job), about)
+
+
+def _show(job: Job, name: str, path: Path, images: Tensor, about: Mapping[str, Any] | None = None) -> None:
+    """Write a grid of uint8 images [n, C, H, W], and hand it to the logger; `about` as for `save_png`."""
     picture = image_grid(images, columns=ceil(sqrt(len(images))))
-    save_png(picture, path)
+    save_png(picture, path, about)
     job.logger.picture(name, picture, job.state.nimg)
 
 

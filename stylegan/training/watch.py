@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
+from stylegan.interop.snapshot import add_provenance
 
 if TYPE_CHECKING:  # what measures imports torchvision, which a run without metrics need not wait for
     import torch
@@ -83,6 +85,12 @@ class Watch:
         value = measured.values[self._best]
         earlier = [r["results"].get(self._best) for r in layout.read_metrics(self._run_dir) if r["nimg"] != nimg]
         is_best = all(old is None or (value > old if self._higher else value < old) for old in earlier)
+        snapshot = layout.snapshot_path(self._run_dir, nimg)
+        if snapshot.exists():
+            # The file may leave this folder, and metrics.jsonl stay behind. JSON has no NaN.
+            values = {name: value if isfinite(value) else None for name, value in measured.values.items()}
+            counts = {"fakes": measured.fakes, "reals": measured.reals}
+            add_provenance(snapshot, {"metrics": {"results": values, **counts}})
         if is_best:
             layout.keep_best(self._run_dir, self._best, nimg)
         record = {

@@ -114,6 +114,11 @@ def test_transfer_to_other_images_and_labels(run: Run, tmp_path: Path) -> None:
     assert "G, reshaped: " in log and "synthesis.b4.torgb.weight" in log and "D, taken over: " in log
     snapshot = read_snapshot(layout.snapshot_path(tmp_path / "second", 8))
     assert (snapshot.G.resolution, snapshot.G.channels, snapshot.G.c_dim) == ((32, 32), 1, 3)
+    origin = snapshot.metadata["provenance"]
+    assert origin["init_from"] == "first" and origin["data"]["images"] == 20 and origin["data"]["mirrored"] is False
+    assert {"name", "licence", "source", "content_hash", "crop", "resize_filter"} <= set(origin["data"])
+    first = read_snapshot(layout.snapshot_path(tmp_path / "first", 8)).metadata["provenance"]
+    assert first["init_from"] is None and first["augment_p"] is None and first["nimg"] == 8
     frozen = run(*settings, "run_dir=fourth", "model.D.freeze_layers=2", "init_from=first")
     assert frozen.code == 0 and "warning" not in frozen.err
     anew = run(

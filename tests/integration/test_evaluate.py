@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stylegan import cli
 from stylegan import run_dir as layout
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
+from stylegan.interop.snapshot import read_snapshot, save_snapshot
 from tests.integration.command import ROOT, Result, run_here
 from tests.integration.images import write_archive
 from tests.unit.metric_files import SMALL, write_attributes, write_small
@@ -175,6 +177,18 @@ def test_metrics_during_training(
     assert [record["nimg"] for record in records] == [32, 64], "every second snapshot, and not at the start"
     assert whole.err.count("attributes20 ") == 2
     values = [record["results"]["attributes20"] for record in records]
+    snapshots = [read_snapshot(path).metadata for path in layout.snapshots(tmp_path / "whole")]
+    carried = {metadata["provenance"]["nimg"]: metadata["provenance"].get("metrics") for metadata in snapshots}
+    assert carried == {
+        nimg: next(({key: r[key] for key in ("results", "fakes", "reals")} for r in records if r["nimg"] == nimg), None)
+        for nimg in (16, 32, 48, 64)
+    }
+    with (
+        Image.open(layout.fakes_path(tmp_path / "whole", 64)) as fakes,
+        Image.open(tmp_path / "whole/reals.png") as reals,
+    ):
+        assert DIGITAL_SOURCE_TYPE in fakes.info["XML:com.adobe.xmp"] and reals.info == {}
+        assert json.loads(fakes.info["stylegan"])["weights_sha256"] == snapshots[-1]["weights_sha256"]
     best = records[values.index(min(values))]["nimg"]
     kept = layout.best_snapshot_path(tmp_path / "whole", "attributes20")
     assert kept.read_bytes() == layout.snapshot_path(tmp_path / "whole", best).read_bytes()

@@ -17,6 +17,7 @@ from stylegan.figures.grid import GridConfig, image_grid, write_grid
 from stylegan.figures.images import ImagesConfig, write_images
 from stylegan.files import sha256, shipped
 from stylegan.inference import load_generator, sample
+from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.build import build_generator
 from stylegan.models.layers import Precision
@@ -69,9 +70,10 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
     # Another process may use another number of threads, so one grey level is granted.
     assert (found - pil_to_tensor(image_grid(images, 4)).int()).abs().max() <= 1
     with Image.open(tmp_path / "grid.png") as picture:
-        about = json.loads(picture.info["stylegan"])
+        about, packet = json.loads(picture.info["stylegan"]), picture.info["XML:com.adobe.xmp"]
     assert about["network_sha256"] == sha256(run_dir.snapshots(run)[-1])
     assert (about["seeds"], about["truncation_psi"], about["noise_mode"]) == (["0-2", 7], 0.5, "const")
+    assert DIGITAL_SOURCE_TYPE in packet and about["network_sha256"] in packet
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
         (["network=notes.pkl"], "notes.pkl"),
         (["truncation_cutoff=99"], "truncation_cutoff=99"),
         (["noise_mode=loud"], "loud"),
+        (["provenance=maybe"], "maybe"),
         (["device=tpu"], "device=tpu"),
     ],
 )
@@ -142,6 +145,26 @@ def test_both_back_ends_make_the_same_picture(
     result = run_here("generate", *four, "out=empty.png", capsys=capsys, monkeypatch=monkeypatch)
     assert (result.code, result.err, ops_of("empty.png")) == (0, "", "reference")
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize("figure", ["grid", "images"])
+def test_plain_files_for_those_who_want_them(
+    run: Path, tmp_path: Path, figure: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [f"network={run}", "seeds=0-1", f"figure={figure}"]
+    found = []
+    for out, more in (("plain.png", ["provenance=false"]), ("told.png", [])):
+        to = out if figure == "grid" else out.removesuffix(".png")
+        result = run_here("generate", *arguments, f"out={to}", *more, capsys=capsys, monkeypatch=monkeypatch)
+        assert result.code == 0, result.err
+        found.append(Path(to) if figure == "grid" else Path(to) / "seed0001.png")
+    plain, told = found
+    assert torch.equal(pixels(plain), pixels(told))
+    with Image.open(plain) as picture, Image.open(told) as other:
+        assert picture.info == {}
+        assert json.loads(other.info["stylegan"])["seeds"] == ("0-1" if figure == "grid" else 1)
+        assert DIGITAL_SOURCE_TYPE in other.info["XML:com.adobe.xmp"]
 
 
 def ops_of(picture: str) -> str:

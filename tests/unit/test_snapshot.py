@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import FORMAT, KEY, read_snapshot, save_snapshot
+from stylegan.interop.snapshot import FORMAT, KEY, add_provenance, read_snapshot, save_snapshot
 from stylegan.models.build import build_generator
 from stylegan.models.generator import Generator
 from stylegan.models.mapping import MappingConfig
@@ -137,6 +137,18 @@ def test_cut_files_are_refused(file: Path) -> None:
         file.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"damaged|is not a safetensors"):
             read_snapshot(file)
+
+
+def test_provenance_can_be_added_later_and_weights_stay(file: Path) -> None:
+    before = read_snapshot(file)
+    add_provenance(file, {"metrics": {"results": {"fid50k": 5.5}}, "nimg": 1})
+    after = read_snapshot(file)
+    assert after.metadata["provenance"] == {**PROVENANCE, "metrics": {"results": {"fid50k": 5.5}}, "nimg": 1}
+    assert {k: v for k, v in after.metadata.items() if k != "provenance"} == {
+        k: v for k, v in before.metadata.items() if k != "provenance"
+    }
+    for name, tensor in before.G.state_dict().items():
+        assert bits(tensor) == bits(after.G.state_dict()[name]), name
 
 
 def test_a_flipped_bit_is_noticed(file: Path) -> None:

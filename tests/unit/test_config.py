@@ -27,7 +27,7 @@ def compose(*overrides: str) -> TrainConfig:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_its_networks_can_be_built(name: str) -> None:
     config = compose(f"experiment={name}")
-    if name in ("demo", "debug"):  # the others are large
+    if name in ("demo", "demo_stylegan3", "debug"):  # the others are large
         shape = {"resolution": (config.data.resolution, config.data.resolution), "channels": 3, "c_dim": 0}
         build_generator(config.model.G, **shape)
         build_discriminator(config.model.D, **shape)
@@ -35,7 +35,7 @@ def test_every_experiment_composes_and_its_networks_can_be_built(name: str) -> N
     split_positions(batch, 1, config.training.micro_batch or batch, config.model.D.minibatch_std_group)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("demo", "debug")])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("demo", "demo_stylegan3", "debug")])
 def test_every_number_of_a_published_recipe_has_its_source(name: str) -> None:
     lines = shipped(f"configs/experiment/{name}.yaml").read_text().splitlines()
     for line in lines:

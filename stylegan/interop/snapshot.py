@@ -14,6 +14,8 @@ One key and sorted JSON make the file's bytes a function of the network and its 
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +182,9 @@ def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any
         try:
             save_file(tensors, temporary, metadata={KEY: text})
         except SafetensorError as error:
-            raise OSError(str(error)) from None
+            # It tells the system's error number in its text only, and by that a full disk is known.
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from None
 
 
 def _refuse_other_files(path: Path) -> None:

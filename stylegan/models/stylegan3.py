@@ -208,12 +208,16 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("up_filter", design.up_filter)
         self.register_buffer("down_filter", design.down_filter)
 
+    def averaged(self, magnitude: Tensor) -> Tensor:
+        """The moving average after one more mean square."""
+        return magnitude.lerp(self.magnitude_ema, self.beta)
+
     def forward(self, x: Tensor, s: Tensor, track: list[Tensor] | None = None) -> Tensor:
         """x, style s [N, I]; `track` as in `Synthesis.forward`."""
         design, magnitude, w = self.design, self.magnitude_ema, self.weight
         if track is not None:
             track.append(x.detach().float().square().mean())
-            magnitude = track[-1].lerp(magnitude, self.beta)
+            magnitude = self.averaged(track[-1])
         x = normalized_modulated_conv2d(
             x.to(self.dtype or w.dtype),
             w / math.sqrt(design.channels[0]) if design.is_torgb else w,
@@ -258,7 +262,7 @@ class SynthesisNetwork(Synthesis):
         schedule = config.schedule(resolution)
         widths = schedule.channels(config.channel_base, config.channel_max, channels)
         designs = list(schedule.layers(widths))
-        self.output_scale, self.resolution, self.beta = config.output_scale, resolution[0], config.magnitude_ema_beta
+        self.output_scale, self.resolution = config.output_scale, resolution[0]
         self.num_ws, self.num_magnitudes = len(designs) + 1, len(designs)
         self.input = SynthesisInput(
             config.w_dim,
@@ -298,4 +302,4 @@ class SynthesisNetwork(Synthesis):
     def update_magnitudes(self, magnitudes: Tensor) -> None:
         """One step of every layer's `magnitude_ema`, by mean squares [num_magnitudes]."""
         for layer, magnitude in zip(self.layers, magnitudes, strict=True):
-            layer.magnitude_ema.copy_(magnitude.lerp(layer.magnitude_ema, self.beta))
+            layer.magnitude_ema.copy_(layer.averaged(magnitude))

@@ -41,7 +41,7 @@ FORMAT = 1
 KEY = "stylegan"
 SEPARATOR = "/"  # between the name of a companion and that of its tensor
 _Network = TypeVar("_Network", bound=nn.Module)
-_READABLE = "only .safetensors snapshots and the folders of runs are read"
+_READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from stylegan.errors import UserError
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
-from stylegan.ops.upfirdn2d import setup_filter
+from stylegan.ops.scaled_conv2d import scaled_conv2d
+from stylegan.ops.upfirdn2d import downsample_padding, setup_filter
 
 RESAMPLE_FILTER = (1, 3, 3, 1)  # StyleGAN2, appendix B
 SMALLEST = range(4, 8)  # the longer side of the first block
@@ -113,16 +115,32 @@ class Conv2d(nn.Module):
         """`gain` multiplies the result, clamp included."""
         linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
         own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
-        x = conv2d_resample(
-            x,
-            self.weight,
-            self.resample_filter,
-            w_gain=self.weight_gain * own,
-            up=self.up,
-            down=self.down,
-            padding=self.padding,
-            flip_weight=self.up == 1,
+        x = self.convolve(x, own, up=self.up, down=self.down, padding=self.padding)
+        return activate(x, self.bias, self.activation, gain, self.conv_clamp)
+
+    def convolve(self, x: Tensor, gain: float = 1.0, **resample: Any) -> Tensor:
+        """The convolution alone, with options of `conv2d_resample`."""
+        w_gain = self.weight_gain * gain
+        return conv2d_resample(
+            x, self.weight, self.resample_filter, w_gain=w_gain, flip_weight=self.up == 1, **resample
         )
+
+    def after_lrelu(self, before: "Conv2d", x: Tensor, gain: float = 1.0) -> Tensor:
+        """`self(before(x), gain)`, where this layer halves the resolution and the one before has a leaky ReLU.
+
+        That activation and this layer's low-pass filter are one op: the tensor between them, the largest of a block, is neither
+        written nor kept for gradients.
+        """
+        x = before.convolve(x, padding=before.padding)
+        x = filtered_lrelu(
+            x,
+            fd=self.resample_filter,
+            b=None if before.bias is None else before.bias.to(x.dtype),
+            padding=downsample_padding(self.resample_filter, self.down, self.padding),
+            slope=ACTIVATIONS["lrelu"].alpha,
+            **scaled("lrelu", 1.0, before.conv_clamp),
+        )
+        x = scaled_conv2d(x, self.weight, gain=self.weight_gain, stride=self.down)
         return activate(x, self.bias, self.activation, gain, self.conv_clamp)
 
 

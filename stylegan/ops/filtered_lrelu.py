@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import compute_dtype
+from stylegan.ops.needed import needed
 from stylegan.ops.upfirdn2d import as_filter, filter_size, four_sides, memory_format, output_size, upfirdn2d_reference
 
 PER_BYTE = 4
@@ -159,7 +160,8 @@ def _(x, codes, fu, fd, up, down, padding, offset, gain, slope, flip_filter):
 
 
 def _setup(ctx, inputs, output):
-    x, _, fu, fd, up, down, padding, gain, slope, _, flip_filter, ctx.with_codes = inputs
+    x, b, fu, fd, up, down, padding, gain, slope, _, flip_filter, ctx.with_codes = inputs
+    ctx.tensors = [0, 2, 3] if b is None else [0, 1, 2, 3]
     ctx.call = (up, down, padding, [0, 0], gain, slope, flip_filter)
     ctx.sizes = (x.shape[2:], output[0].shape[2:])
     ctx.save_for_backward(output[1], fu, fd)
@@ -169,7 +171,8 @@ def _backward(ctx, dy, _):
     if not ctx.with_codes:
         raise RuntimeError("filtered_lrelu was called without write_codes: it has no gradient")
     dx = _adjoint(ctx, dy)
-    return dx, dx.sum([0, 2, 3]) if ctx.needs_input_grad[1] else None, *[None] * 10
+    needs_b = 1 in ctx.tensors and needed(ctx, ctx.tensors)[1]
+    return dx, dx.sum([0, 2, 3]) if needs_b else None, *[None] * 10
 
 
 def _setup_masked(ctx, inputs, output):

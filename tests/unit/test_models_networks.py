@@ -3,9 +3,11 @@
 import copy
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.build import (
@@ -22,6 +24,7 @@ from stylegan.models.build import (
 from stylegan.models.discriminator import minibatch_std
 from stylegan.models.layers import (
     Architecture,
+    Conv2d,
     FullyConnected,
     block_shapes,
     nearest_resolutions,
@@ -248,15 +251,39 @@ def test_equalized_learning_rate() -> None:
 
 def test_activations_and_weights_are_channels_last() -> None:
     G, D = tiny_G(), tiny_D()
-    seen = []
+    seen: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: object, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+
     for network in (G, D):
         for module in network.modules():
-            if type(module).__name__ in ("SynthesisLayer", "Conv2d"):
-                module.register_forward_hook(lambda *call: seen.append(call[2]))
+            if type(module).__name__ in ("SynthesisLayer", "Conv2d", "DiscriminatorBlock"):
+                module.register_forward_hook(note)
     D(G(torch.randn(2, 8)))
-    assert len(seen) == 8
+    assert len(seen) == 7
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
     assert stylegan2(G).blocks[1].conv0.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("clamp", [None, 0.5])
+def test_two_layers_at_once_are_the_two_layers(clamp: float | None) -> None:
+    """Results and gradients of both orders; also that R1 gives both biases a gradient, of zero."""
+    first = Conv2d(5, 7, 3, activation="lrelu", conv_clamp=clamp).double()
+    second = Conv2d(7, 6, 3, activation="lrelu", down=2, conv_clamp=clamp).double()
+    parameters = [*first.parameters(), *second.parameters()]
+    for parameter in parameters:
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 5, 8, 6, dtype=torch.float64, requires_grad=True)
+    found = []
+    for y in (second(first(x), gain=0.7), second.after_lrelu(first, x, gain=0.7)):
+        dx, *by_parameters = torch.autograd.grad(y.square().sum(), [x, *parameters], create_graph=True)
+        second_order = torch.autograd.grad(dx.square().sum(), [x, *parameters], allow_unused=True)
+        found.append([y, dx, *by_parameters, *second_order])
+    (slope,) = torch.autograd.grad(second.after_lrelu(first, x).sum(), x, create_graph=True)
+    assert all(t is not None for t in torch.autograd.grad(slope.square().sum(), parameters, allow_unused=True))
+    for apart, together in zip(*found, strict=True):
+        torch.testing.assert_close(together, apart)
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))

@@ -11,6 +11,7 @@ over memory ten times. Here a list is one op and one pass. There are no gradient
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,10 +139,9 @@ def _adam_(
         for gradient in grads:
             clamp_nonfinite_(gradient)
     torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
-    rates = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": 0.0}
-    flags = {"amsgrad": False, "maximize": False}
-    step = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
-    step(params, grads, first or grads, second, [], steps, **rates, **flags)
+    rates: dict[str, Any] = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": 0.0}
+    rates |= {"amsgrad": False, "maximize": False}
+    torch._fused_adam_(params, grads, first or grads, second, [], steps, **rates)  # pyright: ignore[reportPrivateImportUsage]
     if averages:
         torch._foreach_lerp_(averages, params, weight)  # pyright: ignore[reportPrivateImportUsage]
     return square_sum

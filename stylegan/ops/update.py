@@ -99,21 +99,15 @@ def _check(op: str, *lists: list[Tensor]) -> None:
 
 
 def _check_adam(
-    params: list[Tensor],
-    grads: list[Tensor],
-    first: list[Tensor],
-    second: list[Tensor],
-    steps: list[Tensor],
-    averages: list[Tensor],
-    beta1: float,
+    beta1: float, steps: list[Tensor], first: list[Tensor], averages: list[Tensor], *others: list[Tensor]
 ) -> None:
-    """The compiled op has a check of its own: this one takes as long as the step of a small network."""
+    """The compiled op looks by itself: in Python it takes as long as the step of a small network."""
     if bool(first) == (beta1 == 0):
         raise ValueError("adam_ takes first moments where beta1 is not 0, and only there")
-    alike = [params, grads, second, *([first] if first else []), *([averages] if averages else [])]
-    if not all(len(tensors) == len(params) for tensors in (*alike, steps)):
-        raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*alike, steps)]}")
-    _check("adam_", *alike)
+    lists = [*others, *(tensors for tensors in (first, averages) if tensors)]
+    if len({len(tensors) for tensors in (*lists, steps)}) > 1:
+        raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*lists, steps)]}")
+    _check("adam_", *lists)
     if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
         raise ValueError("adam_ counts steps in float32 scalars")
 
@@ -132,7 +126,7 @@ def _adam_(
     eps: float,
     weight: float,
 ) -> Tensor:
-    _check_adam(params, grads, first, second, steps, averages, beta1)
+    _check_adam(beta1, steps, first, averages, params, grads, second)
     square_sum = _sum_of_squares(grads)
     if not bool(square_sum.isfinite()):
         grads = [gradient.clone() for gradient in grads]
@@ -149,7 +143,7 @@ def _adam_(
 
 @_adam_.register_fake
 def _(params, grads, first, second, steps, averages, lr, beta1, beta2, eps, weight):
-    _check_adam(params, grads, first, second, steps, averages, beta1)
+    _check_adam(beta1, steps, first, averages, params, grads, second)
     return torch.empty([], dtype=torch.float64, device=params[0].device)
 
 

@@ -171,9 +171,7 @@ def guarded_step(
                 f"{phase.name}: gradients that are not finite (parameter and count): {report}"
             )
         if policy is OnNonfinite.clamp:
-            for (
-                gradient
-            ) in phase.gradients:  # Adam took them for clamped, and keeps them as first moments where beta1 is 0
+            for gradient in phase.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
                 clamp_nonfinite_(gradient)
     return finite or not skip
 

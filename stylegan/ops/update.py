@@ -1,8 +1,8 @@
-"""What an iteration does to whole lists of parameters: Adam, the moving average, and the look at gradients before both.
+"""What an iteration does to whole lists of parameters: Adam, the moving average, and the look at the gradients, in one pass.
 
 Schemas (the bodies below are the reference; compiled kernels equal them up to rounding; names that end in _ write in place):
 
-    stylegan::adam_(params!, grads, first!, second!, steps!, averages!, lr, beta1, beta2, eps, weight)
+    stylegan::adam_(params!, grads, first!, second!, steps!, averages!, lr, beta1, beta2, eps, weight) -> square sum of grads
     stylegan::lerp_(averages!, targets, weight)              averages <- averages + weight (targets - averages)
     stylegan::square_sum(tensors) -> float64 []              of all elements of all tensors
 
@@ -11,6 +11,7 @@ over memory ten times. Here a list is one op and one pass. There are no gradient
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,13 +31,14 @@ def adam_(
     beta2: float,
     eps: float,
     weight: float = 0.0,
-) -> None:
-    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place; in the same pass averages follow the parameters.
+) -> Tensor:
+    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place; in the same pass averages follow the parameters, and the
+    gradients are looked at: a step takes those that are not finite for what `clamp_nonfinite_` makes of them.
 
     Args:
         params: Dense, of any shapes and memory formats; each tensor of the other lists but `steps` has those of its parameter.
-        grads: Their gradients.
-        first: First moments, of the parameters' shapes.
+        grads: Their gradients; nothing is written into them.
+        first: First moments, of the parameters' shapes; none where beta1 is 0, since they are the gradients then.
         second: Second moments.
         steps: Steps taken so far, float32 scalars; counted up here.
         averages: None at all, or for every parameter one that is then moved to its new value as `lerp_` does.
@@ -46,21 +48,20 @@ def adam_(
         eps: Added to the root of the second moment.
         weight: By what share the averages move.
 
+    Returns:
+        The sum of the squares of all gradients as they came, a float64 scalar; infinite or NaN where one of them is not finite.
+
     Raises:
         ValueError: Lists of different lengths, or tensors that do not go together.
     """
-    alike = [params, grads, first, second, *([list(averages)] if averages else [])]
-    if not all(len(tensors) == len(params) for tensors in (*alike, steps)):
-        raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*alike, steps)]}")
-    _check("adam_", *alike)
-    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
-        raise ValueError("adam_ counts steps in float32 scalars")
-    if params:
-        # custom_op counts the versions of what it writes into by taking all lists apart in Python, which for small networks
-        # takes longer than the op. Only a parameter or an average can be something that a graph has saved.
-        with torch._C._AutoDispatchBelowADInplaceOrView():
-            _adam_(params, grads, first, second, steps, list(averages), lr, beta1, beta2, eps, weight)
-        increment_version([*params, *averages])
+    if not params:
+        return torch.zeros([], dtype=torch.float64)
+    # custom_op counts the versions of what it writes into by taking all lists apart in Python, which for small networks
+    # takes longer than the op. Only a parameter or an average can be something that a graph has saved.
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        square_sum = _adam_(params, grads, first, second, steps, list(averages), lr, beta1, beta2, eps, weight)
+    increment_version([*params, *averages])
+    return square_sum
 
 
 def lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
@@ -81,6 +82,11 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
     return _square_sum(tensors).sqrt().float() if tensors else torch.zeros([])
 
 
+def clamp_nonfinite_(gradient: Tensor) -> None:
+    """Put 0 for NaN and +-1e5 for infinities, in place: what the papers' code does before a step."""
+    torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
+
+
 def _check(op: str, *lists: list[Tensor]) -> None:
     for i, (first, *others) in enumerate(zip(*lists, strict=True)):
         shape, dtype, device = first.shape, first.dtype, first.device
@@ -90,6 +96,20 @@ def _check(op: str, *lists: list[Tensor]) -> None:
                     f"{op} needs lists of alike tensors, but number {i} is {tuple(shape)}, {dtype} on "
                     f"{device} in one and {tuple(t.shape)}, {t.dtype} on {t.device} in another"
                 )
+
+
+def _check_adam(
+    beta1: float, steps: list[Tensor], first: list[Tensor], averages: list[Tensor], *others: list[Tensor]
+) -> None:
+    """The compiled op looks by itself: in Python it takes as long as the step of a small network."""
+    if bool(first) == (beta1 == 0):
+        raise ValueError("adam_ takes first moments where beta1 is not 0, and only there")
+    lists = [*others, *(tensors for tensors in (first, averages) if tensors)]
+    if len({len(tensors) for tensors in (*lists, steps)}) > 1:
+        raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*lists, steps)]}")
+    _check("adam_", *lists)
+    if any(step.dtype != torch.float32 or step.numel() != 1 for step in steps):
+        raise ValueError("adam_ counts steps in float32 scalars")
 
 
 @torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps", "averages"))
@@ -105,12 +125,26 @@ def _adam_(
     beta2: float,
     eps: float,
     weight: float,
-) -> None:
+) -> Tensor:
+    _check_adam(beta1, steps, first, averages, params, grads, second)
+    square_sum = _sum_of_squares(grads)
+    if not bool(square_sum.isfinite()):
+        grads = [gradient.clone() for gradient in grads]
+        for gradient in grads:
+            clamp_nonfinite_(gradient)
     torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
-    rest = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
-    torch._fused_adam_(params, grads, first, second, [], steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, **rest)  # pyright: ignore[reportPrivateImportUsage]
+    rates: dict[str, Any] = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": 0.0}
+    rates |= {"amsgrad": False, "maximize": False}
+    torch._fused_adam_(params, grads, first or grads, second, [], steps, **rates)  # pyright: ignore[reportPrivateImportUsage]
     if averages:
         torch._foreach_lerp_(averages, params, weight)  # pyright: ignore[reportPrivateImportUsage]
+    return square_sum
+
+
+@_adam_.register_fake
+def _(params, grads, first, second, steps, averages, lr, beta1, beta2, eps, weight):
+    _check_adam(beta1, steps, first, averages, params, grads, second)
+    return torch.empty([], dtype=torch.float64, device=params[0].device)
 
 
 @torch.library.custom_op("stylegan::lerp_", mutates_args=("averages",))
@@ -120,10 +154,14 @@ def _lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None
 
 @torch.library.custom_op("stylegan::square_sum", mutates_args=())
 def _square_sum(tensors: list[Tensor]) -> Tensor:
-    norms = torch._foreach_norm(tensors, dtype=torch.float64)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack(norms).square().sum()
+    return _sum_of_squares(tensors)
 
 
 @_square_sum.register_fake
 def _(tensors):
     return torch.empty([], dtype=torch.float64, device=tensors[0].device)
+
+
+def _sum_of_squares(tensors: list[Tensor]) -> Tensor:
+    norms = torch._foreach_norm(tensors, dtype=torch.float64)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.stack(norms).square().sum()

@@ -14,7 +14,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)`: the same numbers up to rounding, the same state_dict.
 
-    It knows neither weight decay, AMSGrad nor a closure.
+    It knows neither weight decay, AMSGrad, a closure nor groups of parameters.
     """
 
     def __init__(self, params: list[Tensor], *, lr: float, betas: tuple[float, float], eps: float):
@@ -27,38 +27,48 @@ class Adam(torch.optim.Adam):
         *,
         averages: Mapping[Tensor, Tensor] | None = None,
         weight: float = 0.0,
-    ) -> None:
-        """One step of every parameter that has a gradient.
+    ) -> Tensor:
+        """One step of every parameter that has a gradient, as if `clamp_nonfinite_` had been called on every gradient.
+
+        Where beta1 is 0 a gradient is its parameter's first moment after the step: clamp those that are not finite then.
 
         Args:
             closure: None.
             averages: By parameter, for all of them, tensors that are then moved to its value by the share `weight`.
             weight: Of the averages.
+
+        Returns:
+            The 2-norm of all gradients as they came, a float32 scalar; infinite or NaN where they are not finite.
         """
         assert closure is None, "gradients are there before a step"
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            params, grads, first, second, steps = [], [], [], [], []
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["step"] = torch.zeros([], device=p.device)
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-                grad = _laid_out_as(p, p.grad)
-                if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
-                    state["exp_avg"] = grad
-                params.append(p)
-                grads.append(grad)
+        (group,) = self.param_groups
+        beta1, beta2 = group["betas"]
+        params, grads, first, second, steps = [], [], [], [], []
+        for p in group["params"]:
+            grad = p.grad
+            if grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.zeros([], device=p.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            if grad.stride() != p.stride():
+                p.grad = grad = _laid_out_as(p, grad)
+            if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
+                state["exp_avg"] = grad
+            else:
                 first.append(state["exp_avg"])
-                second.append(state["exp_avg_sq"])
-                steps.append(state["step"])
-            rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight": weight}
-            adam_(params, grads, first, second, steps, [averages[p] for p in params] if averages else (), **rates)
-            if averages and len(params) < len(group["params"]):
-                others = [p for p in group["params"] if p.grad is None]
-                lerp_([averages[p] for p in others], others, weight)
+            params.append(p)
+            grads.append(grad)
+            second.append(state["exp_avg_sq"])
+            steps.append(state["step"])
+        followers = [averages[p] for p in params] if averages else ()
+        rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight": weight}
+        square_sum = adam_(params, grads, first, second, steps, followers, **rates)
+        if averages and len(params) < len(group["params"]):
+            others = [p for p in group["params"] if p.grad is None]
+            lerp_([averages[p] for p in others], others, weight)
+        return square_sum.sqrt().float()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, its moments in the memory order of the parameters, whatever the version that saved it had."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from stylegan import distributed
 from stylegan.losses.base import Batch, Networks
-from stylegan.ops.update import total_norm
+from stylegan.ops.update import clamp_nonfinite_, total_norm
 from stylegan.training.ema import ema_decay
 from stylegan.training.phases import Phase, due
 from stylegan.training.state import TrainState
@@ -89,9 +90,9 @@ def train_step(
         started = perf_counter()
         measured = accumulate_gradients(phase, networks, batches[phase.name], stats)
         distributed.all_reduce_gradients(phase.gradients)
-        if check_gradients(phase, config.on_nonfinite, stats):
-            averaged = averaged or phase in last_of_G
-            phase.optimizer.step(averages=state.average.parameters if phase in last_of_G else None, weight=weight)
+        averages = state.average.parameters if phase in last_of_G else None
+        stepped = guarded_step(phase, config.on_nonfinite, stats, averages, weight)
+        averaged = averaged or (stepped and phase in last_of_G)
         for means in distributed.gather(torch.stack(measured)) if measured else ():
             state.G.update_averages(means)
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
@@ -139,32 +140,47 @@ def accumulate_gradients(
 
 
 @torch.no_grad()
-def check_gradients(phase: Phase, policy: OnNonfinite, stats: Stats) -> bool:
-    """Look at a phase's gradients, after they were reduced over ranks (so that all ranks see and do the same).
+def guarded_step(
+    phase: Phase,
+    policy: OnNonfinite,
+    stats: Stats,
+    averages: Mapping[Tensor, Tensor] | None = None,
+    weight: float = 0.0,
+) -> bool:
+    """Let a phase's optimiser step, and look at the gradients in the same pass over them; only `skip` has to look first.
+
+    The gradients were reduced over ranks, so that all ranks see and do the same. `averages` and `weight`: see `Adam.step`.
 
     Returns:
-        Whether the optimiser may step.
+        Whether it stepped.
 
     Raises:
         NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
-    norm = total_norm(phase.gradients)
+    step = partial(phase.optimizer.step, averages=averages, weight=weight)
+    skip = policy is OnNonfinite.skip
+    norm = total_norm(phase.gradients) if skip else step()
     stats[f"grad_norm/{phase.name}"].append(norm)
-    if bool(norm.isfinite()):
-        return True
-    # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report below is what one wants to see.
+    finite = bool(norm.isfinite())
+    if skip and finite:
+        step()
+    if not finite:
+        report = report_nonfinite(phase, stats)
+        if policy in (OnNonfinite.rollback, OnNonfinite.stop):
+            raise NonfiniteGradientsError(
+                f"{phase.name}: gradients that are not finite (parameter and count): {report}"
+            )
+        if policy is OnNonfinite.clamp:
+            for gradient in phase.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
+                clamp_nonfinite_(gradient)
+    return finite or not skip
+
+
+def report_nonfinite(phase: Phase, stats: Stats) -> str:
+    """Count what is not finite in each gradient, for the statistics and as a text."""
+    # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
     named = [(name, p.grad) for name, p in phase.module.named_parameters() if p.grad is not None]
-    broken = [(name, int((~gradient.isfinite()).sum())) for name, gradient in named]
-    report = ", ".join(f"{name} ({count})" for name, count in broken if count)
-    for name, count in broken:
-        if count:
-            stats[f"nonfinite/{phase.name}/{name}"].append(torch.tensor(float(count)))
-    if policy is OnNonfinite.clamp:
-        for gradient in phase.gradients:
-            torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
-        return True
-    if policy is OnNonfinite.skip:
-        return False
-    raise NonfiniteGradientsError(
-        f"{phase.name}: gradients that are not finite (parameter and count): {report or 'overflow'}"
-    )
+    broken = {name: count for name, gradient in named if (count := int((~gradient.isfinite()).sum()))}
+    for name, count in broken.items():
+        stats[f"nonfinite/{phase.name}/{name}"].append(torch.tensor(float(count)))
+    return ", ".join(f"{name} ({count})" for name, count in broken.items()) or "overflow"

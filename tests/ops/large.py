@@ -63,11 +63,10 @@ def updates() -> None:
     lerp_([average], [t], 0.5)
     assert bool((average[last] == 1.5).all()) and not average[: 2**20].any()
     del t, average
-    params, grads, first, second = (
-        [torch.zeros(2**26)] * 32 + [torch.full([50], value)] for value in (1.5, 1.0, 0.0, 0.0)
-    )
+    params, grads, second = ([torch.zeros(2**26)] * 32 + [torch.full([50], value)] for value in (1.5, 1.0, 0.0))
     steps = [torch.zeros([]) for _ in params]
-    adam_(params, grads, first, second, steps, lr=0.5, beta1=0.0, beta2=0.0, eps=1e-8)
+    square_sum = adam_(params, grads, [], second, steps, lr=0.5, beta1=0.0, beta2=0.0, eps=1e-8)
+    assert float(square_sum) == 50
     torch.testing.assert_close(params[-1], torch.ones(50))
     assert not params[0].any()
 

@@ -1,13 +1,14 @@
 """Adam, the moving average and the norm over lists of parameters, against torch, compiled and as reference."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops.update import adam_, lerp_, total_norm
+from stylegan.ops.update import adam_, clamp_nonfinite_, lerp_, total_norm
 from stylegan.training.adam import Adam
 
 SHAPES = ([], [1], [17], [32, 16, 3, 3], [0], [300, 211])  # the last one is more than a thread takes at once
@@ -63,6 +64,78 @@ def test_averages_move_in_the_same_pass(beta1: float, weight: float) -> None:
         lerp_(want, apart, weight)
     assert all(torch.equal(a, b) for a, b in zip([*params, *averages], [*apart, *want], strict=True))
     assert weight == 0 or not torch.equal(averages[3], tensors(2)[3])
+
+
+def with_broken(grads: list[Tensor]) -> list[Tensor]:
+    """All that is not finite, in tensors of no, one, few and many elements; others stay as they are."""
+    grads[0].fill_(math.nan)
+    grads[2][-1] = math.inf
+    grads[3][7, 3, 1, 2], grads[3][7, 3, 1, 1] = -math.inf, math.nan
+    grads[5][0, :5], grads[5][299, 210] = math.nan, -math.inf
+    return grads
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_a_step_with_what_is_not_finite_is_one_with_clamped_gradients(beta1: float, dtype: torch.dtype) -> None:
+    """Equal in every bit, averages and moments, too, and the gradients are left as they came, to be reported."""
+
+    def after(clamp_first: bool) -> tuple[list[Tensor], float]:
+        params, averages = [t.requires_grad_() for t in tensors(0, dtype)], tensors(2, dtype)
+        optimizer = Adam(params, lr=0.01, betas=(beta1, 0.99), eps=1e-8)
+        norm = torch.zeros([])
+        for step in range(3):
+            for p, g in zip(params, with_broken(tensors(step + 3, dtype)), strict=True):
+                p.grad = g.contiguous()  # one lies in memory in another order than its parameter
+            grads = [p.grad for p in params if p.grad is not None]
+            came = copy.deepcopy(grads)
+            if clamp_first:
+                for g in grads:
+                    clamp_nonfinite_(g)
+            norm = optimizer.step(averages=dict(zip(params, averages, strict=True)), weight=0.3)
+            grads = [p.grad for p in params if p.grad is not None]
+            if not clamp_first:
+                assert all(
+                    torch.allclose(g, c, rtol=0, atol=0, equal_nan=True) for g, c in zip(grads, came, strict=True)
+                )
+                for g in grads:
+                    clamp_nonfinite_(g)
+        moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+        return [*params, *averages, *moments], float(norm)
+
+    (got, norm), (want, clamped_norm) = after(False), after(True)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    assert all(t.isfinite().all() for t in got)
+    assert math.isnan(norm) and clamped_norm > 1e5
+
+
+def test_what_is_clamped() -> None:
+    """As the papers' code: NaN is 0, infinities are +-1e5; what is finite stays, however large."""
+    values = torch.tensor([math.nan, math.inf, -math.inf, 3e38, -3e38, 2e5, 1e-45, -0.0])
+    clamp_nonfinite_(values)
+    assert values.tolist() == torch.tensor([0.0, 1e5, -1e5, 3e38, -3e38, 2e5, 1e-45, -0.0]).tolist()
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_a_step_returns_the_norm_of_its_gradients(beta1: float) -> None:
+    """The same in every bit as `total_norm`, of those that there are, with any number of threads."""
+    norms, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            params = [t.requires_grad_() for t in tensors(0)]
+            for i, (p, g) in enumerate(zip(params, tensors(1), strict=True)):
+                p.grad = None if i == 2 else g
+            norms.append(Adam(params, lr=0.01, betas=(beta1, 0.99), eps=1e-8).step())
+    finally:
+        torch.set_num_threads(threads)
+    there = [g for i, g in enumerate(tensors(1)) if i != 2]
+    assert [float(norm) for norm in norms] == [float(total_norm(there))] * 3
+    torch.testing.assert_close(
+        norms[0], torch.cat([g.flatten() for g in there]).double().norm().float(), rtol=1e-7, atol=0
+    )
+    idle = Adam([torch.ones(3, requires_grad=True)], lr=0.01, betas=(beta1, 0.99), eps=1e-8)
+    assert idle.step() == 0
 
 
 def test_a_graph_notices_that_a_parameter_was_changed() -> None:
@@ -152,18 +225,25 @@ def test_lists_of_different_lengths_are_refused() -> None:
     a = tensors(0)
     with pytest.raises(ValueError, match="two lists"):
         lerp_(a, a[:1], 0.5)
+    steps = [torch.zeros([]) for _ in a]
+    for lists in ((a[:1], a, a, steps, a), (a, a[:1], a, steps, a), (a, a, a[:1], steps, a), (a, a, a, steps[:1], a)):
+        with pytest.raises(ValueError, match="lists of one length"):
+            adam_(a, *lists, lr=1, beta1=0.9, beta2=0, eps=1)
     with pytest.raises(ValueError, match="lists of one length"):
-        adam_(a, a[:1], a, a, a, lr=1, beta1=0, beta2=0, eps=1)
-    with pytest.raises(ValueError, match="lists of one length"):
-        adam_(a, a, a, a, a, a[1:], lr=1, beta1=0, beta2=0, eps=1)
+        adam_(a, a, a, a, steps, a[1:], lr=1, beta1=0.9, beta2=0, eps=1)
+    for first, beta1 in ((a, 0.0), ([], 0.9)):
+        with pytest.raises(ValueError, match="first moments where beta1 is not 0, and only there"):
+            adam_(a, a, first, a, steps, lr=1, beta1=beta1, beta2=0, eps=1)
+    assert not any(steps)
 
 
 def test_opcheck() -> None:
     steps = [torch.zeros([]) for _ in SHAPES]
     checks = ("test_schema", "test_faketensor")
-    lists = (tensors(0), tensors(1), tensors(2), [t.square() for t in tensors(3)], steps)
-    torch.library.opcheck(torch.ops.stylegan.adam_.default, (*lists, [], 0.1, 0.9, 0.99, 1e-8, 0.0), test_utils=checks)
-    rates = (0.1, 0.9, 0.99, 1e-8, 0.3)
-    torch.library.opcheck(torch.ops.stylegan.adam_.default, (*lists, tensors(4), *rates), test_utils=checks)
+    grads, second = tensors(1), [t.square() for t in tensors(3)]
+    for first, averages, beta1 in ((tensors(2), [], 0.9), (tensors(2), tensors(4), 0.9), ([], tensors(4), 0.0)):
+        lists = (tensors(0), grads, first, second, steps, averages)
+        rates = (0.1, beta1, 0.99, 1e-8, 0.3)
+        torch.library.opcheck(torch.ops.stylegan.adam_.default, (*lists, *rates), test_utils=checks)
     torch.library.opcheck(torch.ops.stylegan.lerp_.default, (tensors(0), tensors(1), 0.3), test_utils=checks)
     torch.library.opcheck(torch.ops.stylegan.square_sum.default, (tensors(0),), test_utils=checks)

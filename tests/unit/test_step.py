@@ -17,7 +17,7 @@ from stylegan.training.step import (
     OnNonfinite,
     StepConfig,
     accumulate_gradients,
-    check_gradients,
+    guarded_step,
     train_step,
 )
 from tests.unit.tiny import tiny_pair
@@ -125,22 +125,43 @@ def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Phase, dic
     phase = Phase("Gmain", networks.G, phases[0].optimizer, 1, Breaks(value))
     accumulate_gradients(phase, networks, batches(networks, "Gmain", 1, 8), {})
     stats: dict[str, list[Tensor]] = defaultdict(list)
-    assert check_gradients(phase, policy, stats) is (policy is OnNonfinite.clamp)
+    assert guarded_step(phase, policy, stats) is (policy is OnNonfinite.clamp)
     return phase, stats
 
 
 @pytest.mark.parametrize(("value", "becomes"), [(float("nan"), 0.0), (float("inf"), 1e5), (float("-inf"), -1e5)])
 def test_clamp_counts_by_name_and_replaces(value: float, becomes: float) -> None:
     phase, stats = broken(OnNonfinite.clamp, value)
-    gradient = phase.module.get_parameter("mapping.fc0.bias").grad
-    assert gradient is not None and gradient[0] == becomes
+    parameter = phase.module.get_parameter("mapping.fc0.bias")
+    assert parameter.grad is not None and parameter.grad[0] == becomes
     assert {k: float(v[0]) for k, v in stats.items() if k.startswith("nonfinite")} == {
         "nonfinite/Gmain/mapping.fc0.bias": 1.0
     }
+    assert not stats["grad_norm/Gmain"][0].isfinite()
+    kept = list(phase.optimizer.state[parameter].values())
+    assert all(t.isfinite().all() for t in [*kept, *phase.parameters]) and len(kept) == 3
 
 
-def test_skip_says_not_to_step() -> None:
+def test_skip_says_that_it_did_not_step() -> None:
     broken(OnNonfinite.skip)
+
+
+@pytest.mark.parametrize("policy", OnNonfinite)
+def test_every_policy_takes_the_same_step_with_finite_gradients(policy: OnNonfinite) -> None:
+    stepped = []
+    for guard in (OnNonfinite.clamp, policy):
+        networks, phases, _ = make_phases()
+        phase = phases[0]
+        accumulate_gradients(phase, networks, batches(networks, "Gmain", 1, 8), defaultdict(list))
+        want = torch.stack([g.double().square().sum() for g in phase.gradients]).sum().sqrt()
+        before = [p.detach().clone() for p in phase.parameters]
+        stats: dict[str, list[Tensor]] = defaultdict(list)
+        assert guarded_step(phase, guard, stats)
+        assert list(stats) == ["grad_norm/Gmain"]
+        torch.testing.assert_close(stats["grad_norm/Gmain"][0], want.float(), rtol=1e-6, atol=0)
+        assert not any(torch.equal(p, b) for p, b in zip(phase.parameters, before, strict=True))
+        stepped.append([p.detach().clone() for p in phase.parameters])
+    assert all(torch.equal(a, b) for a, b in zip(*stepped, strict=True))
 
 
 @pytest.mark.parametrize("policy", [OnNonfinite.stop, OnNonfinite.rollback])

@@ -7,16 +7,16 @@ namespace stylegan {
 // Adam (Kingma and Ba 2015, algorithm 1), with the bias corrections of step t taken out of the loop (section 2, end):
 //   root = sqrt(1 - beta2^t), step_size = lr root / (1 - beta1^t), eps_root = eps root.
 struct AdamRun {
-    float *param, *first, *second;  // parameter, first and second moment; first is not touched where beta1 = 0
+    float *param, *first, *second;  // parameter, first and second moment; first is null where beta1 = 0: it is the gradient
     float* average;                 // null, or what moves to the new parameter by the share `weight`
-    const float* grad;
+    const float* grad;              // what is not finite in it is stepped with as 0 or +-1e5
     int64_t count;
     float beta1, beta2, rest2, step_size, eps_root, weight;  // rest2 = 1 - beta2, rounded from double
 };
 
 #define STYLEGAN_DECLARE_UPDATES(isa)                                                          \
     namespace isa {                                                                            \
-    void adam(const AdamRun&);                                                                 \
+    void adam(AdamRun, double* square_sum); /* of the gradient as it came */                   \
     void lerp(float* average, const float* target, int64_t count, float weight);               \
     void square_sum(const float* values, int64_t count, double* sum);                           \
     }

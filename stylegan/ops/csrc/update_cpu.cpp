@@ -6,18 +6,36 @@ STYLEGAN_BEGIN
 
 constexpr int64_t kLine = 16;    // floats of a cache line
 constexpr int64_t kAhead = 512;  // floats: so far before its use memory is asked for, which processors do less far by themselves
+constexpr int64_t kBlock = 256;  // floats of a gradient that are first summed, then stepped with: by then the nearest cache has them
 
-// body(i) for i below count. The arrays are those that it goes over.
+// body(i, lane) for i below count; the lane is the place of i in its line. The arrays are those that it goes over.
 template <class Body, class... Arrays>
 STYLEGAN_INLINE void over(int64_t count, const Body& body, Arrays... arrays) {
     int64_t i = 0;
     for (; i + kLine <= count; i += kLine) {
         (__builtin_prefetch(arrays + i + kAhead), ...);
 #pragma omp simd
-        for (int64_t j = i; j < i + kLine; j++) body(j);
+        for (int64_t lane = 0; lane < kLine; lane++) body(i + lane, lane);
     }
-    for (; i < count; i++) body(i);
+    for (int64_t lane = 0; i + lane < count; lane++) body(i + lane, lane);
 }
+
+// A fixed number of sums side by side, so that the order does not depend on the width of vectors.
+struct SquareSum {
+    double lanes[kLine] = {};
+
+    STYLEGAN_INLINE void add(const float* values, int64_t count) {
+        over(count, [=](int64_t i, int64_t lane) STYLEGAN_INLINED { lanes[lane] += static_cast<double>(values[i]) * values[i]; }, values);
+    }
+    STYLEGAN_INLINE double total() const {
+        double sum = 0;
+        for (int64_t lane = 0; lane < kLine; lane++) sum += lanes[lane];
+        return sum;
+    }
+};
+
+// torch.nan_to_num as the gradients' guard uses it (`clamp_nonfinite_`).
+STYLEGAN_INLINE float finite(float g) { return g != g ? 0 : __builtin_isinf(g) ? __builtin_copysignf(1e5f, g) : g; }
 
 // The way from a to b by the share `weight`, begun at the nearer end as in torch.lerp: exact at the weights 0 and 1.
 STYLEGAN_INLINE float between(float a, float b, float weight) {
@@ -28,7 +46,7 @@ STYLEGAN_INLINE float between(float a, float b, float weight) {
 template <bool MOMENT, bool AVERAGE>
 void step(const AdamRun& run) {
     const AdamRun r = run;
-    over(r.count, [=](int64_t i) STYLEGAN_INLINED {
+    over(r.count, [=](int64_t i, int64_t) STYLEGAN_INLINED {
         const float g = r.grad[i], v = r.second[i] * r.beta2 + r.rest2 * (g * g);
         const float m = MOMENT ? g + r.beta1 * (r.first[i] - g) : g, p = r.param[i] - r.step_size * (m / (__builtin_sqrtf(v) + r.eps_root));
         if (MOMENT) r.first[i] = m;
@@ -40,35 +58,36 @@ void step(const AdamRun& run) {
 
 STYLEGAN_EXPORT
 
-void adam(const AdamRun& run) {
-    const bool moment = run.beta1 != 0, average = run.average != nullptr;  // style-based GANs are trained with beta1 = 0
-    (moment ? average ? step<true, true> : step<true, false> : average ? step<false, true> : step<false, false>)(run);
+void adam(AdamRun run, double* square_sum) {
+    const bool moment = run.first != nullptr, average = run.average != nullptr;
+    const auto stepped = moment ? average ? step<true, true> : step<true, false> : average ? step<false, true> : step<false, false>;
+    SquareSum seen;
+    float clean[kBlock];
+    for (int64_t left = run.count; left > 0; left -= kBlock) {
+        run.count = smaller(left, kBlock);
+        const float* grad = run.grad;
+        seen.add(grad, run.count);
+        if (!__builtin_isfinite(seen.total())) {
+            for (int64_t i = 0; i < run.count; i++) clean[i] = finite(grad[i]);
+            run.grad = clean;
+        }
+        stepped(run);
+        run.grad = grad + run.count;
+        run.param += run.count, run.second += run.count;
+        if (moment) run.first += run.count;
+        if (average) run.average += run.count;
+    }
+    *square_sum = seen.total();
 }
 
 void lerp(float* average, const float* target, int64_t count, float weight) {
-    over(count, [=](int64_t i) STYLEGAN_INLINED { average[i] = between(average[i], target[i], weight); }, average, target);
+    over(count, [=](int64_t i, int64_t) STYLEGAN_INLINED { average[i] = between(average[i], target[i], weight); }, average, target);
 }
 
 void square_sum(const float* values, int64_t count, double* sum) {
-    // A fixed number of sums side by side, so that the order does not depend on the width of vectors; over both halves at
-    // once, since a processor asks for more memory at a time where it sees two runs.
-    constexpr int64_t kSums = 16;
-    const int64_t half = count / 2 / kSums * kSums;
-    const float* other = values + half;
-    double sums[2 * kSums] = {};
-    for (int64_t i = 0; i < half; i += kSums) {
-        __builtin_prefetch(values + i + kAhead);
-        __builtin_prefetch(other + i + kAhead);
-        for (int64_t j = 0; j < kSums; j++) {
-            const double a = values[i + j], b = other[i + j];
-            sums[j] += a * a;
-            sums[kSums + j] += b * b;
-        }
-    }
-    double total = 0;
-    for (int64_t j = 0; j < 2 * kSums; j++) total += sums[j];
-    for (int64_t i = 2 * half; i < count; i++) total += static_cast<double>(values[i]) * values[i];
-    *sum = total;
+    SquareSum seen;
+    seen.add(values, count);
+    *sum = seen.total();
 }
 
 STYLEGAN_END

@@ -42,14 +42,14 @@ def modulation_grad(dy: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """
     if x.ndim != 4 or x.dtype not in FLOATS:
         raise ValueError(f"modulation_grad needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
-    if dy.shape != x.shape or dy.dtype != x.dtype or dy.device != x.device:
-        raise ValueError(
-            f"the gradient {tuple(dy.shape)}, {dy.dtype} on {dy.device} does not fit x {tuple(x.shape)}, {x.dtype} on {x.device}"
-        )
-    if s.shape != x.shape[:2] or not s.is_floating_point() or s.device != x.device:
-        raise ValueError(
-            f"s {tuple(s.shape)}, {s.dtype} on {s.device} does not fit x {tuple(x.shape)}, {x.dtype} on {x.device}"
-        )
+    for name, t, shape, fits in (
+        ("dy", dy, x.shape, dy.dtype == x.dtype),
+        ("s", s, x.shape[:2], s.is_floating_point()),
+    ):
+        if t.shape != shape or t.device != x.device or not fits:
+            raise ValueError(
+                f"{name} {tuple(t.shape)}, {t.dtype} on {t.device} does not fit x {tuple(x.shape)}, {x.dtype} on {x.device}"
+            )
     dx, ds = _run_grad(dy, x, s.to(compute_dtype(x)))
     return dx, ds.to(s.dtype)
 

@@ -139,7 +139,8 @@ def fuzz_modulated_epilogue(x: torch.Tensor, act: str, given_: list[int], clamp:
 def fuzz_modulation(x: torch.Tensor, zero: bool, last: bool) -> None:
     s = torch.full(x.shape[:2], 0.0 if zero else 2.0, requires_grad=True)
     dy = torch.randn_like(x, memory_format=torch.channels_last if last else torch.contiguous_format)
-    x.requires_grad_(), dy.requires_grad_()
+    for t in (dy, x):
+        t.requires_grad_()
     dx, ds = modulation_grad(dy, x, s)
     assert dx.shape == x.shape and ds.shape == s.shape
     first = torch.autograd.grad(dx.square().sum() + ds.square().sum(), [dy, x, s])

@@ -47,7 +47,7 @@ __device__ __forceinline__ void channel_sides(const EpilogueArguments<T>& p, ind
     side<V, !PLANAR>(p.d, image * p.c + channel, A(1), s.d);
     side<V, !PLANAR>(p.b, channel, A(0), s.b);
 #pragma unroll
-    for (int k = 0; k < V; k++) s.d_inverse[k] = p.y_is_x ? A(1) : 1 / s.d[k];
+    for (int k = 0; k < V; k++) s.d_inverse[k] = 1 / (p.y_is_x ? A(1) : s.d[k]);
     if (SECOND) side<V, !PLANAR>(p.ddd, image * p.c + channel, A(0), s.ddd);
     if (SECOND) side<V, !PLANAR>(p.ddb, channel, A(0), s.ddb);
 }

@@ -17,7 +17,16 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from stylegan.errors import UserError
-from stylegan.ops import bias_act, conv2d, demodulation, filtered_lrelu, modulated_epilogue, update, upfirdn2d
+from stylegan.ops import (
+    bias_act,
+    conv2d,
+    demodulation,
+    filtered_lrelu,
+    modulated_epilogue,
+    modulation,
+    update,
+    upfirdn2d,
+)
 from stylegan.ops._build import BuildError, BuildSpec, build, is_built
 from stylegan.ops.libraries import cpu_library, cuda_library
 
@@ -38,6 +47,8 @@ OPS: tuple[Any, ...] = (
     modulated_epilogue._modulated_epilogue,
     modulated_epilogue._modulated_epilogue_grad,
     modulated_epilogue._modulated_epilogue_grad2,
+    modulation._modulation_grad,
+    modulation._modulation_grad2,
     update._adam_,
     update._lerp_,
     update._square_sum,

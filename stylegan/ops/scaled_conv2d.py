@@ -6,7 +6,8 @@ x is in memory anyway, as the result of the layer before, and w is a parameter: 
 scales styles into its features (StyleGAN2, section 2.2) and learning rates into its weights (Karras et al. 2018, section 4.1)
 falls by a sixth. The products are made again where the gradient by w, or the one by the input, asks for them.
 
-It is a composition of `stylegan.ops.conv2d`'s ops, differentiable to any order.
+It is a composition of `stylegan.ops.conv2d`'s ops, differentiable to any order; with s, where the gradients by x and by s are
+made together (`stylegan.ops.modulation`), twice: a third order raises.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stylegan.ops import conv2d
+from stylegan.ops.modulation import modulation_grad
 from stylegan.ops.needed import needed
 
 
@@ -71,13 +73,22 @@ class _Scaled(torch.autograd.Function):
         dy, dx, dw, ds = conv2d._like(gradients[0], x), None, None, None
         if needs_x or any(needs_s):
             dx = _scaled(dy, w, None, ctx.gain, (not transpose, x.shape[2:], *rest))  # the adjoint
-            ds = (dx * x).sum([2, 3]).to(s.dtype) if s is not None and any(needs_s) else None
-            dx = _features(dx, s) if needs_x else None
+            dx, ds = _unscaled(dx, x, s, needs_x, any(needs_s))
         if needs_w:
             pair = (_features(x, s), dy) if transpose else (dy, _features(x, s))
             dw = conv2d._run_weight(*pair, w.shape[2:], *rest).to(w.dtype)
             dw = dw if ctx.gain == 1 else dw * ctx.gain
         return dx, dw, ds, None, None
+
+
+def _unscaled(
+    dy: Tensor, x: Tensor, s: Tensor | None, needs_x: bool, needs_s: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients by x and s of the features that are convolved."""
+    if s is not None and needs_x and needs_s:
+        return modulation_grad(dy, x, s.to(x.dtype).to(s.dtype))  # rounded as the features were
+    ds = (dy * x).sum([2, 3]).to(s.dtype) if s is not None and needs_s else None
+    return _features(dy, s) if needs_x else None, ds
 
 
 def _convolve(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, upfirdn2d
+from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, upfirdn2d
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
 from stylegan.ops.upfirdn2d import setup_filter
 
@@ -75,6 +75,7 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _upfirdn2d_calls(make, thorough)
     yield from _filtered_lrelu_calls(make, thorough)
     yield from _epilogue_calls(make, thorough)
+    yield from _modulation_calls(make, thorough)
     yield from _demodulation_calls(make, thorough)
 
 
@@ -89,6 +90,8 @@ def counted_calls() -> dict[str, Call]:
     lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
     epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
     dy = planar.image(1, 16, 64, 64)
+    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16))
+    product_last = (last.image(1, 64, 32, 32), last.image(1, 64, 32, 32), last.compute(1, 64))
     norm = (planar.compute(8, 256), planar.compute(16, 256, 3, 3).contiguous(memory_format=torch.channels_last))
     norm_grad = (planar.compute(8, 16), *norm, planar.compute(8, 16), [True, True])
     listed = [
@@ -102,6 +105,8 @@ def counted_calls() -> dict[str, Call]:
         Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce)),
         Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
         Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
+        Call("modulated_epilogue modulation_grad", modulation._modulation_grad, product),
+        Call("modulated_epilogue modulation_grad channels_last", modulation._modulation_grad, product_last),
         Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
     ]
@@ -205,6 +210,24 @@ def _epilogue_calls(make: Maker, thorough: bool) -> Iterator[Call]:
             up: tuple[Tensor | None, ...] = (ddx, ddd, ddnoise, ddb) if some else (ddx, None, None, None)
             grad2 = (*up, dy, y, *ops, *rest, [True, some, some])
             yield Call(f"{name} grad2 {some}", modulated_epilogue._modulated_epilogue_grad2, grad2)
+
+
+def _modulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    """They run the kernels of the epilogue's gradients, after which they are called. Every other style is zero."""
+    shapes = [(2, 8, 4, 8), (2, 3, 5, 7)]
+    shapes += [(0, 3, 2, 2), (2, 0, 3, 3), (1, 1, 1, 1), (2, 40, 23, 29), (2, 264, 3, 3)] if thorough else []
+    for n, c, h, w in shapes:
+        dy, x, ddx = (make.image(n, c, h, w) for _ in range(3))
+        s, dds = make.compute(n, c), make.compute(n, c)
+        s[:, 1::2] = 0
+        name = f"modulated_epilogue modulation_grad {(n, c, h, w)}"
+        yield Call(name, modulation._modulation_grad, (dy, x, s))
+        for up, wanted in [
+            ((ddx, dds), [True, True, True]),
+            ((None, dds), [True, False, False]),
+            ((ddx, None), [False, True, True]),
+        ][: 3 if thorough else 1]:
+            yield Call(f"{name} of second order {wanted}", modulation._modulation_grad2, (*up, dy, x, s, wanted))
 
 
 def _demodulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:

@@ -23,6 +23,7 @@ from tests.ops.test_golden import (
 from tests.ops.test_ops import (
     test_empty_batch,
     test_gradients_keep_the_memory_format,
+    test_gradients_of_a_product_with_what_is_not_finite,
     test_gradients_of_first_and_second_order,
     test_half_types_are_computed_in_float32,
     test_odd_strides,
@@ -37,6 +38,7 @@ AGAIN = (
     test_empty_batch,
     test_filtered_lrelu,
     test_gradients_keep_the_memory_format,
+    test_gradients_of_a_product_with_what_is_not_finite,
     test_gradients_of_first_and_second_order,
     test_half_types_are_computed_in_float32,
     test_modulated_conv2d,

@@ -13,6 +13,7 @@ from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.modulation import modulation_grad
 from stylegan.ops.upfirdn2d import four_sides, pair, setup_filter, upfirdn2d
 
 
@@ -50,12 +51,12 @@ def inputs(
     dtype: torch.dtype = torch.float64,
     memory_format: Any = torch.contiguous_format,
 ) -> dict[str, Tensor]:
-    """Random tensors for a sample, the same for every dtype; those called d, factors, are positive."""
+    """Random tensors for a sample, the same for every dtype; d, factors, are positive, and some of s, styles, are zero."""
     generator = torch.Generator().manual_seed(sum(math.prod(shape) for shape in sample.shapes.values()))
     tensors = {}
     for name, shape in sample.shapes.items():
         t = torch.randn(shape, generator=generator, dtype=torch.float64)
-        t = t.abs() + 0.5 if name == "d" else t
+        t = t.abs() + 0.5 if name == "d" else t.relu() if name == "s" else t
         t = t.to(torch.float32 if name in case.wide and dtype in (torch.float16, torch.bfloat16) else dtype)
         tensors[name] = t.contiguous(memory_format=memory_format) if name == "x" and t.ndim == 4 else t
     return tensors
@@ -151,6 +152,29 @@ def demodulation_reference(x: Tensor, w: Tensor) -> Tensor:
     return 1 / (per_image.square().sum([2, 3, 4]) + 1e-8).sqrt()
 
 
+class _Modulation(torch.autograd.Function):
+    """x * s with the gradients that our op makes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, s: Tensor) -> Tensor:
+        ctx.save_for_backward(x, s)
+        return (x * s[:, :, None, None]).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return modulation_grad(*gradients, *ctx.saved_tensors)
+
+
+def modulation(x: Tensor, s: Tensor) -> Tensor:
+    """The product, whose first gradient is an op and the second another."""
+    return _Modulation.apply(x, s)
+
+
+def modulation_reference(x: Tensor, s: Tensor) -> Tensor:
+    """The product."""
+    return x * s[:, :, None, None]
+
+
 def _sample(shape: tuple[int, ...], bias: int | None = None, **kwargs: Any) -> Sample:
     return Sample({"x": shape} if bias is None else {"x": shape, "b": (bias,)}, kwargs)
 
@@ -227,6 +251,11 @@ def _demodulation_samples() -> Iterator[Sample]:
     yield Sample({"x": (2, 67), "w": (129, 67, 3, 3)}, {})  # more than one chunk of output channels
 
 
+def _modulation_samples() -> Iterator[Sample]:
+    for n, c, h, w in ((2, 3, 4, 5), (1, 1, 1, 1), (2, 16, 8, 4), (2, 67, 1, 13), (1, 37, 31, 29)):
+        yield Sample({"x": (n, c, h, w), "s": (n, c)}, {})
+
+
 CASES = {
     "bias_act": OpCase(bias_act, "bias_act", bias_act_reference, tuple(_bias_act_samples())),
     "upfirdn2d": OpCase(upfirdn2d, "upfirdn2d", upfirdn2d_reference, tuple(_upfirdn2d_samples())),
@@ -239,6 +268,9 @@ CASES = {
         modulated_epilogue_reference,
         tuple(_modulated_epilogue_samples()),
         wide=("d", "noise", "b"),
+    ),
+    "modulation": OpCase(
+        modulation, "modulation_grad", modulation_reference, tuple(_modulation_samples()), wide=("s",)
     ),
     "demodulation": OpCase(demodulation_planar, "demodulation", demodulation_reference, tuple(_demodulation_samples())),
     "demodulation-nhwc": OpCase(

@@ -14,6 +14,7 @@ from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.modulation import modulation_grad
 from stylegan.ops.upfirdn2d import upfirdn2d
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -134,6 +135,18 @@ def fuzz_modulated_epilogue(x: torch.Tensor, act: str, given_: list[int], clamp:
     backward(y, x, d, noise, b)
 
 
+@given(images(), st.booleans(), st.booleans())
+def fuzz_modulation(x: torch.Tensor, zero: bool, last: bool) -> None:
+    s = torch.full(x.shape[:2], 0.0 if zero else 2.0, requires_grad=True)
+    dy = torch.randn_like(x, memory_format=torch.channels_last if last else torch.contiguous_format)
+    for t in (dy, x):
+        t.requires_grad_()
+    dx, ds = modulation_grad(dy, x, s)
+    assert dx.shape == x.shape and ds.shape == s.shape
+    first = torch.autograd.grad(dx.square().sum() + ds.square().sum(), [dy, x, s])
+    assert [g.shape for g in first] == [t.shape for t in (dy, x, s)]
+
+
 @given(images(), st.integers(0, 3))
 def fuzz_demodulation(w: torch.Tensor, n: int) -> None:
     s = torch.randn(n, w.shape[1]).to(w.dtype).requires_grad_()
@@ -176,6 +189,9 @@ def fuzz_below_the_checks(
         lambda: ops.modulated_epilogue_grad2(
             None, None, None, None, x, y, None, f, None, "lrelu", 0.2, 1.0, 1.0, [flag, False, False]
         ),
+        lambda: ops.modulation_grad(x, y, g),
+        lambda: ops.modulation_grad2(None, g, x, y, x[:, :, 0, 0].float(), [flag, True, flag]),
+        lambda: ops.modulation_grad2(y, None, x, x, x[:, :, 0, 0].float(), [flag, True]),
         lambda: ops.demodulation(g, x, 1e-8),
         lambda: ops.demodulation_grad(g, g, x, g, [flag, True]),
         lambda: ops.demodulation_grad2(g, x, g, g, y, g, [True, flag]),
@@ -192,6 +208,7 @@ FUZZERS = (
     fuzz_upfirdn2d,
     fuzz_filtered_lrelu,
     fuzz_modulated_epilogue,
+    fuzz_modulation,
     fuzz_demodulation,
     fuzz_below_the_checks,
 )

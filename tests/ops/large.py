@@ -18,6 +18,7 @@ from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.update import adam_, lerp_, total_norm
 from stylegan.ops.upfirdn2d import setup_filter, upfirdn2d
+from tests.ops.cases import modulation
 
 CORNER, SEEN = 64, 48
 # [N, C, H, W], 6 and 10 million elements more than 2^31. Kernels for channels_last go along channels: few of them take hours.
@@ -83,6 +84,7 @@ def main() -> None:
             "modulated_epilogue": lambda x, b=b, d=d: modulated_epilogue(
                 x, d.expand(len(x), -1), b=b, act="lrelu", clamp=2
             ),
+            "modulation": lambda x, d=d: modulation(x, d.half().expand(len(x), -1)),
             "filtered_lrelu": lambda x, b=b: filtered_lrelu(x, b=b.half(), clamp=2),
         }
         for name, op in ops.items():

@@ -13,6 +13,7 @@ from stylegan.ops import bias_act as bias_act_module
 from stylegan.ops import demodulation as demodulation_module
 from stylegan.ops import filtered_lrelu as filtered_lrelu_module
 from stylegan.ops import modulated_epilogue as modulated_epilogue_module
+from stylegan.ops import modulation as modulation_module
 from stylegan.ops import upfirdn2d as upfirdn2d_module
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.conv2d import conv2d
@@ -21,6 +22,7 @@ from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.modulation import modulation_grad
 from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d
 from tests.ops.cases import CASES, SAMPLES, inputs, pick
 
@@ -106,7 +108,7 @@ def test_empty_batch(entry: tuple[str, int]) -> None:
     args = inputs(case, sample)
     full = case.op(**args, **sample.kwargs)
     n = sample.shape[0]
-    empty = {name: t[:0] if name == "d" or (name == "noise" and t.ndim == 4) else t for name, t in args.items()}
+    empty = {name: t[:0] if name in ("d", "s") or (name == "noise" and t.ndim == 4) else t for name, t in args.items()}
     x = args["x"].detach()[:0].requires_grad_()
     y = case.op(**{**empty, "x": x}, **sample.kwargs)
     assert full.shape[0] == n and y.shape == (0, *full.shape[1:])
@@ -172,7 +174,14 @@ def test_opcheck(entry: tuple[str, int], memory_format: torch.memory_format) -> 
 
 @pytest.mark.parametrize(
     "entry",
-    [("bias_act", 3), ("bias_act", 12), ("filtered_lrelu", 0), ("modulated_epilogue", 3), ("demodulation", 2)],
+    [
+        ("bias_act", 3),
+        ("bias_act", 12),
+        ("filtered_lrelu", 0),
+        ("modulated_epilogue", 3),
+        ("modulation", 0),
+        ("demodulation", 2),
+    ],
     ids=str,
 )
 def test_opcheck_of_the_gradient_ops(entry: tuple[str, int]) -> None:
@@ -190,6 +199,39 @@ def test_gradients_of_demodulation_lie_in_memory_as_the_weights() -> None:
         (ds,) = torch.autograd.grad(demodulation(s, weights).sum(), s, create_graph=True)
         (dw,) = torch.autograd.grad(ds.square().sum() + demodulation(s, weights).sum(), weights)
         assert dw.stride() == weights.stride()
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", RTOL, ids=str)
+def test_every_choice_of_the_second_gradients_of_a_product(dtype: torch.dtype, memory_format: Any) -> None:
+    """Against the formulas in float64, also where an upstream gradient is missing or a style is zero."""
+    draw = torch.Generator().manual_seed(0)
+    dy, x, ddx = (torch.randn(2, 5, 7, 3, generator=draw).to(dtype) for _ in range(3))
+    dy, x, ddx = (t.contiguous(memory_format=memory_format) for t in (dy, x, ddx))
+    s, dds = (torch.randn(2, 5, generator=draw).to(torch.promote_types(dtype, torch.float32)) for _ in range(2))
+    s[:, 1::2] = 0
+    for up in ((ddx, dds), (ddx, None), (None, dds), (None, None)):
+        by_x, by_s = (torch.zeros(()) if t is None else t.double() for t in up)
+        scales, by_s = (t[:, :, None, None] if t.ndim else t for t in (s.double(), by_s))
+        want = [by_x * scales + by_s * x.double(), by_s * dy.double(), (by_x * dy.double()).sum([2, 3])]
+        for wanted in ([True] * 3, [True, False, False], [False, True, False], [False, False, True]):
+            got = torch.ops.stylegan.modulation_grad2(*up, dy, x, s, wanted)
+            for a, b, given in zip(got, want, wanted, strict=True):
+                if given:
+                    full = b.expand(a.shape).double()
+                    torch.testing.assert_close(a.double(), full, rtol=RTOL[dtype], atol=10 * RTOL[dtype])
+                    assert a.ndim == 2 or a.is_contiguous(memory_format=memory_format)
+                else:
+                    assert a.numel() == 0
+
+
+def test_gradients_of_a_product_with_what_is_not_finite() -> None:
+    """The gradient by x does not depend on x, whatever that is; the one by s shows that training broke."""
+    x = torch.tensor([math.inf, -math.inf, math.nan, 1.0]).reshape(1, 4, 1, 1).expand(1, 4, 1, 5).contiguous()
+    s = torch.tensor([[2.0, 0.0, 3.0, 4.0]])
+    dx, ds = modulation_grad(torch.ones_like(x), x, s)
+    assert torch.equal(dx, s[:, :, None, None].expand_as(x))
+    torch.testing.assert_close(ds, torch.tensor([[math.inf, -math.inf, math.nan, 5.0]]), equal_nan=True)
 
 
 def test_third_order_of_demodulation_raises() -> None:
@@ -212,7 +254,7 @@ def test_third_order_of_the_epilogue_raises() -> None:
 def test_third_order_is_right_or_raises(entry: tuple[str, int]) -> None:
     """Linear and piecewise linear ops have gradients of any order; the others refuse, for zeros would pass unseen."""
     case, sample = pick(entry)
-    refuses = entry[0] in ("modulated_epilogue", "demodulation", "demodulation-nhwc") or (
+    refuses = entry[0] in ("modulated_epilogue", "modulation", "demodulation", "demodulation-nhwc") or (
         entry[0] == "bias_act" and not ACTIVATIONS[sample.kwargs["act"]].piecewise
     )
     results = []
@@ -311,6 +353,13 @@ def test_identity_is_no_copy() -> None:
         lambda x: modulated_epilogue(x, act="tanh"),
         lambda x: modulated_epilogue(x, gain=0),
         lambda x: modulated_epilogue(x[0]),
+        lambda x: modulation_grad(x, x, torch.ones(3, 2)),
+        lambda x: modulation_grad(x, x, torch.ones(2, 3, device="meta")),
+        lambda x: modulation_grad(x, x, torch.ones(2, 3).int()),
+        lambda x: modulation_grad(x[:, :, 1:], x, torch.ones(2, 3)),
+        lambda x: modulation_grad(x.double(), x, torch.ones(2, 3)),
+        lambda x: modulation_grad(x[0], x[0], torch.ones(2, 3)),
+        lambda x: modulation_grad(x.int(), x.int(), torch.ones(2, 3)),
         lambda x: conv2d(x, torch.ones(2, 3, 3, 3), stride=1.5),  # pyright: ignore[reportArgumentType]
         lambda x: conv2d(x, torch.ones(2, 3, 0, 3)),
         lambda x: conv2d_resample(x, torch.ones(2, 3, 3, 3), up=0),
@@ -341,6 +390,7 @@ def test_modules_name_their_schemas() -> None:
         upfirdn2d_module,
         filtered_lrelu_module,
         modulated_epilogue_module,
+        modulation_module,
         demodulation_module,
     ):
         assert module.__doc__ is not None and "stylegan::" in module.__doc__

@@ -7,6 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from stylegan.ops.conv2d import conv2d, conv_transpose2d
 from stylegan.ops.scaled_conv2d import scaled_conv2d
+from tests.ops.test_ops import Recorder
 
 
 def leaves(dtype: torch.dtype, transpose: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,11 +24,14 @@ def convolve(x: Tensor, w: Tensor, s: Tensor | None, gain: float, transpose: boo
     return function(x if s is None else x * s[:, :, None, None], w * gain, stride=stride, padding=1)
 
 
-def three_orders(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    first = torch.autograd.grad(y.sin().sum(), inputs, create_graph=True)
-    second = torch.autograd.grad(sum((g.square().sum() for g in first), y.new_zeros([])), inputs, create_graph=True)
-    third = torch.autograd.grad(sum((g.square().sum() for g in second), y.new_zeros([])), inputs)
-    return [y, *first, *second, *third]
+def gradients(y: Tensor, inputs: list[Tensor], orders: int) -> list[Tensor]:
+    """y and its gradients of so many orders."""
+    results, total = [y], y.sin().sum()
+    for _ in range(orders):
+        grads = torch.autograd.grad(total, inputs, create_graph=True)
+        results += grads
+        total = sum((g.square().sum() for g in grads), y.new_zeros([]))
+    return results
 
 
 @pytest.mark.parametrize("stride", [1, 2])  # at 2, one row and column of x have no influence on y
@@ -35,11 +39,40 @@ def three_orders(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 @pytest.mark.parametrize(("styles", "gain"), [(True, 1.0), (False, 0.3), (True, -1.7)])
 def test_values_and_gradients(styles: bool, gain: float, transpose: bool, stride: int) -> None:
     x, w, s = leaves(torch.float64, transpose)
-    factors, inputs = (s, [x, w, s]) if styles else (None, [x, w])
-    got = three_orders(scaled_conv2d(x, w, factors, gain, transpose=transpose, stride=stride, padding=1), inputs)
-    want = three_orders(convolve(x, w, factors, gain, transpose, stride), inputs)
+    with torch.no_grad():
+        s[0, 1] = 0
+    factors, inputs, orders = (s, [x, w, s], 2) if styles else (None, [x, w], 3)
+    got = gradients(scaled_conv2d(x, w, factors, gain, transpose=transpose, stride=stride, padding=1), inputs, orders)
+    want = gradients(convolve(x, w, factors, gain, transpose, stride), inputs, orders)
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11 * float(b.detach().abs().max()))
+
+
+def test_a_third_order_with_styles_raises() -> None:
+    x, w, s = leaves(torch.float64, False)
+    with pytest.raises(RuntimeError, match="modulation has gradients of first and second order"):
+        gradients(scaled_conv2d(x, w, s, padding=1), [x, w, s], 3)
+
+
+def test_gradients_in_half_types_are_those_of_the_rounded_features() -> None:
+    """Styles in float32 keep their type, and the sums over pixels are not rounded on the way."""
+    x, w, s = leaves(torch.float32, False)
+    half = x.detach().bfloat16().requires_grad_()
+    dx, ds = torch.autograd.grad(scaled_conv2d(half, w, s, padding=1).float().sum(), [half, s])
+    rounded = s.detach().bfloat16().requires_grad_()
+    scaled = (half * rounded[:, :, None, None]).detach().requires_grad_()
+    (up,) = torch.autograd.grad(conv2d(scaled, w.bfloat16(), padding=1).float().sum(), scaled)
+    assert torch.equal(dx, up * rounded[:, :, None, None]) and dx.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ds, (up.double() * half).sum([2, 3]).float(), rtol=1e-5, atol=1e-5)
+
+
+def test_features_and_styles_share_one_pass_where_both_are_wanted() -> None:
+    x, w, s = leaves(torch.float32, False)
+    for inputs, shared in (([x, s], True), ([x], False), ([s], False), ([w], False)):
+        y = scaled_conv2d(x, w, s, padding=1)
+        with Recorder() as recorder:
+            torch.autograd.grad(y.sum(), inputs)
+        assert ("stylegan.modulation_grad.default" in recorder.calls) == shared
 
 
 @pytest.mark.parametrize("frozen", range(3))

@@ -1,9 +1,10 @@
-// Bindings of bias_act and modulated_epilogue to torch on the CPU.
+// Bindings of bias_act, modulated_epilogue and modulation_grad to torch on the CPU.
 #include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "bind.h"
 #include "cpu_dispatch.h"
@@ -101,6 +102,13 @@ struct Epilogue {
         chunks = std::clamp<index_t>(shape.c * shape.pixels / grain, 1, std::max<index_t>(shape.pixels, 1));
     }
 
+    // Nothing but the product with s, and x itself where an epilogue has its result.
+    static Epilogue of_product(const Tensor& x, at::MemoryFormat format, const OptionalTensor& s) {
+        Epilogue e(x, format, s, std::nullopt, std::nullopt, "linear", 1, 1, std::numeric_limits<double>::quiet_NaN());
+        e.shape.y_is_x = true;
+        return e;
+    }
+
     static Tensor fitting(const char* name, const OptionalTensor& t, at::IntArrayRef sizes, at::ScalarType type) {
         if (!t.has_value()) return Tensor();
         TORCH_CHECK_VALUE(t->sizes() == sizes && t->scalar_type() == type && t->is_cpu(),
@@ -157,15 +165,11 @@ std::tuple<Tensor, Tensor> modulated_epilogue(
     return {y, at::zeros({}, x.options()).expand(x.sizes())};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(
-    const Tensor& dy, const Tensor& y, const Tensor& link, const OptionalTensor& dlink, const OptionalTensor& d,
-    const OptionalTensor& noise, const OptionalTensor& b, c10::string_view act, double alpha, double gain, double clamp,
-    const c10::List<bool>& wanted) {
-    check_image(y, "y");
-    TORCH_CHECK_VALUE(wanted.size() == 3, "modulated_epilogue_grad: wanted must be three");
-    const auto format = format_of(y);
+// dx, dd, dnoise, db; `format` is that of y.
+std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(
+    const Epilogue& e, at::MemoryFormat format, const Tensor& dy, const Tensor& y, const OptionalTensor& dlink,
+    std::array<bool, 3> wanted) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result);
-    const Epilogue e(y, format, d, noise, b, act, alpha, gain, clamp);
     const auto small = y.options().dtype(compute_type(y));
     const Tensor dx = at::empty(y.sizes(), y.options(), format), none = at::empty({0}, small);
     EpilogueGrad g{};
@@ -173,7 +177,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(
     g.chunks = e.chunks;
     Tensor more;
     if (dlink.has_value()) more = laid_out_as(*dlink, result), g.dlink = more.const_data_ptr();
-    const bool want_d = wanted[0] && d.has_value(), want_noise = wanted[1] && noise.has_value(), want_b = wanted[2] && b.has_value();
+    const bool want_d = wanted[0] && e.d.defined(), want_noise = wanted[1] && e.noise.defined(), want_b = wanted[2] && e.b.defined();
     Tensor dd, dnoise, db;
     if (want_d) dd = at::zeros({e.shape.n, e.chunks, e.shape.c}, small), g.dd = dd.mutable_data_ptr();
     if (want_b) db = at::zeros({e.shape.n, e.chunks, e.shape.c}, small), g.db = db.mutable_data_ptr();
@@ -181,24 +185,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(
     if (y.numel() > 0) {
         e.parallel([&](int64_t begin, int64_t end) { STYLEGAN_RUN(epilogue_grad, g, begin, end) });
     }
-    if (want_noise && noise->dim() == 2) dnoise = dnoise.sum({0, 1});
+    if (want_noise && !e.shape.noise_per_image) dnoise = dnoise.sum({0, 1});
     const auto empty = [&] { return at::empty({0}, small); };
     return {dx, want_d ? added_up(dd, true) : empty(), want_noise ? dnoise : empty(), want_b ? added_up(db, false) : empty()};
 }
 
-std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(
-    const OptionalTensor& ddx, const OptionalTensor& ddd, const OptionalTensor& ddnoise, const OptionalTensor& ddb,
-    const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b,
-    c10::string_view act, double alpha, double gain, double clamp, const c10::List<bool>& wanted) {
-    check_image(y, "y");
-    TORCH_CHECK_VALUE(wanted.size() == 3, "modulated_epilogue_grad2: wanted must be three");
-    const auto format = format_of(y);
+// d_dy, d_x, d_d; `up` holds ddd, ddnoise and ddb, which have the shapes of d, noise and b.
+std::tuple<Tensor, Tensor, Tensor> run_grad2(
+    const Epilogue& e, const Epilogue& up, at::MemoryFormat format, const OptionalTensor& ddx, const Tensor& dy, const Tensor& y,
+    const c10::List<bool>& wanted) {
+    TORCH_CHECK_VALUE(wanted.size() == 3, "wanted must be three");
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result);
-    const Epilogue e(y, format, d, noise, b, act, alpha, gain, clamp);
     const auto small = y.options().dtype(compute_type(y));
-    const Epilogue up(y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp);  // the same shapes as d, noise and b
-    TORCH_CHECK_VALUE(!up.noise.defined() || up.shape.noise_per_image == e.shape.noise_per_image,
-        "modulated_epilogue_grad2: ddnoise must have the noise's shape");
     EpilogueGrad2 g{};
     g.s = e.shape, g.dy = upstream.const_data_ptr(), g.y = result.const_data_ptr();
     g.ddd = up.shape.d, g.ddnoise = up.shape.noise, g.ddb = up.shape.b, g.chunks = e.chunks;
@@ -218,6 +216,44 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(
     return {d_dy, d_x, wanted[2] ? added_up(d_d, true) : at::empty({0}, small)};
 }
 
+std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(
+    const Tensor& dy, const Tensor& y, const Tensor& link, const OptionalTensor& dlink, const OptionalTensor& d,
+    const OptionalTensor& noise, const OptionalTensor& b, c10::string_view act, double alpha, double gain, double clamp,
+    const c10::List<bool>& wanted) {
+    check_image(y, "y");
+    TORCH_CHECK_VALUE(wanted.size() == 3, "modulated_epilogue_grad: wanted must be three");
+    const auto format = format_of(y);
+    const Epilogue e(y, format, d, noise, b, act, alpha, gain, clamp);
+    return run_grad(e, format, dy, y, dlink, {wanted[0], wanted[1], wanted[2]});
+}
+
+std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(
+    const OptionalTensor& ddx, const OptionalTensor& ddd, const OptionalTensor& ddnoise, const OptionalTensor& ddb,
+    const Tensor& dy, const Tensor& y, const OptionalTensor& d, const OptionalTensor& noise, const OptionalTensor& b,
+    c10::string_view act, double alpha, double gain, double clamp, const c10::List<bool>& wanted) {
+    check_image(y, "y");
+    const auto format = format_of(y);
+    const Epilogue e(y, format, d, noise, b, act, alpha, gain, clamp), up(y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp);
+    TORCH_CHECK_VALUE(!up.noise.defined() || up.shape.noise_per_image == e.shape.noise_per_image,
+        "modulated_epilogue_grad2: ddnoise must have the noise's shape");
+    return run_grad2(e, up, format, ddx, dy, y, wanted);
+}
+
+std::tuple<Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s) {
+    check_image(x, "x");
+    const auto format = format_of(x);
+    const auto [dx, ds, dnoise, db] = run_grad(Epilogue::of_product(x, format, s), format, dy, x, std::nullopt, {true, false, false});
+    return {dx, ds};
+}
+
+std::tuple<Tensor, Tensor, Tensor> modulation_grad2(
+    const OptionalTensor& ddx, const OptionalTensor& dds, const Tensor& dy, const Tensor& x, const Tensor& s,
+    const c10::List<bool>& wanted) {
+    check_image(x, "x");
+    const auto format = format_of(x);
+    return run_grad2(Epilogue::of_product(x, format, s), Epilogue::of_product(x, format, dds), format, ddx, dy, x, wanted);
+}
+
 }  // namespace
 }  // namespace stylegan
 
@@ -228,4 +264,6 @@ TORCH_LIBRARY_IMPL(stylegan, CPU, m) {
     m.impl("modulated_epilogue", stylegan::modulated_epilogue);
     m.impl("modulated_epilogue_grad", stylegan::modulated_epilogue_grad);
     m.impl("modulated_epilogue_grad2", stylegan::modulated_epilogue_grad2);
+    m.impl("modulation_grad", stylegan::modulation_grad);
+    m.impl("modulation_grad2", stylegan::modulation_grad2);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "bind.h"
 #include "cuda_ops.h"
@@ -201,6 +202,12 @@ struct Sides {
         shape.noise_per_image = noise_ && noise_->dim() == 4;
         shape.d = pointer(d), shape.noise = pointer(noise), shape.b = pointer(b);
     }
+    // Nothing but the product with s, and x itself where an epilogue has its result.
+    static Sides of_product(const Tensor& x, at::MemoryFormat format, const Optional& s) {
+        Sides sides(x, format, s, {}, {}, "linear", 1, 1, std::numeric_limits<double>::quiet_NaN());
+        sides.shape.y_is_x = true;
+        return sides;
+    }
     static Tensor whole(const Optional& t) { return t ? t->contiguous() : Tensor(); }
     static const void* pointer(const Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
 };
@@ -215,35 +222,27 @@ std::tuple<Tensor, Tensor> modulated_epilogue(const Tensor& x, const Optional& d
     return {y, at::zeros({}, x.options()).expand(x.sizes())};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(const Tensor& dy, const Tensor& y, const Tensor&, const Optional& dlink,
-                                                                   const Optional& d, const Optional& noise, const Optional& b, c10::string_view act,
-                                                                   double alpha, double gain, double clamp, const c10::List<bool>& wanted) {
-    const c10::cuda::CUDAGuard guard(y.device());
-    const auto format = format_of(y);
+// dx, dd, dnoise, db; `format` is that of y.
+std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(const Sides& sides, at::MemoryFormat format, const Tensor& dy, const Tensor& y,
+                                                    const Optional& dlink, std::array<bool, 3> wanted) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result), more = dlink ? laid_out_as(*dlink, result) : Tensor();
-    const Sides sides(y, format, d, noise, b, act, alpha, gain, clamp);
     const index_t n = y.size(0), c = y.size(1), chunks = epilogue_chunks_cuda(sides.shape);
     const auto small = y.options().dtype(compute_type(y));
     // Zeros, for an image without pixels; else the kernel writes all of it.
     const auto sums = [&](bool want, at::IntArrayRef size) { return !want ? at::empty({0}, small) : y.numel() ? at::empty(size, small) : at::zeros(size, small); };
-    const bool want_noise = wanted[1] && noise;
+    const bool want_d = wanted[0] && sides.d.defined(), want_noise = wanted[1] && sides.noise.defined(), want_b = wanted[2] && sides.b.defined();
     const Tensor dx = at::empty(y.sizes(), y.options(), format);
-    const Tensor dd = sums(wanted[0] && d, {n, chunks, c}), dnoise = sums(want_noise, {n, 1, y.size(2), y.size(3)}), db = sums(wanted[2] && b, {n, chunks, c});
+    const Tensor dd = sums(want_d, {n, chunks, c}), dnoise = sums(want_noise, {n, 1, y.size(2), y.size(3)}), db = sums(want_b, {n, chunks, c});
     const EpilogueGrad p{sides.shape, upstream.const_data_ptr(), result.const_data_ptr(), Sides::pointer(more), writable(dx), chunks,
                          writable(dd), writable(dnoise), writable(db)};
     check(modulated_epilogue_grad_cuda(p, current_stream()), "modulated_epilogue_grad");
-    return {dx, wanted[0] && d ? dd.sum(1) : dd, want_noise && noise->dim() == 2 ? dnoise.sum({0, 1}) : dnoise, wanted[2] && b ? db.sum({0, 1}) : db};
+    return {dx, want_d ? dd.sum(1) : dd, want_noise && !sides.shape.noise_per_image ? dnoise.sum({0, 1}) : dnoise, want_b ? db.sum({0, 1}) : db};
 }
 
-std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(const Optional& ddx, const Optional& ddd, const Optional& ddnoise, const Optional& ddb,
-                                                            const Tensor& dy, const Tensor& y, const Optional& d, const Optional& noise,
-                                                            const Optional& b, c10::string_view act, double alpha, double gain, double clamp,
-                                                            const c10::List<bool>& wanted) {
-    const c10::cuda::CUDAGuard guard(y.device());
-    const auto format = format_of(y);
+// d_dy, d_x, d_d; `up` holds ddd, ddnoise and ddb, which have the shapes of d, noise and b.
+std::tuple<Tensor, Tensor, Tensor> run_grad2(const Sides& sides, const Sides& up, at::MemoryFormat format, const Optional& ddx, const Tensor& dy,
+                                             const Tensor& y, const c10::List<bool>& wanted) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result), second = ddx ? laid_out_as(*ddx, result) : Tensor();
-    // The upstream gradients have the shapes of d, noise and b.
-    const Sides sides(y, format, d, noise, b, act, alpha, gain, clamp), up(y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp);
     const index_t n = y.size(0), c = y.size(1), chunks = epilogue_chunks_cuda(sides.shape);
     const auto image = [&](bool want) { return want ? at::empty(y.sizes(), y.options(), format) : at::empty({0}, y.options()); };
     const auto small = y.options().dtype(compute_type(y));
@@ -253,6 +252,37 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(const Optional& ddx,
                           writable(d_dy), writable(d_x), chunks, writable(d_d)};
     check(modulated_epilogue_grad2_cuda(p, current_stream()), "modulated_epilogue_grad2");
     return {d_dy, d_x, wanted[2] ? d_d.sum(1) : d_d};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> modulated_epilogue_grad(const Tensor& dy, const Tensor& y, const Tensor&, const Optional& dlink,
+                                                                   const Optional& d, const Optional& noise, const Optional& b, c10::string_view act,
+                                                                   double alpha, double gain, double clamp, const c10::List<bool>& wanted) {
+    const c10::cuda::CUDAGuard guard(y.device());
+    const auto format = format_of(y);
+    return run_grad({y, format, d, noise, b, act, alpha, gain, clamp}, format, dy, y, dlink, {wanted[0], wanted[1], wanted[2]});
+}
+
+std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(const Optional& ddx, const Optional& ddd, const Optional& ddnoise, const Optional& ddb,
+                                                            const Tensor& dy, const Tensor& y, const Optional& d, const Optional& noise,
+                                                            const Optional& b, c10::string_view act, double alpha, double gain, double clamp,
+                                                            const c10::List<bool>& wanted) {
+    const c10::cuda::CUDAGuard guard(y.device());
+    const auto format = format_of(y);
+    return run_grad2({y, format, d, noise, b, act, alpha, gain, clamp}, {y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp}, format, ddx, dy, y, wanted);
+}
+
+std::tuple<Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const auto format = format_of(x);
+    const auto [dx, ds, dnoise, db] = run_grad(Sides::of_product(x, format, s), format, dy, x, {}, {true, false, false});
+    return {dx, ds};
+}
+
+std::tuple<Tensor, Tensor, Tensor> modulation_grad2(const Optional& ddx, const Optional& dds, const Tensor& dy, const Tensor& x, const Tensor& s,
+                                                    const c10::List<bool>& wanted) {
+    const c10::cuda::CUDAGuard guard(x.device());
+    const auto format = format_of(x);
+    return run_grad2(Sides::of_product(x, format, s), Sides::of_product(x, format, dds), format, ddx, dy, x, wanted);
 }
 
 }  // namespace
@@ -267,6 +297,8 @@ TORCH_LIBRARY_IMPL(STYLEGAN_NAMESPACE, STYLEGAN_KEY, m) {
     m.impl("modulated_epilogue", modulated_epilogue);
     m.impl("modulated_epilogue_grad", modulated_epilogue_grad);
     m.impl("modulated_epilogue_grad2", modulated_epilogue_grad2);
+    m.impl("modulation_grad", modulation_grad);
+    m.impl("modulation_grad2", modulation_grad2);
 }
 
 }  // namespace stylegan

@@ -24,6 +24,7 @@ template <class T> struct EpilogueArguments {
     uint32_t numel;  // forward only
     Divider channels, pixels_of_image;
     A below, gain, below_inverse, gain_inverse, clamp;  // below: factor where the argument is negative
+    bool y_is_x;
 };
 
 // Values that belong to the V elements of a vector.
@@ -46,7 +47,7 @@ __device__ __forceinline__ void channel_sides(const EpilogueArguments<T>& p, ind
     side<V, !PLANAR>(p.d, image * p.c + channel, A(1), s.d);
     side<V, !PLANAR>(p.b, channel, A(0), s.b);
 #pragma unroll
-    for (int k = 0; k < V; k++) s.d_inverse[k] = 1 / s.d[k];
+    for (int k = 0; k < V; k++) s.d_inverse[k] = 1 / (p.y_is_x ? A(1) : s.d[k]);
     if (SECOND) side<V, !PLANAR>(p.ddd, image * p.c + channel, A(0), s.ddd);
     if (SECOND) side<V, !PLANAR>(p.ddb, channel, A(0), s.ddb);
 }
@@ -241,6 +242,7 @@ template <class T> EpilogueArguments<T> epilogue_arguments(const EpilogueShape& 
     a.gain_inverse = 1 / a.gain;
     a.below_inverse = a.below == 0 ? A(0) : 1 / a.below;  // where it is 0, nothing depends on x
     a.clamp = static_cast<A>(s.clamp);
+    a.y_is_x = s.y_is_x;
     return a;
 }
 

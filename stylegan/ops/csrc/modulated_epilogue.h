@@ -1,5 +1,6 @@
 // stylegan::modulated_epilogue, _grad and _grad2 (stylegan/ops/modulated_epilogue.py): what follows the convolution of
-// a modulated layer, in one pass over memory.
+// a modulated layer, in one pass over memory. And stylegan::modulation_grad and _grad2 (stylegan/ops/modulation.py), which are
+// the gradients for t = x * d alone, with x given.
 #pragma once
 #include "bias_act.h"
 
@@ -8,6 +9,9 @@ namespace stylegan {
 // t = x * d[n, c] + noise[n, p] + b[c];  y = clamp(gain * act(t)), act linear or lrelu with slope alpha, p a pixel.
 // m = dy/dt = gain, gain * alpha, or 0 where |y| >= clamp: read off y.
 // x is not kept. Where m != 0 it is (y / m - noise - b) / d, and elsewhere nothing depends on it.
+//
+// With y_is_x, in orders 1 and 2, the tensor called y holds x, and nothing is divided by d, which may be zero. act is linear
+// then, gain 1, noise and b are null, and clamp is NaN: it stops nothing, not even an infinite x.
 //
 // x-like tensors (x, y, dy, dx, ddx, d_dy, d_x) are dense, all contiguous or all channels_last. All else is contiguous and
 // in the compute type.
@@ -21,6 +25,7 @@ struct EpilogueShape {
     const void* noise;          // [n, pixels], [pixels] or null: 0
     const void* b;              // [c] or null: 0
     bool noise_per_image;
+    bool y_is_x;
 };
 
 struct EpilogueForward {

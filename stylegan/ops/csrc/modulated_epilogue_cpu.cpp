@@ -56,6 +56,12 @@ void fill(A* out, const A* values, index_t length, A otherwise) {
     for (index_t i = 0; i < length; i++) out[i] = values == nullptr ? otherwise : values[i];
 }
 
+// What the activation's argument, less noise and bias, is multiplied with to give x.
+template <class A>
+void fill_to_x(A* out, const EpilogueShape& s, const A* d) {
+    for (index_t k = 0; k < s.c; k++) out[k] = s.y_is_x || d == nullptr ? A(1) : 1 / d[k];
+}
+
 template <class T>
 void forward(const EpilogueForward& f, index_t item, index_t chunks) {
     using A = compute_t<T>;
@@ -110,7 +116,7 @@ STYLEGAN_INLINE void grad_run(
         if (Link) out += load(dlink + k);
         store(dx + k, out);
         if (Sums) {
-            const A scaled = dt * (it.argument(v) - z[k] - b[k]);  // dt * x * d
+            const A scaled = dt * (it.argument(v) - z[k] - b[k]);  // dt * x * d, or with y_is_x dt * x
             if (Last) {
                 dd[k] += scaled, db[k] += dt;
             } else {
@@ -148,8 +154,8 @@ void grad(const EpilogueGrad& g, index_t item) {
     const Item<T> it(g.s, item, g.chunks);
     const index_t c = g.s.c, pixels = g.s.pixels, length = it.last - it.first;
     const bool sums = g.dd != nullptr || g.db != nullptr, with_noise = g.dnoise != nullptr;
-    Buffer<A> d(c), b(c), dd(c), db(c), z(length), dz(length);
-    fill(d.data, it.d, c, A(1)), fill(b.data, it.b, c, A(0));
+    Buffer<A> d(c), to_x(c), b(c), dd(c), db(c), z(length), dz(length);
+    fill(d.data, it.d, c, A(1)), fill_to_x(to_x.data, g.s, it.d), fill(b.data, it.b, c, A(0));
     fill<A>(dd.data, nullptr, c, 0), fill<A>(db.data, nullptr, c, 0), fill<A>(dz.data, nullptr, length, 0);
     fill(z.data, it.noise == nullptr ? nullptr : it.noise + it.first, length, A(0));
     if (g.s.channels_last) {
@@ -170,7 +176,7 @@ void grad(const EpilogueGrad& g, index_t item) {
         }
     }
     for (index_t k = 0; k < c; k++) {
-        if (g.dd != nullptr) static_cast<A*>(g.dd)[item * c + k] = dd.data[k] / d.data[k];
+        if (g.dd != nullptr) static_cast<A*>(g.dd)[item * c + k] = dd.data[k] * to_x.data[k];
         if (g.db != nullptr) static_cast<A*>(g.db)[item * c + k] = db.data[k];
     }
     if (with_noise) {
@@ -181,18 +187,18 @@ void grad(const EpilogueGrad& g, index_t item) {
 template <bool Last, class T, class A>
 STYLEGAN_INLINE void grad2_run(
     const Item<T>& item, index_t length, const T* dy, const T* y, const T* ddx, T* d_dy, T* d_x, const A* scales,
-    const A* biases, const A* up_scales, const A* up_biases, const A* noise, const A* up_noise, A* d_d) {
+    const A* scales_to_x, const A* biases, const A* up_scales, const A* up_biases, const A* noise, const A* up_noise, A* d_d) {
     const Item<T> it = item;
-    const Values<Last, A> d(scales), b(biases), ddd(up_scales), ddb(up_biases);
+    const Values<Last, A> d(scales), to_x(scales_to_x), b(biases), ddd(up_scales), ddb(up_biases);
     const Values<!Last, A> z(noise), dz(up_noise);
     A sum = 0;
     const bool use_x = ddx != nullptr, out_dy = d_dy != nullptr, out_x = d_x != nullptr;
 #pragma omp simd reduction(+ : sum)
     for (index_t k = 0; k < length; k++) {
-        const A v = load(y + k), m = it.slope(v), dt = load(dy + k) * m, r = ddd[k], scale = d[k];
+        const A v = load(y + k), m = it.slope(v), dt = load(dy + k) * m, r = ddd[k];
         const A up = use_x ? load(ddx + k) : A(0);
-        const A x = (it.argument(v) - z[k] - b[k]) / scale;
-        if (out_dy) store(d_dy + k, m * (up * scale + r * x + dz[k] + ddb[k]));
+        const A x = (it.argument(v) - z[k] - b[k]) * to_x[k];
+        if (out_dy) store(d_dy + k, m * (up * d[k] + r * x + dz[k] + ddb[k]));
         if (out_x) store(d_x + k, dt * r);
         if (Last) {
             d_d[k] += dt * up;
@@ -208,8 +214,9 @@ void grad2(const EpilogueGrad2& g, index_t item) {
     using A = compute_t<T>;
     const Item<T> it(g.s, item, g.chunks);
     const index_t c = g.s.c, pixels = g.s.pixels, length = it.last - it.first;
-    Buffer<A> d(c), b(c), ddd(c), ddb(c), z(length), dz(length), d_d(c);
-    fill(d.data, it.d, c, A(1)), fill(b.data, it.b, c, A(0)), fill<A>(d_d.data, nullptr, c, 0);
+    Buffer<A> d(c), to_x(c), b(c), ddd(c), ddb(c), z(length), dz(length), d_d(c);
+    fill(d.data, it.d, c, A(1)), fill_to_x(to_x.data, g.s, it.d), fill(b.data, it.b, c, A(0));
+    fill<A>(d_d.data, nullptr, c, 0);
     const A* up_d = static_cast<const A*>(g.ddd);
     fill(ddd.data, up_d == nullptr ? nullptr : up_d + it.n * c, c, A(0));
     fill(ddb.data, static_cast<const A*>(g.ddb), c, A(0));
@@ -223,11 +230,11 @@ void grad2(const EpilogueGrad2& g, index_t item) {
         T *d_dy = it.at(g.d_dy, at), *d_x = it.at(g.d_x, at);
         if (last) {
             grad2_run<true, T, A>(
-                it, c, dy, y, ddx, d_dy, d_x, d.data, b.data, ddd.data, ddb.data, z.data + j, dz.data + j, d_d.data);
+                it, c, dy, y, ddx, d_dy, d_x, d.data, to_x.data, b.data, ddd.data, ddb.data, z.data + j, dz.data + j, d_d.data);
         } else {
             grad2_run<false, T, A>(
-                it, length, dy, y, ddx, d_dy, d_x, d.data + j, b.data + j, ddd.data + j, ddb.data + j, z.data, dz.data,
-                d_d.data + j);
+                it, length, dy, y, ddx, d_dy, d_x, d.data + j, to_x.data + j, b.data + j, ddd.data + j, ddb.data + j, z.data,
+                dz.data, d_d.data + j);
         }
     }
     if (g.d_d != nullptr) {

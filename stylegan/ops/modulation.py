@@ -1,0 +1,112 @@
+"""Gradients of features that a style scales, in one pass over memory; differentiable once more.
+
+    y = x * s        (StyleGAN2, section 2.2: the input of a modulated convolution, s a factor per image and channel)
+
+The product itself is torch's own. Its two gradients are dy times s, and a sum over the pixels of dy times x: as separate ops
+these go six times through a layer's largest tensors, as one op three times. Path length regularisation differentiates both.
+
+Schemas (the bodies below are the reference that compiled kernels must equal; s and sums are in the compute type, which is
+float32 for half types):
+
+    stylegan::modulation_grad(dy, x, s) -> (dx, ds)                           dx = dy * s,  ds[n, c] = sum of dy * x
+    stylegan::modulation_grad2(ddx?, dds?, dy, x, s, wanted) -> (d_dy, d_x, d_s)                   wanted: of the three
+        d_dy = ddx * s + dds * x,  d_x = dds * dy,  d_s[n, c] = sum of ddx * dy
+
+What is not wanted is an empty tensor. The kernels are those of `stylegan.ops.modulated_epilogue`'s gradients, which compute
+the same for an epilogue of nothing but d, and are told that what they are given is x, not the result.
+"""
+
+import torch
+from torch import Tensor
+
+from stylegan.ops.autograd import differentiable, refuse_third_order
+from stylegan.ops.bias_act import FLOATS, compute_dtype
+from stylegan.ops.needed import needed
+from stylegan.ops.upfirdn2d import memory_format
+
+
+def modulation_grad(dy: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of x * s by x and by s.
+
+    Args:
+        dy: That of the product, [N, C, H, W], of x's dtype.
+        x: [N, C, H, W], contiguous or channels_last; float16, bfloat16, float32 or float64.
+        s: Factors [N, C], which may be zero; of any real dtype.
+
+    Returns:
+        dx, in dtype and memory format as x, and ds [N, C] in the dtype of s. The sums are made in float32 where x is of a half
+        type. Both have a gradient; one more, which were the third of x * s, raises.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices that do not fit.
+    """
+    if x.ndim != 4 or x.dtype not in FLOATS:
+        raise ValueError(f"modulation_grad needs x [N, C, H, W] of real numbers, got {tuple(x.shape)}, {x.dtype}")
+    for name, t, shape, fits in (
+        ("dy", dy, x.shape, dy.dtype == x.dtype),
+        ("s", s, x.shape[:2], s.is_floating_point()),
+    ):
+        if t.shape != shape or t.device != x.device or not fits:
+            raise ValueError(
+                f"{name} {tuple(t.shape)}, {t.dtype} on {t.device} does not fit x {tuple(x.shape)}, {x.dtype} on {x.device}"
+            )
+    dx, ds = _run_grad(dy, x, s.to(compute_dtype(x)))
+    return dx, ds.to(s.dtype)
+
+
+@torch.library.custom_op("stylegan::modulation_grad", mutates_args=())
+def _modulation_grad(dy: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    up = dy.to(s.dtype)
+    return _image(x, up * s[:, :, None, None]), (up * x).sum([2, 3])
+
+
+@_modulation_grad.register_fake
+def _(dy, x, s):
+    return _empty(x), s.new_empty(s.shape)
+
+
+@torch.library.custom_op("stylegan::modulation_grad2", mutates_args=())
+def _modulation_grad2(
+    ddx: Tensor | None, dds: Tensor | None, dy: Tensor, x: Tensor, s: Tensor, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    zero = torch.zeros_like(x, dtype=s.dtype)
+    by_x = zero if ddx is None else ddx.to(s.dtype)
+    by_s = torch.zeros_like(s) if dds is None else dds
+    by_s = by_s[:, :, None, None]
+    d_dy = _image(x, by_x * s[:, :, None, None] + by_s * x) if wanted[0] else x.new_empty(0)
+    d_x = _image(x, by_s * dy) if wanted[1] else x.new_empty(0)
+    d_s = (by_x * dy).sum([2, 3]) if wanted[2] else s.new_empty(0)
+    return d_dy, d_x, d_s
+
+
+@_modulation_grad2.register_fake
+def _(ddx, dds, dy, x, s, wanted):
+    d_dy, d_x = (_empty(x) if w else x.new_empty(0) for w in wanted[:2])
+    return d_dy, d_x, s.new_empty(s.shape) if wanted[2] else s.new_empty(0)
+
+
+def _setup_grad(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs)
+
+
+def _backward_grad(ctx, ddx, dds):
+    by_dy, by_x, by_s = needed(ctx, [0, 1, 2])
+    wanted = [by_dy and not (ddx is None and dds is None), by_x and dds is not None, by_s and ddx is not None]
+    if not any(wanted):
+        return None, None, None
+    got = _run_grad2(ddx, dds, *ctx.saved_tensors, wanted)
+    return tuple(t if w else None for t, w in zip(got, wanted, strict=True))
+
+
+_run_grad = differentiable(_modulation_grad, _backward_grad, _setup_grad)
+_run_grad2 = differentiable(_modulation_grad2, refuse_third_order("modulation"))
+
+
+def _empty(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+
+
+def _image(x: Tensor, t: Tensor) -> Tensor:
+    """In dtype and memory format as x."""
+    return _empty(x).copy_(t)

@@ -202,7 +202,8 @@ def _backward(ctx, dy, dlink):
         return dlink, *[None] * 7
     # What y contributes to these gradients, its sign, is constant almost everywhere; what depends on x goes by `link`.
     wanted = [bool(w) for w in ctx.needs_input_grad[1:4]]
-    if d is None and ctx.arguments[0] == "linear":  # a constant factor: dx depends on nothing but dy, and dy may be a constant
+    if d is None and ctx.arguments[0] == "linear":
+        # A constant factor: dx depends on nothing but dy, which may be a constant, too.
         link, noise, b = (None if t is None else t.detach() for t in (link, noise, b))
     dx, *small = _run_grad(dy, y.detach(), link, dlink, d, noise, b, *ctx.arguments, wanted)
     return dx, *(t if w else None for t, w in zip(small, wanted, strict=True)), *[None] * 4

@@ -81,7 +81,7 @@ def test_saved_bytes_are_those_of_a_known_graph() -> None:
 
 
 def test_configurations_and_experiments_are_found() -> None:
-    assert configuration("demo").data.resolution == 32
+    assert configuration("demo").data.resolution == 64
     with pytest.raises(UserError, match="demo64"):
         configuration("demo46")
     assert torch.is_grad_enabled()

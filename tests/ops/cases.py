@@ -158,8 +158,7 @@ class _Modulation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, s: Tensor, b: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, s, b)
-        y = (x * s[:, :, None, None]).to(x.dtype)
-        return y if b is None else y * b[:, None, None]
+        return modulation_reference(x, s, b).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -89,6 +89,11 @@ __device__ __forceinline__ void epilogue_vector(const EpilogueArguments<T>& p, i
     load<V>(p.y + i, y);
     load<V>(p.dy + i, dy);
     if (const T* q = ORDER == 1 ? p.dlink : p.ddx) load<V>(q + i, other);
+    if (ORDER == 1 && p.product) {  // here, where few values are alive
+#pragma unroll
+        for (int k = 0; k < V; k++) first[k] = y[k] * s.d[k];
+        store<V>(p.product + i, first);
+    }
 #pragma unroll
     for (int k = 0; k < V; k++) {
         const bool positive = y[k] > 0;
@@ -106,11 +111,6 @@ __device__ __forceinline__ void epilogue_vector(const EpilogueArguments<T>& p, i
         }
     }
     if constexpr (ORDER == 1) store<V>(p.dx + i, first);
-    if (ORDER == 1 && p.product) {
-#pragma unroll
-        for (int k = 0; k < V; k++) second[k] = y[k] * s.d[k];
-        store<V>(p.product + i, second);
-    }
     if (ORDER == 2 && p.d_dy) store<V>(p.d_dy + i, first);
     if (ORDER == 2 && p.d_x) store<V>(p.d_x + i, second);
 }

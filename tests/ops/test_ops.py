@@ -231,7 +231,7 @@ def test_every_choice_of_the_second_gradients_of_a_product(dtype: torch.dtype, m
 def test_the_product_beside_its_gradients_is_that_of_torch(dtype: torch.dtype, memory_format: Any) -> None:
     """To the bit: features are the same in the gradient as they were when convolved. And asking for it changes nothing else."""
     draw = torch.Generator().manual_seed(0)
-    for shape in ((2, 5, 7, 3), (2, 16, 8, 8), (0, 3, 2, 2)):
+    for shape in ((2, 5, 7, 3), (2, 16, 8, 8)):
         dy, x = (torch.randn(shape, generator=draw).to(dtype).contiguous(memory_format=memory_format) for _ in range(2))
         s = torch.randn(shape[:2], generator=draw).to(dtype)
         wide = s.to(torch.promote_types(dtype, torch.float32))

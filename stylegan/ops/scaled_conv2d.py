@@ -4,7 +4,8 @@
 
 x is in memory anyway, as the result of the layer before, and w is a parameter: what is kept for gradients by a network that
 scales styles into its features (StyleGAN2, section 2.2) and learning rates into its weights (Karras et al. 2018, section 4.1)
-falls by a sixth. The products are made again where the gradient by w, or the one by the input, asks for them.
+falls by a sixth. The products are made again where the gradient by w, or the one by the input, asks for them: that of x and s
+in the pass over memory that makes the gradients by both, where there is one.
 
 It is a composition of `stylegan.ops.conv2d`'s ops, differentiable to any order; with s, where the gradients by x and by s are
 made together (`stylegan.ops.modulation`), twice: a third order raises.
@@ -70,25 +71,28 @@ class _Scaled(torch.autograd.Function):
         x, w, s = ctx.saved_tensors
         transpose, _, *rest = ctx.options
         needs_x, needs_w, *needs_s = needed(ctx, [0, 1] if s is None else [0, 1, 2])
-        dy, dx, dw, ds = conv2d._like(gradients[0], x), None, None, None
+        dy, dx, dw, ds, features = conv2d._like(gradients[0], x), None, None, None, None
         if needs_x or any(needs_s):
             dx = _scaled(dy, w, None, ctx.gain, (not transpose, x.shape[2:], *rest))  # the adjoint
-            dx, ds = _unscaled(dx, x, s, needs_x, any(needs_s))
+            dx, ds, features = _unscaled(dx, x, s, needs_x, any(needs_s), needs_w)
         if needs_w:
-            pair = (_features(x, s), dy) if transpose else (dy, _features(x, s))
+            features = _features(x, s) if features is None else features
+            pair = (features, dy) if transpose else (dy, features)
             dw = conv2d._run_weight(*pair, w.shape[2:], *rest).to(w.dtype)
             dw = dw if ctx.gain == 1 else dw * ctx.gain
         return dx, dw, ds, None, None
 
 
 def _unscaled(
-    dy: Tensor, x: Tensor, s: Tensor | None, needs_x: bool, needs_s: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients by x and s of the features that are convolved."""
+    dy: Tensor, x: Tensor, s: Tensor | None, needs_x: bool, needs_s: bool, needs_features: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients by x and s of the features that are convolved, and these where they are needed and come with the two."""
     if s is not None and needs_x and needs_s:
-        return modulation_grad(dy, x, s.to(x.dtype).to(s.dtype))  # rounded as the features were
+        rounded = s.to(x.dtype).to(s.dtype)  # as the features were
+        dx, ds, features = modulation_grad(dy, x, rounded, needs_features)
+        return dx, ds, features if needs_features else None
     ds = (dy * x).sum([2, 3]).to(s.dtype) if s is not None and needs_s else None
-    return _features(dy, s) if needs_x else None, ds
+    return _features(dy, s) if needs_x else None, ds, None
 
 
 def _convolve(

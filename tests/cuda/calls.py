@@ -90,7 +90,7 @@ def counted_calls() -> dict[str, Call]:
     lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
     epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
     dy = planar.image(1, 16, 64, 64)
-    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16))
+    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16), False)
     product_last = (last.image(1, 64, 32, 32), last.image(1, 64, 32, 32), last.compute(1, 64))
     norm = (planar.compute(8, 256), planar.compute(16, 256, 3, 3).contiguous(memory_format=torch.channels_last))
     norm_grad = (planar.compute(8, 16), *norm, planar.compute(8, 16), [True, True])
@@ -106,7 +106,12 @@ def counted_calls() -> dict[str, Call]:
         Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
         Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
         Call("modulated_epilogue modulation_grad", modulation._modulation_grad, product),
-        Call("modulated_epilogue modulation_grad channels_last", modulation._modulation_grad, product_last),
+        Call("modulated_epilogue modulation_grad channels_last", modulation._modulation_grad, (*product_last, False)),
+        Call(
+            "modulated_epilogue modulation_grad with y channels_last",
+            modulation._modulation_grad,
+            (*product_last, True),
+        ),
         Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
     ]
@@ -221,7 +226,8 @@ def _modulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
         s, dds = make.compute(n, c), make.compute(n, c)
         s[:, 1::2] = 0
         name = f"modulated_epilogue modulation_grad {(n, c, h, w)}"
-        yield Call(name, modulation._modulation_grad, (dy, x, s))
+        for want_y in (True, False) if thorough else (True,):
+            yield Call(f"{name} {want_y}", modulation._modulation_grad, (dy, x, s, want_y))
         for up, wanted in [
             ((ddx, dds), [True, True, True]),
             ((None, dds), [True, False, False]),

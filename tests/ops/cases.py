@@ -153,26 +153,31 @@ def demodulation_reference(x: Tensor, w: Tensor) -> Tensor:
 
 
 class _Modulation(torch.autograd.Function):
-    """x * s with the gradients that our op makes."""
+    """x * s, times b if there is one, with the gradients that our op makes; the one by b takes the product from it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, s: Tensor) -> Tensor:
-        ctx.save_for_backward(x, s)
-        return (x * s[:, :, None, None]).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, s: Tensor, b: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, s, b)
+        return modulation_reference(x, s, b).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return modulation_grad(*gradients, *ctx.saved_tensors)
+        (up,), (x, s, b) = gradients, ctx.saved_tensors
+        if b is None:
+            return *modulation_grad(up, x, s)[:2], None
+        dx, ds, y = modulation_grad(up * b[:, None, None], x, s, True)
+        return dx, ds, (up * y).sum([0, 2, 3])
 
 
-def modulation(x: Tensor, s: Tensor) -> Tensor:
+def modulation(x: Tensor, s: Tensor, b: Tensor | None = None) -> Tensor:
     """The product, whose first gradient is an op and the second another."""
-    return _Modulation.apply(x, s)
+    return _Modulation.apply(x, s, b)
 
 
-def modulation_reference(x: Tensor, s: Tensor) -> Tensor:
+def modulation_reference(x: Tensor, s: Tensor, b: Tensor | None = None) -> Tensor:
     """The product."""
-    return x * s[:, :, None, None]
+    y = x * s[:, :, None, None]
+    return y if b is None else y * b[:, None, None]
 
 
 def _sample(shape: tuple[int, ...], bias: int | None = None, **kwargs: Any) -> Sample:
@@ -254,6 +259,7 @@ def _demodulation_samples() -> Iterator[Sample]:
 def _modulation_samples() -> Iterator[Sample]:
     for n, c, h, w in ((2, 3, 4, 5), (1, 1, 1, 1), (2, 16, 8, 4), (2, 67, 1, 13), (1, 37, 31, 29)):
         yield Sample({"x": (n, c, h, w), "s": (n, c)}, {})
+        yield Sample({"x": (n, c, h, w), "s": (n, c), "b": (c,)}, {})
 
 
 CASES = {

@@ -135,15 +135,15 @@ def fuzz_modulated_epilogue(x: torch.Tensor, act: str, given_: list[int], clamp:
     backward(y, x, d, noise, b)
 
 
-@given(images(), st.booleans(), st.booleans())
-def fuzz_modulation(x: torch.Tensor, zero: bool, last: bool) -> None:
+@given(images(), st.booleans(), st.booleans(), st.booleans())
+def fuzz_modulation(x: torch.Tensor, zero: bool, last: bool, want_y: bool) -> None:
     s = torch.full(x.shape[:2], 0.0 if zero else 2.0, requires_grad=True)
     dy = torch.randn_like(x, memory_format=torch.channels_last if last else torch.contiguous_format)
     for t in (dy, x):
         t.requires_grad_()
-    dx, ds = modulation_grad(dy, x, s)
-    assert dx.shape == x.shape and ds.shape == s.shape
-    first = torch.autograd.grad(dx.square().sum() + ds.square().sum(), [dy, x, s])
+    dx, ds, y = modulation_grad(dy, x, s, want_y)
+    assert dx.shape == x.shape and ds.shape == s.shape and y.shape == (x.shape if want_y else (0,))
+    first = torch.autograd.grad(dx.square().sum() + ds.square().sum() + y.square().sum(), [dy, x, s])
     assert [g.shape for g in first] == [t.shape for t in (dy, x, s)]
 
 
@@ -189,7 +189,7 @@ def fuzz_below_the_checks(
         lambda: ops.modulated_epilogue_grad2(
             None, None, None, None, x, y, None, f, None, "lrelu", 0.2, 1.0, 1.0, [flag, False, False]
         ),
-        lambda: ops.modulation_grad(x, y, g),
+        lambda: ops.modulation_grad(x, y, g, flag),
         lambda: ops.modulation_grad2(None, g, x, y, x[:, :, 0, 0].float(), [flag, True, flag]),
         lambda: ops.modulation_grad2(y, None, x, x, x[:, :, 0, 0].float(), [flag, True]),
         lambda: ops.demodulation(g, x, 1e-8),

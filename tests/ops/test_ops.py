@@ -180,6 +180,7 @@ def test_opcheck(entry: tuple[str, int], memory_format: torch.memory_format) -> 
         ("filtered_lrelu", 0),
         ("modulated_epilogue", 3),
         ("modulation", 0),
+        ("modulation", 1),
         ("demodulation", 2),
     ],
     ids=str,
@@ -225,12 +226,29 @@ def test_every_choice_of_the_second_gradients_of_a_product(dtype: torch.dtype, m
                     assert a.numel() == 0
 
 
+@pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", RTOL, ids=str)
+def test_the_product_beside_its_gradients_is_that_of_torch(dtype: torch.dtype, memory_format: Any) -> None:
+    """To the bit: features are the same in the gradient as they were when convolved. And asking for it changes nothing else."""
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((2, 5, 7, 3), (2, 16, 8, 8)):
+        dy, x = (torch.randn(shape, generator=draw).to(dtype).contiguous(memory_format=memory_format) for _ in range(2))
+        s = torch.randn(shape[:2], generator=draw).to(dtype)
+        wide = s.to(torch.promote_types(dtype, torch.float32))
+        *grads, y = modulation_grad(dy, x, wide, True)
+        *alone, none = modulation_grad(dy, x, wide)
+        assert torch.equal(y, x * s[:, :, None, None]) and y.dtype == dtype and none.shape == (0,)
+        assert y.is_contiguous(memory_format=memory_format)
+        assert all(torch.equal(a, b) for a, b in zip(grads, alone, strict=True))
+
+
 def test_gradients_of_a_product_with_what_is_not_finite() -> None:
     """The gradient by x does not depend on x, whatever that is; the one by s shows that training broke."""
     x = torch.tensor([math.inf, -math.inf, math.nan, 1.0]).reshape(1, 4, 1, 1).expand(1, 4, 1, 5).contiguous()
     s = torch.tensor([[2.0, 0.0, 3.0, 4.0]])
-    dx, ds = modulation_grad(torch.ones_like(x), x, s)
+    dx, ds, y = modulation_grad(torch.ones_like(x), x, s, True)
     assert torch.equal(dx, s[:, :, None, None].expand_as(x))
+    assert torch.equal(y.isnan(), (x * s[:, :, None, None]).isnan()) and torch.equal(y[:, 0], x[:, 0])
     torch.testing.assert_close(ds, torch.tensor([[math.inf, -math.inf, math.nan, 5.0]]), equal_nan=True)
 
 

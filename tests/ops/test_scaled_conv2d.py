@@ -66,13 +66,40 @@ def test_gradients_in_half_types_are_those_of_the_rounded_features() -> None:
     torch.testing.assert_close(ds, (up.double() * half).sum([2, 3]).float(), rtol=1e-5, atol=1e-5)
 
 
-def test_features_and_styles_share_one_pass_where_both_are_wanted() -> None:
+@pytest.mark.parametrize("transpose", [False, True])
+def test_second_gradients_by_way_of_the_weights(transpose: bool) -> None:
+    """The gradient by w depends on x and s through the features that come with their gradients."""
+    x, w, s = leaves(torch.float64, transpose)
+
+    def call(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
+        return scaled_conv2d(x, w, s, 0.7, transpose=transpose, padding=1)
+
+    assert torch.autograd.gradgradcheck(call, (x, w, s), fast_mode=True)
+    *_, dw, _ = gradients(call(x, w, s), [x, w, s], 1)
+    *_, wanted, _ = gradients(convolve(x, w, s, 0.7, transpose, 1), [x, w, s], 1)
+    for got, want in zip(*(torch.autograd.grad(g.square().sum(), [x, s]) for g in (dw, wanted)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11 * float(want.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_features_in_the_weights_gradient_are_those_that_were_convolved(dtype: torch.dtype) -> None:
     x, w, s = leaves(torch.float32, False)
-    for inputs, shared in (([x, s], True), ([x], False), ([s], False), ([w], False)):
+    x = x.detach().to(dtype).requires_grad_()
+    alone, together = (
+        dict(zip("wxs", torch.autograd.grad(scaled_conv2d(x, w, s, padding=1).sin().sum(), inputs), strict=False))
+        for inputs in ([w], [w, x, s])
+    )
+    assert torch.equal(alone["w"], together["w"])
+
+
+def test_features_and_styles_share_one_pass_where_both_are_wanted() -> None:
+    """And the features, where the gradient by w needs them once more."""
+    x, w, s = leaves(torch.float32, False)
+    for inputs, shared in (([x, w, s], [True]), ([x, s], [False]), ([x], []), ([s], []), ([w], []), ([x, w], [])):
         y = scaled_conv2d(x, w, s, padding=1)
         with Recorder() as recorder:
             torch.autograd.grad(y.sum(), inputs)
-        assert ("stylegan.modulation_grad.default" in recorder.calls) == shared
+        assert [args[-1] for name, (_, args) in recorder.calls.items() if "modulation_grad" in name] == shared
 
 
 @pytest.mark.parametrize("frozen", range(3))

@@ -165,10 +165,10 @@ std::tuple<Tensor, Tensor> modulated_epilogue(
     return {y, at::zeros({}, x.options()).expand(x.sizes())};
 }
 
-// dx, dd, dnoise, db; `format` is that of y.
+// dx, dd, dnoise, db; `format` is that of y. What is not empty of `product`, y-like, gets y * d.
 std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(
     const Epilogue& e, at::MemoryFormat format, const Tensor& dy, const Tensor& y, const OptionalTensor& dlink,
-    std::array<bool, 3> wanted) {
+    std::array<bool, 3> wanted, const Tensor& product = Tensor()) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result);
     const auto small = y.options().dtype(compute_type(y));
     const Tensor dx = at::empty(y.sizes(), y.options(), format), none = at::empty({0}, small);
@@ -177,6 +177,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(
     g.chunks = e.chunks;
     Tensor more;
     if (dlink.has_value()) more = laid_out_as(*dlink, result), g.dlink = more.const_data_ptr();
+    if (product.defined() && product.numel() > 0) g.product = product.mutable_data_ptr();
     const bool want_d = wanted[0] && e.d.defined(), want_noise = wanted[1] && e.noise.defined(), want_b = wanted[2] && e.b.defined();
     Tensor dd, dnoise, db;
     if (want_d) dd = at::zeros({e.shape.n, e.chunks, e.shape.c}, small), g.dd = dd.mutable_data_ptr();
@@ -239,11 +240,12 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(
     return run_grad2(e, up, format, ddx, dy, y, wanted);
 }
 
-std::tuple<Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s) {
+std::tuple<Tensor, Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y) {
     check_image(x, "x");
     const auto format = format_of(x);
-    const auto [dx, ds, dnoise, db] = run_grad(Epilogue::of_product(x, format, s), format, dy, x, std::nullopt, {true, false, false});
-    return {dx, ds};
+    const Tensor y = want_y ? at::empty(x.sizes(), x.options(), format) : at::empty({0}, x.options());
+    const auto [dx, ds, dnoise, db] = run_grad(Epilogue::of_product(x, format, s), format, dy, x, std::nullopt, {true, false, false}, y);
+    return {dx, ds, y};
 }
 
 std::tuple<Tensor, Tensor, Tensor> modulation_grad2(

@@ -222,9 +222,9 @@ std::tuple<Tensor, Tensor> modulated_epilogue(const Tensor& x, const Optional& d
     return {y, at::zeros({}, x.options()).expand(x.sizes())};
 }
 
-// dx, dd, dnoise, db; `format` is that of y.
+// dx, dd, dnoise, db; `format` is that of y. What is not empty of `product`, y-like, gets y * d.
 std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(const Sides& sides, at::MemoryFormat format, const Tensor& dy, const Tensor& y,
-                                                    const Optional& dlink, std::array<bool, 3> wanted) {
+                                                    const Optional& dlink, std::array<bool, 3> wanted, const Tensor& product = Tensor()) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result), more = dlink ? laid_out_as(*dlink, result) : Tensor();
     const index_t n = y.size(0), c = y.size(1), chunks = epilogue_chunks_cuda(sides.shape);
     const auto small = y.options().dtype(compute_type(y));
@@ -234,7 +234,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(const Sides& sides, at::Memo
     const Tensor dx = at::empty(y.sizes(), y.options(), format);
     const Tensor dd = sums(want_d, {n, chunks, c}), dnoise = sums(want_noise, {n, 1, y.size(2), y.size(3)}), db = sums(want_b, {n, chunks, c});
     const EpilogueGrad p{sides.shape, upstream.const_data_ptr(), result.const_data_ptr(), Sides::pointer(more), writable(dx), chunks,
-                         writable(dd), writable(dnoise), writable(db)};
+                         writable(dd), writable(dnoise), writable(db), product.defined() ? writable(product) : nullptr};
     check(modulated_epilogue_grad_cuda(p, current_stream()), "modulated_epilogue_grad");
     return {dx, want_d ? dd.sum(1) : dd, want_noise && !sides.shape.noise_per_image ? dnoise.sum({0, 1}) : dnoise, want_b ? db.sum({0, 1}) : db};
 }
@@ -271,11 +271,12 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(const Optional& ddx,
     return run_grad2({y, format, d, noise, b, act, alpha, gain, clamp}, {y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp}, format, ddx, dy, y, wanted);
 }
 
-std::tuple<Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s) {
+std::tuple<Tensor, Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y) {
     const c10::cuda::CUDAGuard guard(x.device());
     const auto format = format_of(x);
-    const auto [dx, ds, dnoise, db] = run_grad(Sides::of_product(x, format, s), format, dy, x, {}, {true, false, false});
-    return {dx, ds};
+    const Tensor y = want_y ? at::empty(x.sizes(), x.options(), format) : at::empty({0}, x.options());
+    const auto [dx, ds, dnoise, db] = run_grad(Sides::of_product(x, format, s), format, dy, x, {}, {true, false, false}, y);
+    return {dx, ds, y};
 }
 
 std::tuple<Tensor, Tensor, Tensor> modulation_grad2(const Optional& ddx, const Optional& dds, const Tensor& dy, const Tensor& x, const Tensor& s,

@@ -15,7 +15,7 @@ constexpr int kEpilogueThreads = 256, kPixelsPerChunk = 64;  // the latter for c
 template <class T> struct EpilogueArguments {
     using A = Compute<T>;
     const T *x, *dy, *y, *dlink, *ddx;
-    T *y_out, *dx, *d_dy, *d_x;
+    T *y_out, *dx, *product, *d_dy, *d_x;
     const A *d, *noise, *b, *ddd, *ddnoise, *ddb;
     A *dd, *dnoise, *db, *d_d;
     index_t c, pixels, noise_image;  // the last: distance between the noises of two images
@@ -89,6 +89,11 @@ __device__ __forceinline__ void epilogue_vector(const EpilogueArguments<T>& p, i
     load<V>(p.y + i, y);
     load<V>(p.dy + i, dy);
     if (const T* q = ORDER == 1 ? p.dlink : p.ddx) load<V>(q + i, other);
+    if (ORDER == 1 && p.product) {  // here, where few values are alive
+#pragma unroll
+        for (int k = 0; k < V; k++) first[k] = y[k] * s.d[k];
+        store<V>(p.product + i, first);
+    }
 #pragma unroll
     for (int k = 0; k < V; k++) {
         const bool positive = y[k] > 0;
@@ -305,7 +310,7 @@ int modulated_epilogue_cuda(const EpilogueForward& p, void* stream) {
 
 int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream) {
     if (p.s.n * p.s.c * p.s.pixels == 0) return cudaSuccess;
-    return epilogue_dispatch(p.s, {p.dy, p.y, p.dlink, p.dx}, [&](auto* type, auto length) {
+    return epilogue_dispatch(p.s, {p.dy, p.y, p.dlink, p.dx, p.product}, [&](auto* type, auto length) {
         using T = std::remove_pointer_t<decltype(type)>;
         using A = Compute<T>;
         EpilogueArguments<T> a = epilogue_arguments<T>(p.s);
@@ -313,6 +318,7 @@ int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream) {
         a.y = static_cast<const T*>(p.y);
         a.dlink = static_cast<const T*>(p.dlink);
         a.dx = static_cast<T*>(p.dx);
+        a.product = static_cast<T*>(p.product);
         a.dd = static_cast<A*>(p.dd);
         a.dnoise = static_cast<A*>(p.dnoise);
         a.db = static_cast<A*>(p.db);

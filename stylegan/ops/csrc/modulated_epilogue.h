@@ -43,9 +43,10 @@ struct EpilogueGrad {
     const void* dlink;  // x-like or null: added to dx
     void* dx;
     index_t chunks;
-    void* dd;      // [n, chunks, c], before they are added up
-    void* dnoise;  // [n, pixels]
-    void* db;      // [n, chunks, c]
+    void* dd;       // [n, chunks, c], before they are added up
+    void* dnoise;   // [n, pixels]
+    void* db;       // [n, chunks, c]
+    void* product;  // x-like: y * d; only with y_is_x
 };
 
 // Gradient of EpilogueGrad for the upstream ddx, ddd [n, c], ddnoise ([n, pixels] or, as the noise, [pixels]) and ddb [c];

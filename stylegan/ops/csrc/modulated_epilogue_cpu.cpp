@@ -101,9 +101,9 @@ struct Values {
     STYLEGAN_INLINE A operator[](index_t k) const { return Along ? values[k] : first; }
 };
 
-template <bool Last, bool Sums, bool Noise, bool Link, class T, class A>
+template <bool Last, bool Sums, bool Noise, bool Link, bool Product, class T, class A>
 STYLEGAN_INLINE void grad_run(
-    const Item<T>& item, index_t length, const T* dy, const T* y, const T* dlink, T* dx, const A* scales, const A* biases,
+    const Item<T>& item, index_t length, const T* dy, const T* y, const T* dlink, T* product, T* dx, const A* scales, const A* biases,
     const A* noise, A* dd, A* db, A* dnoise) {
     const Item<T> it = item;
     const Values<Last, A> d(scales), b(biases);
@@ -115,6 +115,7 @@ STYLEGAN_INLINE void grad_run(
         A out = dt * d[k];
         if (Link) out += load(dlink + k);
         store(dx + k, out);
+        if (Product) store(product + k, v * d[k]);
         if (Sums) {
             const A scaled = dt * (it.argument(v) - z[k] - b[k]);  // dt * x * d, or with y_is_x dt * x
             if (Last) {
@@ -136,15 +137,18 @@ STYLEGAN_INLINE void grad_run(
 }
 
 template <bool Last, class T, class A, class... Rest>
-STYLEGAN_INLINE void grad_select(bool sums, bool noise, const T* dlink, const Item<T>& it, index_t length, const T* dy, const T* y, Rest... rest) {
-    auto run = [&](auto S, auto Z, auto L) {
-        grad_run<Last, decltype(S)::value, decltype(Z)::value, decltype(L)::value, T, A>(it, length, dy, y, dlink, rest...);
+STYLEGAN_INLINE void grad_select(
+    bool sums, bool noise, const T* dlink, T* product, const Item<T>& it, index_t length, const T* dy, const T* y, Rest... rest) {
+    auto run = [&](auto S, auto Z, auto L, auto P) {
+        grad_run<Last, decltype(S)::value, decltype(Z)::value, decltype(L)::value, decltype(P)::value, T, A>(
+            it, length, dy, y, dlink, product, rest...);
     };
     using yes = std::true_type;
     using no = std::false_type;
-    if (dlink != nullptr) return run(yes{}, yes{}, yes{});
-    if (noise) return run(yes{}, yes{}, no{});
-    return sums ? run(yes{}, no{}, no{}) : run(no{}, no{}, no{});
+    if (product != nullptr) return run(yes{}, no{}, no{}, yes{});
+    if (dlink != nullptr) return run(yes{}, yes{}, yes{}, no{});
+    if (noise) return run(yes{}, yes{}, no{}, no{});
+    return sums ? run(yes{}, no{}, no{}, no{}) : run(no{}, no{}, no{}, no{});
 }
 
 // Sums that nobody wants go into `unused`.
@@ -162,7 +166,7 @@ void grad(const EpilogueGrad& g, index_t item) {
         for (index_t p = 0; p < length; p++) {
             const index_t at = (it.first + p) * c;
             grad_select<true, T, A>(
-                sums, with_noise, it.at(g.dlink, at), it, c, it.at(g.dy, at), it.at(g.y, at), it.at(g.dx, at),
+                sums, with_noise, it.at(g.dlink, at), it.at(g.product, at), it, c, it.at(g.dy, at), it.at(g.y, at), it.at(g.dx, at),
                 static_cast<const A*>(d.data), static_cast<const A*>(b.data), static_cast<const A*>(z.data + p), dd.data,
                 db.data, dz.data + p);
         }
@@ -170,7 +174,7 @@ void grad(const EpilogueGrad& g, index_t item) {
         for (index_t k = 0; k < c; k++) {
             const index_t at = k * pixels + it.first;
             grad_select<false, T, A>(
-                sums, with_noise, it.at(g.dlink, at), it, length, it.at(g.dy, at), it.at(g.y, at), it.at(g.dx, at),
+                sums, with_noise, it.at(g.dlink, at), it.at(g.product, at), it, length, it.at(g.dy, at), it.at(g.y, at), it.at(g.dx, at),
                 static_cast<const A*>(d.data + k), static_cast<const A*>(b.data + k), static_cast<const A*>(z.data),
                 dd.data + k, db.data + k, dz.data);
         }

@@ -111,8 +111,8 @@ class DiscriminatorBlock(nn.Module):
         assert x is not None  # the first block reads the image
         if self.architecture is Architecture.resnet:
             y = self.skip(x, gain=math.sqrt(0.5))
-            return y + self.conv1.after_lrelu(self.conv0, x, gain=math.sqrt(0.5)), img
-        return self.conv1.after_lrelu(self.conv0, x), img
+            return y + self.conv1(self.conv0(x, followed_by=self.conv1), gain=math.sqrt(0.5), filtered=True), img
+        return self.conv1(self.conv0(x, followed_by=self.conv1), filtered=True), img
 
 
 class DiscriminatorEpilogue(nn.Module):

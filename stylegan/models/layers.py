@@ -111,37 +111,38 @@ class Conv2d(nn.Module):
             self.register_buffer("bias", offset)
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
 
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """`gain` multiplies the result, clamp included."""
+    def forward(
+        self, x: Tensor, gain: float = 1.0, *, followed_by: "Conv2d | None" = None, filtered: bool = False
+    ) -> Tensor:
+        """The layer's result, or that and the low-pass filter of the next layer.
+
+        Args:
+            x: [N, I, H, W].
+            gain: Multiplies the result, clamp included.
+            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter is applied, too, in one
+                op with the activation: the tensor between them, the largest of a block, is neither written nor kept for
+                gradients.
+            filtered: x is the result of a layer that was `followed_by` this one.
+        """
         linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
         own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
-        x = self.convolve(x, own, up=self.up, down=self.down, padding=self.padding)
-        return activate(x, self.bias, self.activation, gain, self.conv_clamp)
-
-    def convolve(self, x: Tensor, gain: float = 1.0, **resample: Any) -> Tensor:
-        """The convolution alone, with options of `conv2d_resample`."""
-        w_gain = self.weight_gain * gain
-        return conv2d_resample(
-            x, self.weight, self.resample_filter, w_gain=w_gain, flip_weight=self.up == 1, **resample
-        )
-
-    def after_lrelu(self, before: "Conv2d", x: Tensor, gain: float = 1.0) -> Tensor:
-        """`self(before(x), gain)`, where this layer halves the resolution and the one before has a leaky ReLU.
-
-        That activation and this layer's low-pass filter are one op: the tensor between them, the largest of a block, is neither
-        written nor kept for gradients.
-        """
-        x = before.convolve(x, padding=before.padding)
-        x = filtered_lrelu(
+        w_gain = self.weight_gain * own
+        if filtered:
+            x = scaled_conv2d(x, self.weight, gain=w_gain, stride=self.down)
+        else:
+            resample = {"up": self.up, "down": self.down, "padding": self.padding, "flip_weight": self.up == 1}
+            x = conv2d_resample(x, self.weight, self.resample_filter, w_gain=w_gain, **resample)
+        if followed_by is None:
+            return activate(x, self.bias, self.activation, gain, self.conv_clamp)
+        assert self.activation == "lrelu" and followed_by.down > 1
+        return filtered_lrelu(
             x,
-            fd=self.resample_filter,
-            b=None if before.bias is None else before.bias.to(x.dtype),
-            padding=downsample_padding(self.resample_filter, self.down, self.padding),
+            fd=followed_by.resample_filter,
+            b=None if self.bias is None else self.bias.to(x.dtype),
+            padding=downsample_padding(followed_by.resample_filter, followed_by.down, followed_by.padding),
             slope=ACTIVATIONS["lrelu"].alpha,
-            **scaled("lrelu", 1.0, before.conv_clamp),
+            **scaled("lrelu", gain, self.conv_clamp),
         )
-        x = scaled_conv2d(x, self.weight, gain=self.weight_gain, stride=self.down)
-        return activate(x, self.bias, self.activation, gain, self.conv_clamp)
 
 
 def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:

@@ -28,6 +28,7 @@ from tests.ops.test_ops import (
     test_half_types_are_computed_in_float32,
     test_odd_strides,
     test_opcheck,
+    test_the_product_beside_its_gradients_is_that_of_torch,
     test_third_order_of_the_epilogue_raises,
     test_values_in_every_dtype_and_memory_format,
 )
@@ -44,6 +45,7 @@ AGAIN = (
     test_modulated_conv2d,
     test_odd_strides,
     test_opcheck,
+    test_the_product_beside_its_gradients_is_that_of_torch,
     test_third_order_of_the_epilogue_raises,
     test_upfirdn2d,
     test_values_in_every_dtype_and_memory_format,

@@ -109,10 +109,10 @@ class DiscriminatorBlock(nn.Module):
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
         assert x is not None  # the first block reads the image
-        if self.architecture is Architecture.resnet:
-            y = self.skip(x, gain=math.sqrt(0.5))
-            return y + self.conv1(self.conv0(x, followed_by=self.conv1), gain=math.sqrt(0.5), filtered=True), img
-        return self.conv1(self.conv0(x, followed_by=self.conv1), filtered=True), img
+        resnet = self.architecture is Architecture.resnet
+        gain = math.sqrt(0.5) if resnet else 1.0
+        y = self.conv1(self.conv0(x, followed_by=self.conv1), gain=gain, filtered=True)
+        return (self.skip(x, gain=gain) + y if resnet else y), img
 
 
 class DiscriminatorEpilogue(nn.Module):

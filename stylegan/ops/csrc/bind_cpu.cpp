@@ -171,7 +171,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(
     std::array<bool, 3> wanted, const Tensor& product = Tensor()) {
     const Tensor result = y.contiguous(format), upstream = laid_out_as(dy, result);
     const auto small = y.options().dtype(compute_type(y));
-    const Tensor dx = at::empty(y.sizes(), y.options(), format), none = at::empty({0}, small);
+    const Tensor dx = at::empty(y.sizes(), y.options(), format);
     EpilogueGrad g{};
     g.s = e.shape, g.dy = upstream.const_data_ptr(), g.y = result.const_data_ptr(), g.dx = dx.mutable_data_ptr();
     g.chunks = e.chunks;

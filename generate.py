@@ -6,8 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from stylegan.config import GenerateConfig, run_entry, to_typed
+from stylegan.config.entry import run_entry
+from stylegan.config.groups import to_typed
 from stylegan.errors import UserError
+from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import GridConfig, write_grid
 from stylegan.figures.images import ImagesConfig, write_images
 from stylegan.figures.scanline import ScanlineConfig, write_scanline

@@ -5,7 +5,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from stylegan.assemble import training_job
-from stylegan.config import StyleGAN2Model, TrainConfig, run_entry, train_config
+from stylegan.config.entry import run_entry
+from stylegan.config.resume import train_config
+from stylegan.config.schema import StyleGAN2Model, TrainConfig
 from stylegan.training.loop import train
 
 

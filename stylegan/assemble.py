@@ -14,7 +14,8 @@ import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.augment.build import AugmentKind, build_augment, build_controller, build_strength
-from stylegan.config import TrainConfig, save_config
+from stylegan.config.resume import save_config
+from stylegan.config.schema import TrainConfig
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError

@@ -13,7 +13,7 @@ from rich.table import Table
 from stylegan.bench.cost import Cost, as_json, iteration_cost
 from stylegan.bench.speed import CLOCKS, Progress, Timer, measure_iteration, measure_update
 from stylegan.bench.workload import configuration, workload
-from stylegan.config import TrainConfig
+from stylegan.config.schema import TrainConfig
 from stylegan.errors import UserError
 from stylegan.files import atomic_write
 from stylegan.models.layers import Precision

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from stylegan.config import StyleGAN2Model, StyleGAN3Model, TrainConfig, experiments, read_experiment
+from stylegan.config.groups import experiments, read_experiment
+from stylegan.config.schema import StyleGAN2Model, StyleGAN3Model, TrainConfig
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest
 from stylegan.losses.base import Batch, Networks

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stylegan.config import read_experiment
+from stylegan.config.groups import read_experiment
 from stylegan.inference import load_generator
 from stylegan.metrics.names import parse_all
 from stylegan.metrics.network_metrics import NetworkMetrics

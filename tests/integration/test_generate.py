@@ -11,8 +11,9 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from stylegan import run_dir
-from stylegan.config import GenerateConfig, register, to_typed
+from stylegan.config.groups import register, to_typed
 from stylegan.errors import UserError
+from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import GridConfig, image_grid, write_grid
 from stylegan.figures.images import ImagesConfig, write_images
 from stylegan.files import sha256, shipped

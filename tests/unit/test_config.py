@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from stylegan.config import MAY_CHANGE, StyleGAN2Model, TrainConfig, flatten, register, save_config, to_typed
+from stylegan.config.groups import flatten, register, to_typed
+from stylegan.config.resume import MAY_CHANGE, save_config
+from stylegan.config.schema import StyleGAN2Model, TrainConfig
 from stylegan.files import shipped
 from stylegan.models.build import build_discriminator, build_generator
 from stylegan.training.batch import split_positions

@@ -1,0 +1,81 @@
+"""The configurations' registration with Hydra, and composed configurations as dataclasses."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, help_page
+from stylegan.config.schema import MODELS, StyleGAN2Model, TrainConfig
+from stylegan.data.loader import DataConfig, images_and_resolution
+from stylegan.errors import UserError, nearest
+from stylegan.figures.config import GenerateConfig
+from stylegan.figures.grid import GridConfig
+from stylegan.figures.images import ImagesConfig
+from stylegan.figures.scanline import ScanlineConfig
+from stylegan.files import shipped
+from stylegan.training.auto import auto_settings
+
+_T = TypeVar("_T")
+
+
+def register() -> None:
+    """Make the configurations known to Hydra."""
+    OmegaConf.register_new_resolver("auto", _auto, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    for name, model in MODELS.items():
+        store.store(group="model", name=name, node=model)
+    store.store(name="generate_schema", node=GenerateConfig)
+    store.store(group="figure", name="grid", node=GridConfig)
+    store.store(group="figure", name="images", node=ImagesConfig)
+    store.store(group="figure", name="scanline", node=ScanlineConfig)
+    generate = GenerateConfig(figure=GridConfig())
+    store.store(group="hydra/help", name="generate", node=help_page("generate.py", GENERATE_HELP, generate))
+    store.store(
+        group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig(model=StyleGAN2Model()))
+    )
+
+
+def _auto(name: str, *, _root_: DictConfig) -> int:
+    """`${auto:NAME}`: a field of `AutoSettings` for the data set that the configuration names and the ranks that torchrun
+    starts. What the command line says replaces the interpolation, and a run's config.yaml holds the number."""
+    data = OmegaConf.to_object(_root_.data)
+    assert isinstance(data, DataConfig)
+    count, resolution = images_and_resolution(data)
+    return getattr(auto_settings(resolution, int(os.environ.get("WORLD_SIZE", "1")), count), name)
+
+
+def to_typed(config: DictConfig, kind: type[_T]) -> _T:
+    """A composed configuration as the dataclass that it is an instance of; its values are checked as they go in."""
+    typed = OmegaConf.to_object(config)
+    assert isinstance(typed, kind), f"a composed {kind.__name__}, not {type(typed).__name__}"
+    return typed
+
+
+def experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in (shipped("configs") / "experiment").glob("*.yaml"))
+
+
+def read_experiment(name: str) -> TrainConfig:
+    """A shipped experiment as `train.py experiment=NAME` composes it; for commands other than train.py.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    if name not in experiments():
+        raise UserError(f"there is no experiment={name}; {nearest(name, experiments())}")
+    register()
+    with hydra.initialize_config_dir(str(shipped("configs").resolve()), version_base="1.3"):
+        return to_typed(hydra.compose("train", [f"experiment={name}"]), TrainConfig)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`; lists are values."""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {k: v for name, sub in tree.items() for k, v in flatten(sub, f"{prefix}.{name}" if prefix else name).items()}

@@ -1,0 +1,44 @@
+"""The pages of `--help`, made from the documentation of the dataclasses' fields."""
+
+import dataclasses
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+TRAIN_HELP = """Train a style-based GAN.
+
+  python train.py                                            a demo on rendered faces, on any machine
+  python train.py experiment=NAME data.path=images.zip       a recipe on your images (stylegan prepare makes the archive)
+  python train.py run_dir=runs/NAME                          go on exactly where that run stopped
+  python train.py -m seed=0,1,2                              one run per value
+  python train.py --cfg job                                  print the configuration and stop
+  torchrun --standalone --nproc-per-node=N train.py ...      N processes or GPUs"""
+
+
+GENERATE_HELP = """Make a picture from a trained network.
+
+  python generate.py network=runs/demo seeds=0-31 out=grid.png
+  python generate.py network=demo figure=images seeds=[0,3,7] out=faces truncation_psi=0.7"""
+
+
+def help_page(app: str, header: str, root: Any) -> dict[str, str]:
+    """A help page for Hydra's `--help`, made from the documentation of the dataclasses' fields."""
+    settings = "\n".join(f"  {name:<34} {text}" for name, text in _field_help(root))
+    page = f"{header}\n\nSettings (name=value), with what they are when not given:\n\n{settings}"
+    page = page.replace("$", "$$")
+    groups = "\n\nRecipes and other groups (group=name):\n\n$APP_CONFIG_GROUPS"
+    return {"app_name": app, "header": "", "footer": "", "template": page + groups}
+
+
+def _field_help(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for item in dataclasses.fields(config):
+        value, key = getattr(config, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _field_help(value, f"{key}.")
+            continue
+        yield f"{key}={'null' if value is None else shown(value)}", item.metadata.get("help", "")
+
+
+def shown(value: Any) -> Any:
+    """A value as one types it."""
+    return value.name if isinstance(value, Enum) else value

@@ -1,0 +1,101 @@
+"""Which run a command line means: a new one, or one that goes on; and what may differ then."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from stylegan import run_dir as layout
+from stylegan.config.groups import flatten, to_typed
+from stylegan.config.help import shown
+from stylegan.config.schema import MODELS, ModelConfig, TrainConfig
+from stylegan.errors import UserError, nearest
+from stylegan.files import atomic_write
+
+# What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:
+# its content hash is compared with that in the checkpoint.
+MAY_CHANGE = (
+    "run_dir",
+    "device",
+    "data.path",
+    "data.cache",
+    "data.workers",
+    "training.kimg",
+    "training.micro_batch",
+    "training.on_nonfinite",
+    "training.checkpoint_kimg",
+    "training.snapshot_kimg",
+    "training.keep_checkpoints",
+    "logging.interval_kimg",
+    "ops.backend",
+    "metrics.names",
+    "metrics.every",
+    "metrics.best",
+    "metrics.weights",
+    "metrics.batch",
+)
+
+
+def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
+    """The configuration of a run: as composed, or, where its folder holds one, that one with what the command line changes.
+
+    Returns:
+        The configuration, with `run_dir` filled in, and whether the run goes on.
+
+    Raises:
+        UserError: The folder holds something else, or the command line asks for another run than the one in it.
+    """
+    hydra = HydraConfig.get()
+    run_dir = Path(composed.run_dir or f"runs/{hydra.runtime.choices['experiment']}")
+    if hydra.mode == RunMode.MULTIRUN:
+        run_dir /= str(hydra.job.num)
+    composed.run_dir = str(run_dir)
+    if not layout.is_run_dir(run_dir):
+        if run_dir.exists() and (not run_dir.is_dir() or any(path.name != layout.LOCK for path in run_dir.iterdir())):
+            raise UserError(
+                f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it"
+            )
+        return to_typed(composed, TrainConfig), False
+    saved = OmegaConf.load(run_dir / layout.CONFIG)
+    schema = OmegaConf.structured(TrainConfig(model=_model_of(saved, run_dir)))
+    base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
+    assert isinstance(base, DictConfig)
+    return to_typed(_resumed(base, composed, list(hydra.overrides.task)), TrainConfig), True
+
+
+def _model_of(saved: Any, run_dir: Path) -> ModelConfig:
+    """The networks of a run's config.yaml, at their defaults. Runs from before there was a choice have StyleGAN2."""
+    name = OmegaConf.select(saved, "model.name", default="stylegan2")
+    if name not in MODELS:
+        raise UserError(f"{run_dir / layout.CONFIG} has model.name={name}; {nearest(str(name), MODELS)}")
+    return MODELS[name]()
+
+
+def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """Apply to the configuration of a run what the command line names; a group such as `experiment=` names all that it sets,
+    but leaves what may change as the run has it."""
+    old, new = flatten(OmegaConf.to_container(base)), flatten(OmegaConf.to_container(composed))
+    named = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
+    compared = set(new) if "experiment" in named else explicit
+    # ${auto:...} is not evaluated: the run has what it gave for the run's data.
+    given = [key for key in sorted(compared) if not str(new[key]).startswith("${auto:")]
+    changed = [key for key in given if new[key] != old.get(key)]
+    refused = [key for key in changed if key not in MAY_CHANGE]
+    if refused:
+        listed = "; ".join(f"{key} is {shown(old.get(key))} in the run and {shown(new[key])} here" for key in refused)
+        raise UserError(
+            f"run_dir={base.run_dir} holds a run with another configuration: {listed}. Leave these out to continue it, or "
+            "choose another run_dir (init_from= starts from its networks)"
+        )
+    for key in changed:
+        if key in explicit:
+            OmegaConf.update(base, key, new[key])
+    return base
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write a configuration as YAML, whole or not at all."""
+    atomic_write(path, OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -2,29 +2,29 @@
 
 import copy
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
-from stylegan.augment.build import AugmentKind, build_augment, build_controller, build_strength
-from stylegan.config.resume import save_config
-from stylegan.config.schema import TrainConfig
+from stylegan.config.saved import save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
-from stylegan.losses.blur import BlurSchedule
-from stylegan.models.build import build_discriminator, build_generator, model_metadata
-from stylegan.models.layers import Precision
+from stylegan.losses.base import Phase
+from stylegan.models.build import model_metadata
 from stylegan.ops.backend import activate
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.training.batch import BatchMaker, split_positions
+from stylegan.schedule import Plan, schedules_of
+from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
+from stylegan.training.batch import Drawer
 from stylegan.training.checkpoint import (
     Checkpoint,
     differences,
@@ -32,19 +32,10 @@ from stylegan.training.checkpoint import (
     newest_checkpoint,
     restore,
 )
+from stylegan.training.config import TrainConfig, described, resolved
+from stylegan.training.job import Job
 from stylegan.training.logging import RunLogger, SilentLogger
-from stylegan.training.loop import Job
-from stylegan.training.phases import (
-    build_optimizers,
-    build_phases,
-    default_blur_fade_kimg,
-    default_ema_kimg,
-    default_loss_scale,
-    default_lr,
-    default_r1_gamma,
-)
 from stylegan.training.state import TrainState
-from stylegan.training.step import StepConfig
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
 from stylegan.training.watch import build_watch
@@ -55,7 +46,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
     """Everything that `training.loop.train` needs. All that can be wrong with the input is found before a file is written.
 
     Args:
-        config: As `config.train_config` gives it, with `run_dir`.
+        config: What is asked for, with `run_dir`; what follows from the data is filled in here.
         resuming: Whether the run's folder holds it already.
 
     Raises:
@@ -68,26 +59,37 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         if resuming and distributed.is_main():  # before the checkpoint is chosen: the other process may write another
             folder.enter_context(layout.sole_process(run_dir))
         dataset = _dataset(config)
-        batch_size, ranks = config.training.batch_size, distributed.world_size()
-        micro_batch = config.training.micro_batch or max(batch_size // ranks, 1)
-        rounds = split_positions(batch_size, ranks, micro_batch, _minibatch_group(config))[distributed.rank()]
-        state = _new_state(config, dataset, device)
-        cache, cache_note = open_cache(config.data, dataset)
-        architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
-        keep_freed_memory()
-        ops = activate(config.ops.backend, device)
+        ranks = distributed.world_size()
+        config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)
         if device.type == "cpu":
             keep_freed_memory()
+        phases = config.loss.phases()
+        state = _new_state(config, phases, dataset, device)
+        plan = build_plan(config, dataset.resolution)
+        architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
+        cache, cache_note = open_cache(config.data, dataset)
+        ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
-        watch = build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir)
-        loss = config.loss
-        gamma = loss.r1_gamma if loss.r1_gamma is not None else default_r1_gamma(dataset.resolution, batch_size)
-        ema_kimg = config.optim.ema_kimg if config.optim.ema_kimg is not None else default_ema_kimg(batch_size)
-        fade = loss.blur_fade_kimg if loss.blur_fade_kimg is not None else default_blur_fade_kimg(batch_size)
-        blur = BlurSchedule(loss.blur_init_sigma, fade)
-        labelled = dataset if dataset.label_dim else None
-        augment = build_augment(config.augment, channels=dataset.channels, resolution=dataset.resolution)
+        job = Job(
+            config=config,
+            state=state,
+            plan=plan,
+            phases=phases,
+            drawer=_drawer(config, plan, dataset),
+            dataset=dataset,
+            cache=cache,
+            device=device,
+            run_dir=run_dir,
+            logger=SilentLogger(_totals(config, state)),
+            architecture=architecture,
+            environment=here,
+            provenance=_provenance(config, dataset),
+            group=_minibatch_group(config),
+            watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
+        )
+        for batch_size in plan.batch_sizes():
+            job.rounds(batch_size)
         if distributed.is_main():
             if not resuming:
                 folder.enter_context(layout.sole_process(run_dir))
@@ -95,34 +97,23 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
             layout.forget_after(run_dir, state.nimg)
+            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, _totals(config, state)))
         distributed.barrier()
-        with _logger(config, run_dir, state) as logger:
-            warnings = [f"warning: {ops.warning}"] if ops.warning else []
-            for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, gamma, ops.name)]:
-                logger.message(note)
-            yield Job(
-                state=state,
-                phases=build_phases(state.G, state.D, state.G_opt, state.D_opt, state.pl_mean, loss, gamma),
-                dataset=dataset,
-                cache=cache,
-                maker=BatchMaker(
-                    state.stream_seed, batch_size, loss.style_mixing_prob, loss.pl_batch_shrink, labelled, augment, blur
-                ),
-                strength=build_strength(config.augment),
-                rounds=rounds,
-                config=config.training,
-                step=StepConfig(
-                    batch_size, ema_kimg, config.optim.ema_rampup, config.training.on_nonfinite, _loss_scale(config)
-                ),
-                workers=config.data.workers,
-                device=device,
-                run_dir=run_dir,
-                logger=logger,
-                architecture=architecture,
-                environment=here,
-                provenance=_provenance(config, dataset),
-                watch=watch,
-            )
+        warnings = [f"warning: {ops.warning}"] if ops.warning else []
+        for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, ops.name)]:
+            job.logger.message(note)
+        yield job
+
+
+def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
+    """The course of a resolved configuration's training on images of (H, W).
+
+    Raises:
+        UserError: Stages that do not follow one another, or that the networks cannot go through.
+    """
+    training = config.training
+    assert training.batch_size is not None, "the configuration is resolved"
+    return Plan(schedules_of(config), training.stages, training.repeats, resolution, training.batch_size)
 
 
 @contextmanager
@@ -157,29 +148,49 @@ def _dataset(config: TrainConfig) -> ImageDataset:
     return dataset
 
 
-def _loss_scale(config: TrainConfig) -> float:
-    if config.optim.loss_scale is not None:
-        return config.optim.loss_scale
-    networks = (config.model.G, config.model.D)
-    return default_loss_scale(fp16=any(network.precision is Precision.fp16 for network in networks))
-
-
 def _minibatch_group(config: TrainConfig) -> int | None:
     D = config.model.D
     return 0 if D.minibatch_std_channels == 0 else D.minibatch_std_group
 
 
-def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> TrainState:
-    """Networks as the seed initialises them, the same on all ranks, and their optimisers."""
+def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
+    """What draws; images are augmented in every size that a stage shows."""
+    starts = [round(stage.start_kimg * 1000) for stage in plan.stages]
+    sizes = {plan.stage(nimg).resolution for nimg in starts}
+    built = {size: config.augment.build(channels=dataset.channels, resolution=size) for size in sizes}
+    augment = {size: pipe for size, pipe in built.items() if pipe is not None}
+    return Drawer(dataset if dataset.label_dim else None, augment or None)
+
+
+def _new_state(
+    config: TrainConfig, phases: list[Phase], dataset: ImageDataset, device: torch.device
+) -> TrainState:
+    """Networks as the seed initialises them, the same on all ranks, and their optimisers.
+
+    Raises:
+        UserError: Nothing in the losses steers what has to be steered.
+    """
     shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        G = build_generator(config.model.G, **shape).to(device)
-        D = build_discriminator(config.model.D, **shape).to(device)
+        G = config.model.G.build(**shape).to(device)
+        D = config.model.D.build(**shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-    G_opt, D_opt = build_optimizers(G, D, config.loss, config.optim, dataset.resolution)
-    ada = build_controller(config.augment, config.training.batch_size)
+    ada = config.augment.build_controller()
+    given = {name for phase in phases for name in phase.gives}
+    if ada is not None and "signs" not in given:
+        raise UserError(
+            f"augment=ada follows the signs of D at training images, which loss={config.loss.kind} does not give; choose "
+            "augment=fixed, or another loss"
+        )
+    G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
     return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada)
+
+
+def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:
+    """Adam of a network (`G` or `D`), corrected for the phases that train it."""
+    ratio = lazy_ratio([phase.interval for phase in phases if phase.network == name])
+    return Adam(list(network.parameters()), eps=optim.eps, ratio=ratio)
 
 
 def _find_start(
@@ -224,45 +235,21 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
         )
 
 
-def _logger(config: TrainConfig, run_dir: Path, state: TrainState) -> RunLogger | SilentLogger:
-    totals = Totals(config.logging.interval_kimg, state.nimg, round(config.training.kimg * 1000), state.pl_mean.device)
-    if not distributed.is_main():
-        return SilentLogger(totals)
-    rates = {"G": state.G_opt.param_groups[0]["lr"], "D": state.D_opt.param_groups[0]["lr"]}
-    return RunLogger(
-        run_dir,
-        config.logging,
-        totals,
-        learning_rates=rates,
-    )
+def _totals(config: TrainConfig, state: TrainState) -> Totals:
+    return Totals(config.logging.interval_kimg, state.nimg, round(config.training.kimg * 1000), state.pl_mean.device)
 
 
-def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, gamma: float, ops: str) -> str:
+def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, ops: str) -> str:
     """One line that says what is about to run."""
     H, W = dataset.resolution
     sizes = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (state.G, state.D)]
-    lr = config.optim.G_lr if config.optim.G_lr is not None else default_lr(dataset.resolution)
+    changing = "".join(f", {name} {schedule}" for name, schedule in schedules_of(config).items() if schedule)
     return (
         f"{dataset.name}: {len(dataset)} images of {W}x{H}x{dataset.channels}, {dataset.label_dim} labels; "
         f"G {sizes[0]:.2f} M and D {sizes[1]:.2f} M parameters; batch {config.training.batch_size} on "
-        f"{distributed.world_size()} rank(s), lr {lr:g}, R1 gamma {gamma:g}; augmentation: {_augmentation(config)}; "
+        f"{distributed.world_size()} rank(s){changing}; augmentation: {config.augment}; "
         f"{torch.get_num_threads()} threads, ops: {ops}"
     )
-
-
-def _augmentation(config: TrainConfig) -> str:
-    augment = config.augment
-    match augment.kind:
-        case AugmentKind.none:
-            return "none"
-        case AugmentKind.diffaugment:
-            return f"DiffAugment, {', '.join(augment.policy)}"
-        case AugmentKind.fixed:
-            return f"{augment.pipe.preset}, p {augment.p:g}" + (
-                "" if augment.p_end is None else f" to {augment.p_end:g} in {augment.p_kimg:g} kimg"
-            )
-        case AugmentKind.ada:
-            return f"ADA, {augment.pipe.preset}, target {augment.target:g}, p at most {augment.p_max:g}"
 
 
 def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
@@ -283,8 +270,5 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
         },
         "init_from": None if config.init_from is None else Path(config.init_from).name,
         "seed": config.seed,
-        "batch_size": config.training.batch_size,
-        "loss": asdict(config.loss),
-        "optim": asdict(config.optim),
-        "augment": {**asdict(config.augment), "kind": config.augment.kind.name},
+        **described(config),
     }

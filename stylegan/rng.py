@@ -5,8 +5,10 @@ another number of data workers sees the same numbers.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 
 def generator(seed: int, stream: str, index: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
@@ -23,3 +25,17 @@ def generator(seed: int, stream: str, index: int = 0, device: str | torch.device
     """
     digest = hashlib.sha256(f"{seed}/{stream}/{index}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def normal(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
+    """Standard normal float32 numbers, drawn on the CPU; for the device `meta` only their shape."""
+    if device.type == "meta":
+        return torch.empty(shape, device=device)
+    return torch.randn(shape, generator=generator(seed, stream, index))
+
+
+def uniform(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
+    """The same, uniform in [0, 1)."""
+    if device.type == "meta":
+        return torch.empty(shape, device=device)
+    return torch.rand(shape, generator=generator(seed, stream, index))

@@ -1,6 +1,5 @@
 """The configurations' registration with Hydra, and composed configurations as dataclasses."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -9,44 +8,34 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, help_page
-from stylegan.config.schema import MODELS, StyleGAN2Model, TrainConfig
-from stylegan.data.loader import DataConfig, images_and_resolution
+from stylegan.config.schema import train_schema
 from stylegan.errors import UserError, nearest
 from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import GridConfig
 from stylegan.figures.images import ImagesConfig
 from stylegan.figures.scanline import ScanlineConfig
 from stylegan.files import shipped
-from stylegan.training.auto import auto_settings
+from stylegan.losses.table import LOSSES
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.training.config import TrainConfig
 
 _T = TypeVar("_T")
 
 
 def register() -> None:
-    """Make the configurations known to Hydra."""
-    OmegaConf.register_new_resolver("auto", _auto, replace=True)
+    """Make the configurations known to Hydra: each table is a group of its own."""
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    for name, model in MODELS.items():
-        store.store(group="model", name=name, node=model)
+    store.store(name="train_schema", node=train_schema())
     store.store(name="generate_schema", node=GenerateConfig)
+    for group, table in (("model/G", GENERATORS), ("model/D", DISCRIMINATORS), ("loss", LOSSES)):
+        for name, config in table.items():
+            store.store(group=group, name=name, node=config)
     store.store(group="figure", name="grid", node=GridConfig)
     store.store(group="figure", name="images", node=ImagesConfig)
     store.store(group="figure", name="scanline", node=ScanlineConfig)
     generate = GenerateConfig(figure=GridConfig())
     store.store(group="hydra/help", name="generate", node=help_page("generate.py", GENERATE_HELP, generate))
-    store.store(
-        group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig(model=StyleGAN2Model()))
-    )
-
-
-def _auto(name: str, *, _root_: DictConfig) -> int:
-    """`${auto:NAME}`: a field of `AutoSettings` for the data set that the configuration names and the ranks that torchrun
-    starts. What the command line says replaces the interpolation, and a run's config.yaml holds the number."""
-    data = OmegaConf.to_object(_root_.data)
-    assert isinstance(data, DataConfig)
-    count, resolution = images_and_resolution(data)
-    return getattr(auto_settings(resolution, int(os.environ.get("WORLD_SIZE", "1")), count), name)
+    store.store(group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig()))
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:

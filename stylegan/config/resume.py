@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
 from stylegan.config.help import shown
-from stylegan.config.schema import MODELS, ModelConfig, TrainConfig
 from stylegan.errors import UserError, nearest
-from stylegan.files import atomic_write
+from stylegan.losses.table import LOSSES
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.training.config import ModelConfig, TrainConfig
 
 # What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:
 # its content hash is compared with that in the checkpoint.
@@ -59,18 +60,26 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
             )
         return to_typed(composed, TrainConfig), False
     saved = OmegaConf.load(run_dir / layout.CONFIG)
-    schema = OmegaConf.structured(TrainConfig(model=_model_of(saved, run_dir)))
+    schema = OmegaConf.structured(_schema_of(saved, run_dir))
     base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
     assert isinstance(base, DictConfig)
     return to_typed(_resumed(base, composed, list(hydra.overrides.task)), TrainConfig), True
 
 
-def _model_of(saved: Any, run_dir: Path) -> ModelConfig:
-    """The networks of a run's config.yaml, at their defaults. Runs from before there was a choice have StyleGAN2."""
-    name = OmegaConf.select(saved, "model.name", default="stylegan2")
-    if name not in MODELS:
-        raise UserError(f"{run_dir / layout.CONFIG} has model.name={name}; {nearest(str(name), MODELS)}")
-    return MODELS[name]()
+def _schema_of(saved: Any, run_dir: Path) -> TrainConfig:
+    """The configuration of a run's kind of networks and loss, at its defaults."""
+    chosen: dict[str, Any] = {}
+    for key, table in (("model.G", GENERATORS), ("model.D", DISCRIMINATORS), ("loss", LOSSES)):
+        kind = OmegaConf.select(saved, f"{key}.kind")
+        if kind is None:
+            raise UserError(
+                f"{run_dir / layout.CONFIG} names no {key}.kind: an older version made this run, and this one cannot go on "
+                f"with it; start a new run with init_from={run_dir}"
+            )
+        if kind not in table:
+            raise UserError(f"{run_dir / layout.CONFIG} has {key}.kind={kind}; {nearest(str(kind), table)}")
+        chosen[key] = table[kind]()
+    return TrainConfig(model=ModelConfig(G=chosen["model.G"], D=chosen["model.D"]), loss=chosen["loss"])
 
 
 def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> DictConfig:
@@ -80,8 +89,8 @@ def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> Di
     named = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
     compared = set(new) if "experiment" in named else explicit
-    # ${auto:...} is not evaluated: the run has what it gave for the run's data.
-    given = [key for key in sorted(compared) if not str(new[key]).startswith("${auto:")]
+    # What is left open follows from the data, as it did when the run began.
+    given = [key for key in sorted(compared) if new[key] is not None or key in explicit]
     changed = [key for key in given if new[key] != old.get(key)]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
@@ -94,8 +103,3 @@ def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> Di
         if key in explicit:
             OmegaConf.update(base, key, new[key])
     return base
-
-
-def save_config(config: TrainConfig, path: Path) -> None:
-    """Write a configuration as YAML, whole or not at all."""
-    atomic_write(path, OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from stylegan.data.archive import ImageDataset
 from stylegan.data.cache import NoCacheError, PixelCache, cache_of
 from stylegan.data.prepare import ensure_faces3d
-from stylegan.data.sampler import InfiniteSampler
+from stylegan.data.sampler import image_indices
 from stylegan.errors import UserError
 
 FACES3D = "faces3d"
@@ -55,15 +55,6 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     return ImageDataset(path, use_labels=config.use_labels, xflip=config.xflip, max_images=config.max_images)
 
 
-def images_and_resolution(config: DataConfig) -> tuple[int, tuple[int, int]]:
-    """How many images a configuration names, mirrored ones included, and their (H, W); faces3d is not rendered for that."""
-    if config.path == FACES3D and not Path(config.path).exists():
-        count = min(config.count, config.max_images or config.count)
-        return count * (2 if config.xflip else 1), (config.resolution, config.resolution)
-    dataset = open_dataset(config)
-    return len(dataset), dataset.resolution
-
-
 def open_cache(config: DataConfig, dataset: ImageDataset) -> tuple[PixelCache | None, str]:
     """The cache of a data set's pixels, and a sentence that says whether and why there is one.
 
@@ -85,43 +76,41 @@ def image_batches(
     cache: PixelCache | None,
     *,
     seed: int,
-    nimg: int,
-    batch_size: int,
-    positions: Sequence[int],
+    course: Iterable[tuple[int, int, Sequence[int]]],
+    sets: int = 1,
     workers: int,
     device: torch.device,
-) -> Generator[tuple[Tensor, Tensor]]:
-    """One rank's share of every batch from image `nimg` on, without end.
+) -> Generator[list[tuple[Tensor, Tensor]]]:
+    """One rank's share of every batch of a training.
 
     Args:
         dataset: Where images come from.
         cache: Their pixels; None: they are decoded by workers, which run ahead. The batches do not depend on it.
         seed: With the image count it gives the order.
-        nimg: Images shown so far.
-        batch_size: Images of one iteration over all ranks.
-        positions: Which of these this rank takes, in its order.
+        course: The iterations, and `sets`: 1 or 2 batches for each; see `image_indices`.
+        sets: See there.
         workers: Processes that decode, where there is no cache; the order does not depend on them.
         device: Where the batches go.
 
     Yields:
-        Images uint8 [len(positions), C, H, W] and labels float32 [len(positions), label_dim], on `device`.
+        For each set images uint8 [places, C, H, W] and labels float32 [places, label_dim], on `device`.
     """
-    sampler = InfiniteSampler(len(dataset), seed, start=nimg, batch_size=batch_size, local_indices=positions)
+    indices = image_indices(len(dataset), seed, course, sets)
     pin = device.type == "cuda"
-    batches = map(cache.batch, sampler.batches()) if cache is not None else _decoded(dataset, sampler, workers, pin)
+    batches = map(cache.batch, indices) if cache is not None else _decoded(dataset, indices, workers, pin)
     for batch in batches:  # pinning what the loader has pinned takes no time
         images, labels = (tensor.pin_memory() if pin else tensor for tensor in batch)
-        yield images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+        images, labels = images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
+        yield list(zip(images.chunk(sets), labels.chunk(sets), strict=True))
 
 
 def _decoded(
-    dataset: ImageDataset, sampler: InfiniteSampler, workers: int, pin: bool
+    dataset: ImageDataset, indices: Iterator[Tensor], workers: int, pin: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches that are decoded while others are trained on: each worker is two batches ahead (PyTorch's default)."""
     loader = DataLoader(
         _Reporting(dataset),
-        batch_size=len(sampler.local_indices),
-        sampler=sampler,
+        batch_sampler=(chosen.tolist() for chosen in indices),  # pyright: ignore[reportArgumentType] (any iterable serves)
         num_workers=workers,
         collate_fn=_batch_or_error,
         pin_memory=pin,

@@ -1,73 +1,55 @@
 """The order in which images are shown: a function of (seed, nimg) alone, whatever the number of ranks and workers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from stylegan.rng import generator
 
 
-def image_index(size: int, seed: int, position: int) -> int:
+def image_index(size: int, seed: int, position: int, other: int = 0) -> int:
     """Which image stands at `position` of the endless stream of epochs, each a permutation of all `size` images.
 
     Args:
         size: Images in the data set.
         seed: The run's seed.
         position: Images shown before this one (nimg).
+        other: 1 for the stream of second images: in every epoch those that lie half an epoch ahead, so that batches of up to
+            half the data set hold no image of the first stream at the same positions.
     """
     epoch, place = divmod(position, size)
-    return int(_permutation(size, seed, epoch)[place])
+    return int(_permutation(size, seed, epoch)[(place + other * (size // 2)) % size])
 
 
-class InfiniteSampler(Sampler[int]):
-    """One rank's share of the stream, global batch by global batch, without end.
-
-    Hand it to `DataLoader(dataset, batch_size=len(local_indices), sampler=...)`: each batch of that loader is this
-    rank's part of one global batch.
+def image_indices(
+    size: int, seed: int, course: Iterable[tuple[int, int, Sequence[int]]], sets: int = 1
+) -> Iterator[Tensor]:
+    """One rank's share of the stream, global batch by global batch.
 
     Args:
         size: Images in the data set.
         seed: The run's seed.
-        start: Images shown before the first batch (nimg): a resumed run goes on where it stopped.
-        batch_size: Images in a global batch, over all ranks.
-        local_indices: Which places of a global batch this rank uses, in its order; each in 0 .. batch_size - 1.
+        course: For every iteration the images shown before it (nimg), those of its global batch over all ranks, and which
+            places of it this rank uses, in its order; each in 0 .. batch_size - 1.
+        sets: 1, or 2 for the second images as well.
+
+    Yields:
+        Indices int64 [sets * places], all first images before all second ones.
 
     Raises:
         ValueError: There are no images, or a place is outside of the batch.
     """
-
-    def __init__(self, size: int, seed: int, *, start: int, batch_size: int, local_indices: Sequence[int]) -> None:
-        if size < 1 or start < 0 or not local_indices or not all(0 <= j < batch_size for j in local_indices):
-            raise ValueError(
-                f"cannot draw places {list(local_indices)} of batches of {batch_size} from {size} images at {start}"
-            )
-        self.size = size
-        self.seed = seed
-        self.start = start
-        self.batch_size = batch_size
-        self.local_indices = tuple(local_indices)
-
-    def __iter__(self) -> Iterator[int]:
-        nimg = self.start
-        while True:
-            for j in self.local_indices:
-                yield image_index(self.size, self.seed, nimg + j)
-            nimg += self.batch_size
-
-    def batches(self) -> Iterator[Tensor]:
-        """The same stream, a batch of indices at a time: int64 [len(local_indices)], without end."""
-        places = torch.tensor(self.local_indices)
-        nimg = self.start
-        while True:
-            epoch, first = divmod(nimg, self.size)
-            if first + self.batch_size <= self.size:
-                yield _permutation(self.size, self.seed, epoch)[places + first].long()
-            else:  # the batch spans epochs
-                yield torch.tensor([image_index(self.size, self.seed, nimg + j) for j in self.local_indices])
-            nimg += self.batch_size
+    for nimg, batch_size, places in course:
+        if size < 1 or nimg < 0 or not places or not all(0 <= j < batch_size for j in places):
+            raise ValueError(f"cannot draw places {list(places)} of batches of {batch_size} from {size} images at {nimg}")
+        epoch, first = divmod(nimg, size)
+        if first + batch_size <= size:
+            order, at = _permutation(size, seed, epoch), torch.tensor(places) + first
+            yield torch.cat([order[(at + other * (size // 2)) % size] for other in range(sets)]).long()
+        else:  # the batch spans epochs
+            yield torch.tensor([image_index(size, seed, nimg + j, other) for other in range(sets) for j in places])
 
 
 # A global batch spans two epochs at most, unless the data set is smaller than a batch: then permutations are cheap.

@@ -1,16 +1,119 @@
-"""What every loss takes and gives: networks, a batch with all its random numbers, a value per image and statistics."""
+"""What a loss is: phases that declare what they need, get just that in a batch, and return a value per image and what steers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stylegan.augment.pipe import Augmentation
-from stylegan.losses.blur import blurred
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
+from stylegan.ops.upfirdn2d import filter2d
+from stylegan.schedule import Moment
+
+
+class Reals(Enum):
+    """Which training images of an iteration a phase takes."""
+
+    first = "first"  # those that count as shown
+    second = "second"  # as many others
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a phase reads of its batch. What is drawn, and augmented on its way to D, follows from this alone.
+
+    Attributes:
+        reals: Training images with their labels, for D; None: none.
+        latents: z, labels, layer noise and style mixing for generated images.
+        fakes: The same, for generated images that D sees.
+        labels_of_reals: Generated images take the labels of the training images.
+        mixing_prob: Share of the generated images that take their later layers from a second latent.
+        constant_noise: Layers take their constant noise.
+        path_noise: A random direction for every generated image (path length regularisation).
+        mixing_factor: One uniform number an image, to mix a training image with a generated one (WGAN-GP).
+        shrink: The phase takes one image of this many.
+    """
+
+    reals: Reals | None = None
+    latents: bool = False
+    fakes: bool = False
+    labels_of_reals: bool = False
+    mixing_prob: float = 0.0
+    constant_noise: bool = False
+    path_noise: bool = False
+    mixing_factor: bool = False
+    shrink: int = 1
+
+    def __post_init__(self) -> None:
+        if self.labels_of_reals and self.reals is None:
+            raise ValueError("labels_of_reals: such a phase needs reals")
+        if self.shrink > 1 and (self.reals or self.fakes):
+            raise ValueError("shrink: D compares the images of a batch and must see all of them")
+
+
+_UNDECLARED: Any = object()
+
+
+class UndeclaredError(RuntimeError):
+    """A loss reads what its phase does not declare, or gives something else than it declares."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images and all random numbers that one phase of one iteration uses, for N images.
+
+    Nothing is drawn inside a loss: a test can inject what it likes, and a batch is the same on one rank or four. Reading what
+    the phase does not declare raises an `UndeclaredError`.
+
+    Attributes:
+        phase: The phase's name.
+        real: Training images [N, C, H, W], float32 in [-1, 1].
+        real_c: Their labels [N, c_dim].
+        augment_real: What happens to them on their way to D; None: nothing.
+        z: Latents [N, z_dim], standard normal.
+        c: Labels of the generated images [N, c_dim].
+        z_mix: Second latents for style mixing [N, z_dim]; None: nothing is mixed.
+        mixing_cutoff: The layer from which an image takes its second latent, int64 [N]; `num_ws` means never.
+        constant_noise: Whether layers take their constant noise. If not:
+        noise: Layer noise [N, noise_size], standard normal.
+        augment_fake: What happens to generated images on their way to D, independently; None: nothing.
+        path_noise: Random directions of path length regularisation [N, C, H, W], standard normal.
+        mixing_factor: Uniform in [0, 1), [N].
+    """
+
+    phase: str
+    real: Tensor = _UNDECLARED
+    real_c: Tensor = _UNDECLARED
+    augment_real: Augmentation | None = _UNDECLARED
+    z: Tensor = _UNDECLARED
+    c: Tensor = _UNDECLARED
+    z_mix: Tensor | None = _UNDECLARED
+    mixing_cutoff: Tensor = _UNDECLARED
+    constant_noise: bool = _UNDECLARED
+    noise: Tensor = _UNDECLARED
+    augment_fake: Augmentation | None = _UNDECLARED
+    path_noise: Tensor = _UNDECLARED
+    mixing_factor: Tensor = _UNDECLARED
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if value is _UNDECLARED:
+            raise UndeclaredError(f"{self.phase} reads batch.{name}, which the needs of that phase do not declare")
+        return value
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device; copies from pinned memory do not wait."""
+        moved: dict[str, Any] = dict(vars(self))
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
+            elif hasattr(value, "to"):
+                moved[name] = value.to(device)
+        return Batch(**moved)
 
 
 @dataclass(frozen=True)
@@ -20,102 +123,114 @@ class Networks:
     Attributes:
         G: The generator.
         D: The discriminator.
+        pl_mean: The mean path length so far, a scalar tensor.
         loss_scale: Factor under which gradients pass through the networks, so that small ones do not vanish in float16. A
             penalty multiplies what it differentiates by it and divides the gradient; whoever calls backward does the same.
     """
 
     G: Generator
     D: Discriminator
+    pl_mean: Tensor
     loss_scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The images and all random numbers that one phase of one iteration uses, for N images.
-
-    Nothing is drawn inside a loss: a test can inject what it likes, and a batch is the same on one rank or four.
-
-    Attributes:
-        real: Training images [N, C, H, W], float32 in [-1, 1].
-        real_c: Their labels [N, c_dim].
-        z: Latents [N, z_dim], standard normal.
-        c: Labels for the generator [N, c_dim].
-        z_mix: Second latents for style mixing [N, z_dim]; None without mixing.
-        mixing_cutoff: The layer from which an image takes its second latent, int64 [N]; `num_ws` means never.
-        noise: Layer noise [N, noise_size], standard normal; None uses the generator's constant noise.
-        pl_noise: Random image directions of path length regularisation [M, C, H, W], standard normal; the first M images
-            of the batch are regularised. None in other phases.
-        augment_real: What happens to the training images on their way to D; None: nothing.
-        augment_fake: The same for the generated ones, independently.
-        blur_sigma: How much D's sight is blurred, in pixels; 0: not at all.
-    """
-
-    real: Tensor
-    real_c: Tensor
-    z: Tensor
-    c: Tensor
-    z_mix: Tensor | None = None
-    mixing_cutoff: Tensor | None = None
-    noise: Tensor | None = None
-    pl_noise: Tensor | None = None
-    augment_real: Augmentation | None = None
-    augment_fake: Augmentation | None = None
-    blur_sigma: float = 0.0
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device; copies from pinned memory do not wait."""
-        moved: dict[str, Any] = {}
-        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-            elif value is not None and not isinstance(value, float):
-                moved[name] = value.to(device)
-        return replace(self, **moved)
-
-
 class LossOutput(NamedTuple):
-    """What a loss gives back.
+    """What a loss gives back; it changes nothing itself.
 
     Attributes:
-        loss: Value per image [N] or [M]; its mean is minimised.
-        stats: Detached values per image, by the name under which they are logged.
-        means: What the generator's moving averages follow, [w_dim + num_magnitudes], where the phase moves them, else None.
+        loss: Value per image [N]; its mean is minimised.
+        stats: Values per image for people, by the name under which they are logged.
+        signs: Signs of D's logits at training images [N], which ADA follows.
+        means: What the generator's moving averages follow, [w_dim + num_magnitudes].
+        pl_mean: The new mean path length.
     """
 
     loss: Tensor
     stats: dict[str, Tensor]
+    signs: Tensor | None = None
     means: Tensor | None = None
+    pl_mean: Tensor | None = None
 
 
-LossFn = Callable[[Networks, Batch], LossOutput]
+STEERING = ("signs", "means", "pl_mean")
+LossFn = Callable[[Networks, Batch, Moment], LossOutput]
 
 
-def run_mapping(G: Generator, batch: Batch, n: int | None = None) -> Tensor:
-    """Map the first n latents of a batch to ws [n, num_ws, w_dim], with style mixing (StyleGAN, section 3.1).
+@dataclass(frozen=True)
+class Phase:
+    """One part of an iteration.
+
+    Attributes:
+        name: Also the name of its random streams.
+        network: `G` or `D`: the one that it trains.
+        loss: What it minimises.
+        needs: What that reads.
+        gives: What of `STEERING` it returns.
+        interval: It runs in every interval-th iteration, its gradient multiplied by as much.
+        then_average: G_ema moves after it.
+    """
+
+    name: str
+    network: str
+    loss: LossFn
+    needs: Needs
+    gives: tuple[str, ...] = ()
+    interval: int = 1
+    then_average: bool = False
+
+
+def run_mapping(G: Generator, batch: Batch) -> Tensor:
+    """Map the latents of a batch to ws [N, num_ws, w_dim], with style mixing (StyleGAN, section 3.1).
 
     Each image has its own cut-off, so that a batch can be split in any way.
     """
-    head = slice(n)
-    z, c = batch.z[head], batch.c[head]
-    if batch.z_mix is None or batch.mixing_cutoff is None:
-        return G.mapping(z, c)
+    if batch.z_mix is None:
+        return G.mapping(batch.z, batch.c)
     # Both latents in one pass: half the ops, and one gradient for each weight.
-    ws, second = G.mapping(torch.cat([z, batch.z_mix[head]]), torch.cat([c, c])).chunk(2)
-    keep = torch.arange(ws.shape[1], device=ws.device) < batch.mixing_cutoff[head, None]
+    ws, second = G.mapping(torch.cat([batch.z, batch.z_mix]), torch.cat([batch.c, batch.c])).chunk(2)
+    keep = torch.arange(ws.shape[1], device=ws.device) < batch.mixing_cutoff[:, None]
     return torch.where(keep[:, :, None], ws, second)
 
 
 def run_synthesis(G: Generator, ws: Tensor, batch: Batch, track: list[Tensor] | None = None) -> Tensor:
-    """Images [n, C, H, W] of the first n elements of a batch, with the batch's layer noise (constant where it has none);
-    `track` as in `Synthesis.forward`."""
-    if batch.noise is None:
+    """Images [N, C, H, W] of ws with the batch's layer noise; `track` as in `Synthesis.forward`."""
+    if batch.constant_noise:
         return G.synthesis(ws, noise_mode="const", track=track)
-    return G.synthesis(ws, noise_mode="random", noise=batch.noise[: ws.shape[0]], track=track)
+    return G.synthesis(ws, noise_mode="random", noise=batch.noise, track=track)
 
 
-def seen_by_D(images: Tensor, augmentation: Augmentation | None, batch: Batch) -> Tensor:
-    """What D sees of images [N, C, H, W], real and generated alike, or the generator would learn what is done to them: blurred
-    (StyleGAN3, appendix F), then augmented (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
-    Data", section 2.1)."""
-    images = blurred(images, batch.blur_sigma)
-    return images if augmentation is None else augmentation(images)
+def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tensor, Tensor | None]:
+    """The images [N, C, H, W] of a batch; and with `measure` what G's moving averages follow, see `LossOutput.means`."""
+    ws, magnitudes = run_mapping(G, batch), []
+    images = run_synthesis(G, ws, batch, magnitudes if measure else None)
+    if not measure:
+        return images, None
+    # The first layer's latent is the one that style mixing never replaces.
+    w_mean = ws[:, 0].mean(dim=0)
+    return images, torch.cat([w_mean, torch.stack(magnitudes)]) if magnitudes else w_mean
+
+
+def fake_seen(images: Tensor, batch: Batch, now: Moment) -> Tensor:
+    """What D sees of generated images [N, C, H, W]: blurred, then augmented. The same happens to training images, or G would
+    learn what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
+    images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
+    return images if batch.augment_fake is None else batch.augment_fake(images)
+
+
+def real_seen(images: Tensor, batch: Batch, now: Moment) -> Tensor:
+    """The same of training images."""
+    images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
+    return images if batch.augment_real is None else batch.augment_real(images)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images [N, C, H, W] under a filter whose taps halve at `sigma` pixels: 2^-(i / sigma)^2 for |i| <= 3 sigma.
+
+    At the beginning of a training it keeps D from looking at nothing but high frequencies, on which configuration R of
+    StyleGAN3 often fails (StyleGAN3, appendix F).
+    """
+    reach = int(sigma * 3)
+    if reach == 0:
+        return images
+    taps = (torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device) / sigma).square().neg().exp2()
+    return filter2d(images, taps / taps.sum())

@@ -1,41 +1,109 @@
-"""Adam of torch, with its step as one op for all parameters where that is faster."""
+"""Adam of torch, with its step as one op for all parameters where that is faster; and its settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylegan.ops.update import adam_, lerp_
+from stylegan.errors import UserError
+from stylegan.ops.update import adam_
+from stylegan.schedule import Schedule, check_schedules, scheduled
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class OptimConfig:
+    """Adam, and the moving average of the generator."""
+
+    G_lr: Schedule | None = scheduled(None, "learning rate of G; null: 0.0025, from 1024 pixels 0.002")
+    D_lr: Schedule | None = scheduled(None, "learning rate of D; null: 0.0025, from 1024 pixels 0.002")
+    beta1: Schedule = scheduled(0.0, "Adam's first moment")
+    beta2: Schedule = scheduled(0.99, "Adam's second moment")
+    eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon"})
+    ema_kimg: Schedule | None = scheduled(None, "half-life of G_ema in kimg; null: batch_size * 10 / 32")
+    ema_beta: Schedule = scheduled(0.0, "decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life")
+    ema_rampup: float = field(
+        default=0.05, metadata={"help": "G_ema's half-life is at most this share of the training so far; 0: off"}
+    )
+    loss_scale: float | None = field(
+        default=None, metadata={"help": "factor for gradients on their way through the networks; null: 1, with fp16 64"}
+    )
+
+    def __post_init__(self) -> None:
+        rate, decay = (5e-324, float("inf"), "must be positive"), (0.0, 1 - 2**-53, "must be from 0 to below 1")
+        length = (0.0, float("inf"), "must not be negative")
+        check_schedules(self, "optim", G_lr=(0.0, *rate[1:]), D_lr=(0.0, *rate[1:]), beta1=decay, beta2=decay, ema_kimg=length, ema_beta=decay)
+        for name in ("G_lr", "D_lr"):
+            if getattr(self, name) == 0:
+                raise UserError(f"optim.{name}=0 must be positive")
+        if self.loss_scale is not None and not self.loss_scale > 0:
+            raise UserError(f"optim.loss_scale={self.loss_scale} must be positive")
+        if not self.eps > 0:
+            raise UserError(f"optim.eps={self.eps} must be positive")
+        if not self.ema_rampup >= 0:
+            raise UserError(f"optim.ema_rampup={self.ema_rampup} must not be negative; 0 is off")
+
+    def resolved(self, resolution: tuple[int, int], batch_size: int, *, fp16: bool) -> "OptimConfig":
+        """With what follows from (H, W) and the batch.
+
+        Learning rates as StyleGAN2-ADA, appendix C: 0.0025, at 1024 x 1024 0.002. The average's half-life is 10 kimg at a
+        batch of 32, in proportion to it (StyleGAN2). Gradients at single pixels of large images reach the smallest numbers
+        of float16 (6e-8); sums over pixels, its largest (65504): 64 lifts the first out and leaves the second room; a power of
+        two changes no bit but the exponent.
+        """
+        lr = 0.002 if max(resolution) >= 1024 else 0.0025
+        follows = {"G_lr": lr, "D_lr": lr, "ema_kimg": batch_size * 10 / 32, "loss_scale": 64.0 if fp16 else 1.0}
+        return replace(self, **{name: value for name, value in follows.items() if getattr(self, name) is None})
+
+
+def lazy_ratio(intervals: Sequence[int]) -> float:
+    """What lr and the exponents of the betas are multiplied by where a network takes more than one step an iteration.
+
+    With a main phase and a penalty every k-th iteration a network takes k + 1 steps in k iterations, and the ratio is
+    k / (k + 1) (StyleGAN2, appendix B, "Lazy regularization").
+
+    Args:
+        intervals: Of the phases that train the network, in iterations.
+    """
+    return float(1 / sum(Fraction(1, interval) for interval in intervals))
 
 
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)`: the same numbers up to rounding, the same state_dict.
 
     It knows neither weight decay, AMSGrad, a closure nor groups of parameters.
+
+    Attributes:
+        parameters: What it trains.
     """
 
-    def __init__(self, params: list[Tensor], *, lr: float, betas: tuple[float, float], eps: float):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
+    def __init__(self, parameters: list[Tensor], *, eps: float, ratio: float = 1.0):
+        """`ratio`: see `lazy_ratio`. Rates are set by `set_rates`, before the first step."""
+        super().__init__(parameters, lr=0.0, betas=(0.0, 0.0), eps=eps, fused=True)
+        self.parameters, self._ratio = parameters, ratio
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Of those parameters that have one."""
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    def set_rates(self, lr: float, beta1: float, beta2: float) -> None:
+        """Take the settings of an iteration, corrected for the steps that are taken in one."""
+        group = self.param_groups[0]
+        group["lr"], group["betas"] = lr * self._ratio, (beta1**self._ratio, beta2**self._ratio)
 
     @torch.no_grad()
-    def step(
-        self,
-        closure: Callable[[], Any] | None = None,
-        *,
-        averages: Mapping[Tensor, Tensor] | None = None,
-        weight: float = 0.0,
-    ) -> Tensor:
+    def step(self, closure: Callable[[], Any] | None = None) -> Tensor:
         """One step of every parameter that has a gradient, as if `clamp_nonfinite_` had been called on every gradient.
 
         Where beta1 is 0 a gradient is its parameter's first moment after the step: clamp those that are not finite then.
 
         Args:
             closure: None.
-            averages: By parameter, for all of them, tensors that are then moved to its value by the share `weight`.
-            weight: Of the averages.
 
         Returns:
             The 2-norm of all gradients as they came, a float32 scalar; infinite or NaN where they are not finite.
@@ -62,17 +130,12 @@ class Adam(torch.optim.Adam):
             grads.append(grad)
             second.append(state["exp_avg_sq"])
             steps.append(state["step"])
-        followers = [averages[p] for p in params] if averages else ()
-        rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"], "weight": weight}
-        square_sum = adam_(params, grads, first, second, steps, followers, **rates)
-        if averages and len(params) < len(group["params"]):
-            others = [p for p in group["params"] if p.grad is None]
-            lerp_([averages[p] for p in others], others, weight)
-        return square_sum.sqrt().float()
+        rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"]}
+        return adam_(params, grads, first, second, steps, **rates).sqrt().float()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state, its moments in the memory order of the parameters, whatever the version that saved it had."""
-        super().load_state_dict(state_dict)
+        super().load_state_dict(dict(state_dict))
         for p, state in self.state.items():
             state.update({name: _laid_out_as(p, state[name]) for name in MOMENTS if name in state})
 

@@ -1,22 +1,27 @@
-"""Drawing the random numbers of an iteration, and dividing its images between ranks and micro-batches.
+"""Drawing what the phases of an iteration need, and dividing its images between ranks and micro-batches.
 
 Every number is a function of (seed, phase, image count) and is drawn as if there were one rank and one micro-batch, then
 sliced: drawing fewer at a time would give other numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 
-from stylegan.augment.pipe import Augment, Augmentation
+from stylegan.augment.pipe import Augment
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
-from stylegan.losses.base import Batch
-from stylegan.losses.blur import NO_BLUR, BlurSchedule
+from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.generator import Generator
-from stylegan.rng import generator
+from stylegan.rng import generator, normal, uniform
+from stylegan.schedule import Moment, Stage
+
+Images = tuple[Tensor, Tensor]
+"""Training images uint8 [n, C, H, W] and their labels [n, c_dim]."""
 
 
 def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | None) -> list[list[list[int]]]:
@@ -59,99 +64,113 @@ def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | 
 
 
 @dataclass(frozen=True)
-class BatchMaker:
-    """Draws the random numbers of one phase for the images of this rank.
+class Drawer:
+    """Draws what phases need; one for a training.
 
     Attributes:
-        seed: The run's seed.
-        batch_size: Images of one iteration over all ranks.
-        style_mixing_prob: Probability that an image takes its later layers from a second latent.
-        pl_batch_shrink: Path length uses one image of this many (StyleGAN2, appendix B).
         labelled: The data set from whose labels those of generated images are drawn; None for an unconditional model.
-        augment: What augments images on their way to D; None: nothing.
-        blur: How blurred D sees them.
+        augment: By (H, W), what augments images on their way to D; None: nothing.
     """
 
-    seed: int
-    batch_size: int
-    style_mixing_prob: float
-    pl_batch_shrink: int
     labelled: ImageDataset | None = None
-    augment: Augment | None = None
-    blur: BlurSchedule = NO_BLUR
+    augment: Mapping[tuple[int, int], Augment] | None = None
 
     def draw(
         self,
-        phase: str,
-        nimg: int,
+        phase: Phase,
+        now: Moment,
         G: Generator,
-        real: Tensor,
-        real_c: Tensor,
+        images: Mapping[Reals, Images],
         rounds: Sequence[Sequence[int]],
+        *,
+        seed: int,
         p: float = 0.0,
     ) -> list[Batch]:
-        """The micro-batches of one phase.
+        """The micro-batches of one phase, on the device of the training images.
 
         Args:
-            phase: `Gmain`, `Greg`, `Dmain` or `Dreg`.
-            nimg: Images shown before this iteration.
+            phase: What they are for.
+            now: Image count and stage of the iteration.
             G: Gives the numbers of values to draw.
-            real: This rank's training images [n, C, H, W], uint8, in the order of `rounds`, on the device to train on.
-            real_c: Their labels [n, c_dim].
+            images: This rank's training images, in the order of `rounds`.
             rounds: The positions in the global batch of each round's images.
+            seed: Of the training.
             p: Probability of augmentations.
         """
-        N, device = self.batch_size, real.device
-        z = torch.randn([2, N, G.z_dim], generator=generator(self.seed, f"z/{phase}", nimg))
-        c = self.labels(f"c/{phase}", nimg, N, G.c_dim)
-        cutoff = self._cutoffs(phase, nimg, G.num_ws)
-        batches, start = [], 0
+        needs, name, nimg, N = phase.needs, phase.name, now.nimg, now.stage.batch_size
+        shown = images[needs.reals or Reals.first][0]
+        device, batches, start = shown.device, [], 0
+        whole = self._whole(phase, now, G, seed, device)
+
+        def each(stream: str, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
+            """Large draws are made image by image: a rank draws only its own."""
+            return torch.stack([normal(shape, seed, stream, nimg + i, device) for i in positions])
+
+        def augmentation(side: str) -> Any:
+            if self.augment is None:
+                return None
+            of_size = self.augment[now.stage.resolution]
+            return of_size.draw(seed, f"augment_{side}/{name}", nimg, N, positions, p)
+
         for positions in rounds:
-            end = start + len(positions)
-            index = torch.tensor(positions)
-            used = positions[: max(1, len(positions) // self.pl_batch_shrink)] if phase == "Greg" else positions
-            batch = Batch(
-                real=real[start:end].float() / 127.5 - 1,
-                real_c=real_c[start:end],
-                z=z[0, index],
-                c=c[index],
-                z_mix=z[1, index] if self.style_mixing_prob > 0 else None,
-                mixing_cutoff=cutoff[index],
-                noise=None
-                if phase == "Dreg"
-                else self._per_image(f"noise/{phase}", nimg, used, [G.synthesis.noise_size]),
-                pl_noise=self._per_image("pl_noise", nimg, used, list(real.shape[1:])) if phase == "Greg" else None,
-                augment_real=self._augmentation(f"augment_real/{phase}", nimg, positions, p)
-                if phase in ("Dmain", "Dreg")
-                else None,
-                augment_fake=self._augmentation(f"augment_fake/{phase}", nimg, positions, p)
-                if phase in ("Gmain", "Dmain")
-                else None,
-                blur_sigma=self.blur.sigma(nimg),
-            )
-            batches.append(batch.to(device))
-            start = end
+            positions = positions[: max(1, len(positions) // needs.shrink)]
+            part = {key: value[torch.tensor(positions)] for key, value in whole.items()}
+            if needs.reals:
+                real, real_c = (t[start : start + len(positions)] for t in images[needs.reals])
+                part |= {"real": as_shown(real, now.stage), "real_c": real_c, "augment_real": augmentation("real")}
+                if needs.labels_of_reals:
+                    part["c"] = real_c
+            if "z" in part:
+                part = {"z_mix": None, "constant_noise": needs.constant_noise, **part}
+                if not needs.constant_noise:
+                    part["noise"] = each(f"noise/{name}", positions, [G.synthesis.noise_size])
+            if needs.fakes:
+                part["augment_fake"] = augmentation("fake")
+            if needs.path_noise:
+                part["path_noise"] = each("pl_noise", positions, [shown.shape[1], *now.stage.resolution])
+            batches.append(Batch(name, **part).to(device))
+            start += len(positions)
         return batches
 
-    def _per_image(self, stream: str, nimg: int, positions: Sequence[int], shape: list[int]) -> Tensor:
-        """Large draws are made image by image: a rank draws only its own."""
-        return torch.stack([torch.randn(shape, generator=generator(self.seed, stream, nimg + p)) for p in positions])
+    def _whole(self, phase: Phase, now: Moment, G: Generator, seed: int, device: torch.device) -> dict[str, Any]:
+        """What is drawn for the whole batch at once, by its name in `Batch`."""
+        needs, name, nimg, N = phase.needs, phase.name, now.nimg, now.stage.batch_size
+        found: dict[str, Any] = {}
+        if needs.latents or needs.fakes:
+            z = normal([2, N, G.z_dim], seed, f"z/{name}", nimg, device)
+            found |= {"z": z[0], "c": self.labels(seed, f"c/{name}", nimg, N, G.c_dim)}
+            if needs.mixing_prob > 0:
+                cutoff = mixing_cutoffs(seed, f"mixing/{name}", nimg, N, G.num_ws, needs.mixing_prob)
+                found |= {"z_mix": z[1], "mixing_cutoff": cutoff}
+        if needs.mixing_factor:
+            found["mixing_factor"] = uniform([N], seed, f"mixing_factor/{name}", nimg, device)
+        return found
 
-    def _augmentation(self, stream: str, nimg: int, positions: Sequence[int], p: float) -> Augmentation | None:
-        if self.augment is None:
-            return None
-        return self.augment.draw(self.seed, stream, nimg, self.batch_size, positions, p)
-
-    def labels(self, stream: str, index: int, count: int, c_dim: int) -> Tensor:
+    def labels(self, seed: int, stream: str, index: int, count: int, c_dim: int) -> Tensor:
         """Labels [count, c_dim] of random training images; [count, 0] for an unconditional model."""
         if self.labelled is None:
             return torch.zeros([count, c_dim])
-        chosen = torch.randint(len(self.labelled), [count], generator=generator(self.seed, stream, index))
+        chosen = torch.randint(len(self.labelled), [count], generator=generator(seed, stream, index))
         return torch.stack([self.labelled.label(i) for i in chosen.tolist()])
 
-    def _cutoffs(self, phase: str, nimg: int, num_ws: int) -> Tensor:
-        """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing)."""
-        draw = generator(self.seed, f"mixing/{phase}", nimg)
-        cutoff = torch.randint(1, max(num_ws, 2), [self.batch_size], generator=draw)
-        mixed = torch.rand([self.batch_size], generator=draw) < self.style_mixing_prob
-        return torch.where(mixed, cutoff, num_ws)
+
+def mixing_cutoffs(seed: int, stream: str, index: int, count: int, num_ws: int, prob: float) -> Tensor:
+    """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing)."""
+    draw = generator(seed, stream, index)
+    cutoff = torch.randint(1, max(num_ws, 2), [count], generator=draw)
+    mixed = torch.rand([count], generator=draw) < prob
+    return torch.where(mixed, cutoff, num_ws)
+
+
+def as_shown(images: Tensor, stage: Stage) -> Tensor:
+    """Training images uint8 [n, C, H, W] as they are shown in a stage: float32 in [-1, 1], of the stage's resolution, and, while
+    its layers fade in, faded as generated ones are (ProGAN, section 2 and appendix A)."""
+    pixels = images.float()
+    factor = pixels.shape[2] // stage.resolution[0]
+    if factor > 1:  # to whole grey levels, as if the data set had been prepared in this size
+        pixels = avg_pool2d(pixels, factor).round()
+    pixels = pixels / 127.5 - 1
+    if stage.alpha < 1:
+        coarse = interpolate(avg_pool2d(pixels, 2), scale_factor=2, mode="nearest")
+        pixels = coarse.lerp(pixels, stage.alpha)
+    return pixels

@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
+from stylegan.schedule import Moment
 from stylegan.training.totals import Totals
 
 
@@ -47,8 +48,8 @@ class Logger(Protocol):
         """A line for people."""
         ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
-        """One iteration is over: the values that it reported, images so far, seconds so far."""
+    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
+        """One iteration is over: the values that it reported, what held in it, images so far, seconds so far."""
         ...
 
     def went_back(self, nimg: int) -> None:
@@ -76,7 +77,7 @@ class SilentLogger:
 
     def message(self, text: str) -> None: ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
+    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
         """Add an iteration; where an interval ends, take part in the exchange."""
         self._totals.add(stats, nimg)
 
@@ -97,20 +98,18 @@ class SilentLogger:
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, totals: Totals, *, learning_rates: dict[str, float]):
+    def __init__(self, run_dir: Path, config: LoggingConfig, totals: Totals):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
             run_dir: The run's folder, which exists.
             config: Where to report.
             totals: Sums of the values; they say when to report.
-            learning_rates: By network, as they go to the optimisers.
         """
         self._totals, self._total, nimg = totals, totals.total_nimg, totals.nimg
         self._text = (run_dir / layout.LOG).open("a", buffering=1)
         self._run_dir = run_dir
         self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
-        self._learning_rates = learning_rates
         self._since: tuple[int, float] | None = None
         self._console = Console(stderr=True)
         self._progress = Progress(
@@ -154,7 +153,7 @@ class RunLogger:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], nimg: int, elapsed: float) -> None:
+    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
         """Add an iteration to the running means; where an interval ends, write out those of all ranks."""
         if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
             self._since, self._steps = (nimg, elapsed), 0
@@ -163,7 +162,7 @@ class RunLogger:
         self._progress.update(self._task, completed=nimg / 1000)
         means = self._totals.add(stats, nimg)
         if means is not None:
-            self._report(means, nimg, elapsed)
+            self._report(means, now, nimg, elapsed)
 
     def went_back(self, nimg: int) -> None:
         """Forget the interval that was begun, and let TensorBoard drop what it was told of the stretch after `nimg`."""
@@ -187,7 +186,7 @@ class RunLogger:
             for name, value in values.items():
                 self._events.add_scalar(f"metrics/{name}", value, nimg)
 
-    def _report(self, means: dict[str, float], nimg: int, elapsed: float) -> None:
+    def _report(self, means: dict[str, float], now: Moment, nimg: int, elapsed: float) -> None:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)
         seconds = elapsed - since_elapsed
         speed = (nimg - since_nimg) / seconds if seconds > 0 else float("nan")
@@ -202,7 +201,10 @@ class RunLogger:
             "loading_images_per_second": None if isnan(loading) else round(loading, 1),
             "loading_share": None if isnan(share) else round(share, 5),
             "memory_gib": round(peak_memory_gib(), 3),
-            **{f"learning_rate/{name}": rate for name, rate in self._learning_rates.items()},
+            **{f"settings/{name}": value for name, value in now.settings.items()},
+            "settings/batch_size": now.stage.batch_size,
+            "settings/resolution": max(now.stage.resolution),
+            "settings/alpha": now.stage.alpha,
             **{name: means[name] for name in sorted(means)},
         }
         with (self._run_dir / layout.STATS).open("a") as file:

@@ -1,16 +1,52 @@
 """All that a resume needs, in one object."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from stylegan import distributed
 from stylegan.augment.ada import ADAController
+from stylegan.losses.base import LossOutput
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
+from stylegan.ops.update import lerp_
+from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
-from stylegan.training.ema import MovingAverage
+
+
+def ema_decay(now: Moment, rampup: float) -> float:
+    """The decay of one update of the moving average of the generator.
+
+    Args:
+        now: Has the half-life in thousands of images, `optim.ema_kimg`, or, where that is not 0, the decay itself,
+            `optim.ema_beta`.
+        rampup: Never average over more than this fraction of the training so far (StyleGAN2-ADA, appendix C); 0 is off.
+    """
+    if beta := now.settings["optim.ema_beta"]:
+        return beta
+    half_life = now.settings["optim.ema_kimg"] * 1000
+    if rampup:
+        half_life = min(half_life, now.nimg * rampup)
+    return 0.5 ** (now.stage.batch_size / max(half_life, 1e-8))
+
+
+class MovingAverage:
+    """What moves `G_ema`, the network that is shown and given away, towards `G`."""
+
+    def __init__(self, G_ema: Generator, G: Generator):
+        self._G_ema, self._G = G_ema, G
+        self._averages, self._parameters = list(G_ema.parameters()), list(G.parameters())
+
+    @torch.no_grad()
+    def move(self, weight: float) -> None:
+        """Move the parameters by the share `weight` of the way; `w_avg` and noise are no averages and are copied."""
+        lerp_(self._averages, self._parameters, weight)
+        for average, new in zip(self._G_ema.buffers(), self._G.buffers(), strict=True):
+            average.copy_(new)
 
 
 @dataclass
@@ -31,6 +67,8 @@ class TrainState:
         rollbacks: How often training went back to a checkpoint; it enters the random streams, so that the same numbers
             do not lead to the same end.
         ada: How often images are augmented; None where that is not adapted.
+        stage: The stage of growing that was looked up last; None before the first iteration.
+        held: Iterations since then.
     """
 
     G: Generator
@@ -45,9 +83,11 @@ class TrainState:
     elapsed: float = 0.0
     rollbacks: int = 0
     ada: ADAController | None = None
+    stage: Stage | None = None
+    held: int = 0
 
     _PARTS = ("G", "D", "G_ema", "G_opt", "D_opt")
-    _NUMBERS = ("seed", "nimg", "step", "elapsed", "rollbacks")
+    _NUMBERS = ("seed", "nimg", "step", "elapsed", "rollbacks", "held")
 
     @property
     def stream_seed(self) -> int:
@@ -59,28 +99,61 @@ class TrainState:
         """What moves G_ema."""
         return MovingAverage(self.G_ema, self.G)
 
-    def advance(self, batch_size: int) -> None:
+    def trained(self, network: str) -> tuple[nn.Module, Adam]:
+        """`G` or `D`, and its optimiser."""
+        return (self.G, self.G_opt) if network == "G" else (self.D, self.D_opt)
+
+    def begin(self, plan: Plan) -> Moment:
+        """What holds in the next iteration; where a new stage begins, the networks enter it."""
+        nimg, stage = next(plan.iterations(self.nimg, self.stage, self.held))
+        if self.stage is None or self.held == plan.repeats:
+            self.held = 0
+        if stage != self.stage:
+            self.enter(stage)
+        return plan.moment(nimg, stage)
+
+    def enter(self, stage: Stage) -> None:
+        """Bring the networks that grow to a stage."""
+        self.stage = stage
+        for network in (self.G, self.D, self.G_ema):
+            if hasattr(network, "set_stage"):
+                network.set_stage(stage.resolution, stage.alpha)
+
+    def follow(self, outputs: Sequence[LossOutput]) -> None:
+        """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""
+        if means := [output.means for output in outputs if output.means is not None]:
+            for mean in distributed.gather(torch.stack(means)):
+                self.G.update_averages(mean)
+        if any(output.pl_mean is not None for output in outputs):  # it moved with every micro-batch
+            distributed.average([self.pl_mean])
+
+    def advance(self, now: Moment) -> None:
         """Count one iteration."""
-        self.nimg += batch_size
+        self.nimg += now.stage.batch_size
         self.step += 1
+        self.held += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and plain containers only, so that it loads without executing code."""
         parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
         ada = None if self.ada is None else self.ada.state_dict()
-        return {**parts, "pl_mean": self.pl_mean, "ada": ada, **{name: getattr(self, name) for name in self._NUMBERS}}
+        stage = None if self.stage is None else {**asdict(self.stage), "resolution": list(self.stage.resolution)}
+        numbers = {name: getattr(self, name) for name in self._NUMBERS}
+        return {**parts, "pl_mean": self.pl_mean, "ada": ada, "stage": stage, **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state of the same architecture.
 
         Raises:
-            KeyError, RuntimeError, ValueError: It is of another architecture.
+            KeyError, RuntimeError, TypeError, ValueError: It is of another architecture.
         """
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.pl_mean.copy_(state["pl_mean"])
         for name in self._NUMBERS:
             setattr(self, name, state[name])
-        ada = state.get("ada")  # absent in checkpoints from before there was augmentation
-        if self.ada is not None and ada is not None:
-            self.ada.load_state_dict(ada)
+        if self.ada is not None and state["ada"] is not None:
+            self.ada.load_state_dict(state["ada"])
+        if state["stage"] is not None:
+            H, W = state["stage"]["resolution"]
+            self.enter(Stage(**{**state["stage"], "resolution": (H, W)}))

@@ -2,20 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan import distributed
-from stylegan.losses.base import Batch, Networks
+from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, UndeclaredError
 from stylegan.ops.update import clamp_nonfinite_, total_norm
-from stylegan.training.ema import ema_decay
-from stylegan.training.phases import Phase, due
-from stylegan.training.state import TrainState
+from stylegan.schedule import Moment
+from stylegan.training.adam import Adam, OptimConfig
+from stylegan.training.state import TrainState, ema_decay
 
 Stats = dict[str, list[Tensor]]
 """Values by name; each entry holds the values of some images, on the device that made them."""
@@ -45,142 +43,126 @@ class Reduction(Enum):
     sum = "sum"
 
 
-@dataclass(frozen=True)
-class StepConfig:
-    """What an iteration needs to know besides state and data.
-
-    Attributes:
-        batch_size: Images of one iteration over all ranks.
-        ema_kimg: Half-life of G_ema in kimg.
-        ema_rampup: See `ema_decay`.
-        on_nonfinite: What to do about gradients that are not finite.
-        loss_scale: See `Networks`.
-    """
-
-    batch_size: int
-    ema_kimg: float
-    ema_rampup: float | None
-    on_nonfinite: OnNonfinite
-    loss_scale: float = 1.0
+def due(phases: Sequence[Phase], step: int) -> list[Phase]:
+    """The phases that run in iteration `step`; all of them in iteration 0."""
+    return [phase for phase in phases if step % phase.interval == 0]
 
 
 def train_step(
-    state: TrainState, phases: Sequence[Phase], batches: Mapping[str, Sequence[Batch]], config: StepConfig
+    state: TrainState,
+    phases: Sequence[Phase],
+    batches: Mapping[str, Sequence[Batch]],
+    now: Moment,
+    optim: OptimConfig,
+    on_nonfinite: OnNonfinite = OnNonfinite.clamp,
 ) -> Stats:
-    """Run one iteration: every phase that is due, then the moving average and the probability of augmentations.
+    """Run one iteration: every phase that is due, with what follows it.
 
     Args:
         state: Changed in place.
         phases: All phases in order.
         batches: This rank's micro-batches, by the name of the phase.
-        config: See `StepConfig`.
+        now: What holds in this iteration.
+        optim: The settings that do not change, resolved.
+        on_nonfinite: What to do about gradients that are not finite.
 
     Returns:
         What the losses report, gradient norms by phase, seconds by phase.
 
     Raises:
         NonfiniteGradientsError: The policy says to roll back or to stop; the state is then unusable.
+        UndeclaredError: See there.
     """
-    networks = Networks(state.G, state.D, config.loss_scale)
+    networks = Networks(state.G, state.D, state.pl_mean, optim.loss_scale or 1.0)
     stats: Stats = defaultdict(list)
-    weight = 1 - ema_decay(config.batch_size, state.nimg, config.ema_kimg, config.ema_rampup)
-    running, averaged = due(phases, state.step), False
-    last_of_G = [phase for phase in running if phase.module is state.G][-1:]
-    for phase in running:
+    signs: list[Tensor] = []
+    for phase in due(phases, state.step):
         started = perf_counter()
-        measured = accumulate_gradients(phase, networks, batches[phase.name], stats)
-        distributed.all_reduce_gradients(phase.gradients)
-        averages = state.average.parameters if phase in last_of_G else None
-        stepped = guarded_step(phase, config.on_nonfinite, stats, averages, weight)
-        averaged = averaged or (stepped and phase in last_of_G)
-        for means in distributed.gather(torch.stack(measured)) if measured else ():
-            state.G.update_averages(means)
+        module, optimizer = state.trained(phase.network)
+        optimizer.set_rates(*(now.settings[f"optim.{name}"] for name in (f"{phase.network}_lr", "beta1", "beta2")))
+        outputs = accumulate_gradients(phase, networks, optimizer, batches[phase.name], now, stats)
+        distributed.all_reduce_gradients(optimizer.gradients)
+        guarded_step(phase.name, module, optimizer, on_nonfinite, stats)
+        state.follow(outputs)
+        signs += [output.signs for output in outputs if output.signs is not None]
+        if phase.then_average:
+            state.average.move(1 - ema_decay(now, optim.ema_rampup))
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
-    distributed.average([state.pl_mean])
-    if not averaged:
-        state.average.move_parameters(weight)
-    state.average.copy_buffers()
     if state.ada is not None:
-        state.ada.update(torch.cat(stats["signs/real"]))
+        state.ada.update(torch.cat(signs))
         if state.ada.r_t is not None:
             stats["augment/r_t"].append(torch.tensor(state.ada.r_t, dtype=torch.float64))
-    state.advance(config.batch_size)
+    state.advance(now)
     return stats
 
 
 def accumulate_gradients(
     phase: Phase,
     networks: Networks,
+    optimizer: Adam,
     microbatches: Sequence[Batch],
+    now: Moment,
     stats: Stats,
     reduction: Reduction = Reduction.mean,
-) -> list[Tensor]:
+) -> list[LossOutput]:
     """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches; parameters that the loss
-    does not reach keep None and are skipped by the optimiser.
+    does not reach keep None and are skipped by the optimiser. pl_mean moves with every micro-batch that gives it.
 
     Returns:
-        What the generator's moving averages follow (`LossOutput.means`), of each micro-batch, where the phase moves them.
+        What steers, of each micro-batch; nothing of it holds on to a graph.
     """
-    measured = []
-    phase.optimizer.zero_grad(set_to_none=True)
-    for network in (networks.G, networks.D):  # no weight gradients for the network that stands still
-        network.requires_grad_(network is phase.module)
+    outputs = []
+    optimizer.zero_grad(set_to_none=True)
+    for name, network in (("G", networks.G), ("D", networks.D)):  # no weight gradients for the one that stands still
+        network.requires_grad_(name == phase.network)
     gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
     for batch in microbatches:
-        output = phase.loss_fn(networks, batch)
+        output = phase.loss(networks, batch, now)
+        _check_given(phase, output)
         (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
-            stats[name].append(value.flatten())
-        if output.means is not None:
-            measured.append(output.means)
+            stats[name].append(value.detach().flatten())
+        given = {name: value.detach() for name in STEERING if (value := getattr(output, name)) is not None}
+        if "pl_mean" in given:
+            networks.pl_mean.copy_(given["pl_mean"])
+        outputs.append(LossOutput(output.loss.detach(), {}, **given))
     if networks.loss_scale != 1:
-        for gradient in phase.gradients:
+        for gradient in optimizer.gradients:
             gradient.div_(networks.loss_scale)
-    return measured
+    return outputs
+
+
+def _check_given(phase: Phase, output: LossOutput) -> None:
+    for name in STEERING:
+        if (name in phase.gives) != (getattr(output, name) is not None):
+            declares = "declares" if name in phase.gives else "does not declare"
+            raise UndeclaredError(f"{phase.name} {declares} that it gives `{name}`, and its loss does otherwise")
 
 
 @torch.no_grad()
-def guarded_step(
-    phase: Phase,
-    policy: OnNonfinite,
-    stats: Stats,
-    averages: Mapping[Tensor, Tensor] | None = None,
-    weight: float = 0.0,
-) -> bool:
+def guarded_step(phase: str, module: nn.Module, optimizer: Adam, policy: OnNonfinite, stats: Stats) -> None:
     """Let a phase's optimiser step, and look at the gradients in the same pass over them; only `skip` has to look first.
 
-    The gradients were reduced over ranks, so that all ranks see and do the same. `averages` and `weight`: see `Adam.step`.
-
-    Returns:
-        Whether it stepped.
+    The gradients were reduced over ranks, so that all ranks see and do the same.
 
     Raises:
         NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
-    step = partial(phase.optimizer.step, averages=averages, weight=weight)
     skip = policy is OnNonfinite.skip
-    norm = total_norm(phase.gradients) if skip else step()
-    stats[f"grad_norm/{phase.name}"].append(norm)
-    finite = bool(norm.isfinite())
-    if skip and finite:
-        step()
-    if not finite:
-        report = report_nonfinite(phase, stats)
-        if policy in (OnNonfinite.rollback, OnNonfinite.stop):
-            raise NonfiniteGradientsError(
-                f"{phase.name}: gradients that are not finite (parameter and count): {report}"
-            )
-        if policy is OnNonfinite.clamp:
-            for gradient in phase.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
-                clamp_nonfinite_(gradient)
-    return finite or not skip
-
-
-def report_nonfinite(phase: Phase, stats: Stats) -> str:
-    """Count what is not finite in each gradient, for the statistics and as a text."""
+    norm = total_norm(optimizer.gradients) if skip else optimizer.step()
+    stats[f"grad_norm/{phase}"].append(norm)
+    if bool(norm.isfinite()):
+        if skip:
+            optimizer.step()
+        return
     # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
-    named = [(name, p.grad) for name, p in phase.module.named_parameters() if p.grad is not None]
+    named = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
     broken = {name: count for name, gradient in named if (count := int((~gradient.isfinite()).sum()))}
     for name, count in broken.items():
-        stats[f"nonfinite/{phase.name}/{name}"].append(torch.tensor(float(count)))
-    return ", ".join(f"{name} ({count})" for name, count in broken.items()) or "overflow"
+        stats[f"nonfinite/{phase}/{name}"].append(torch.tensor(float(count)))
+    if policy in (OnNonfinite.rollback, OnNonfinite.stop):
+        report = ", ".join(f"{name} ({count})" for name, count in broken.items()) or "overflow"
+        raise NonfiniteGradientsError(f"{phase}: gradients that are not finite (parameter and count): {report}")
+    if policy is OnNonfinite.clamp:
+        for gradient in optimizer.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
+            clamp_nonfinite_(gradient)

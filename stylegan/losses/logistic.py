@@ -1,0 +1,95 @@
+"""The non-saturating logistic loss (Goodfellow et al. 2014, section 3) with R1 and path length, as StyleGAN2 and 3 train."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from stylegan.errors import UserError
+from stylegan.losses.base import (
+    Batch,
+    LossOutput,
+    Needs,
+    Networks,
+    Phase,
+    Reals,
+    fake_seen,
+    generate,
+    real_seen,
+)
+from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
+from stylegan.models.generator import Generator
+from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
+
+
+@dataclass
+class LogisticConfig:
+    """Weights and intervals of the losses."""
+
+    kind: str = field(default="logistic", metadata={"help": "the kind of loss; loss=NAME sets it"})
+    r1_gamma: Schedule | None = scheduled(None, "weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)")
+    r1_interval: int = field(default=16, metadata={"help": "iterations from one R1 to the next"})
+    pl_weight: float = field(default=2.0, metadata={"help": "weight of path length regularisation; 0: off"})
+    pl_interval: int = field(default=4, metadata={"help": "iterations from one path length phase to the next"})
+    pl_decay: float = field(default=0.01, metadata={"help": "how fast the target length follows the mean"})
+    pl_batch_shrink: int = field(default=2, metadata={"help": "path length uses one image of this many"})
+    style_mixing_prob: float = field(default=0.9, metadata={"help": "share of generated images that mix two latents"})
+    blur_sigma: Schedule = scheduled(0.0, "blur of what D sees, in pixels (StyleGAN3-R: from 10 to 0); 0: none")
+
+    def __post_init__(self) -> None:
+        for name in ("r1_interval", "pl_interval", "pl_batch_shrink"):
+            if getattr(self, name) < 1:
+                raise UserError(f"loss.{name}={getattr(self, name)} must be at least 1")
+        if not self.pl_weight >= 0:
+            raise UserError(f"loss.pl_weight={self.pl_weight} must not be negative; 0 switches it off")
+        if not 0 <= self.style_mixing_prob <= 1:
+            raise UserError(f"loss.style_mixing_prob={self.style_mixing_prob} must be from 0 to 1")
+        off = (0.0, float("inf"), "must not be negative; 0 switches it off")
+        check_schedules(self, "loss", r1_gamma=off, blur_sigma=off)
+
+    def resolved(self, resolution: tuple[int, int], batch_size: int) -> "LogisticConfig":
+        """With the R1 weight for [H, W] images (StyleGAN2-ADA, appendix C: gamma = 0.0002 * pixels / batch size)."""
+        gamma = 0.0002 * resolution[0] * resolution[1] / batch_size
+        return replace(self, r1_gamma=gamma if self.r1_gamma is None else self.r1_gamma)
+
+    def phases(self) -> list[Phase]:
+        """In the order in which an iteration runs them; penalties of weight 0 are left out."""
+        mixing = self.style_mixing_prob
+        phases = [Phase("Gmain", "G", generator_loss, Needs(fakes=True, mixing_prob=mixing))]
+        if self.pl_weight:
+            needs = Needs(latents=True, mixing_prob=mixing, path_noise=True, shrink=self.pl_batch_shrink)
+            penalty = PathLengthPenalty(self.pl_weight, self.pl_decay)
+            phases.append(Phase("Greg", "G", penalty, needs, gives=("pl_mean",), interval=self.pl_interval))
+        needs = Needs(reals=Reals.first, fakes=True, mixing_prob=mixing)
+        # Nothing moves G any more: its average follows.
+        phases.append(Phase("Dmain", "D", discriminator_loss, needs, gives=("signs", "means"), then_average=True))
+        if self.r1_gamma != 0:
+            phases.append(Phase("Dreg", "D", r1_penalty, Needs(reals=Reals.first), interval=self.r1_interval))
+        return phases
+
+
+def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    """Gmain: -log sigmoid(D(G(z))) per image [N]."""
+    fake, _ = generate(networks.G, batch)
+    logits = networks.D(fake_seen(fake, batch, now), batch.c)
+    loss = softplus(-logits)
+    return LossOutput(loss.flatten(), {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss})
+
+
+def discriminator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    """Dmain: -log(1 - sigmoid(D(G(z)))) - log sigmoid(D(x)) per pair of a fake and a real image [N]."""
+    with torch.no_grad():
+        fake, means = generate(networks.G, batch, measure=True)
+    fake_logits, real_logits = judge_both(networks, fake, batch, now)
+    loss = softplus(fake_logits) + softplus(-real_logits)
+    signs = real_logits.sign()  # their mean is the statistic r_t of ADA (Karras et al. 2020, eq. 1)
+    stats = {"scores/fake": fake_logits, "scores/real": real_logits, "signs/real": signs, "loss/D": loss}
+    return LossOutput(loss.flatten(), stats, signs=signs, means=means)
+
+
+def judge_both(networks: Networks, fake: Tensor, batch: Batch, now: Moment) -> tuple[Tensor, Tensor]:
+    """D's logits [N, 1] at generated and at training images, in one pass: half the ops, and one gradient for each weight."""
+    images = torch.cat([fake_seen(fake, batch, now), real_seen(batch.real, batch, now)])
+    fake_logits, real_logits = networks.D(images, torch.cat([batch.c, batch.real_c]), batches=2).chunk(2)
+    return fake_logits, real_logits

@@ -1,0 +1,251 @@
+"""What changes in the course of a training as a function of the image count: ramps of settings, and the stages of growing.
+
+Everything is evaluated once an iteration, before it, and handed down as a `Moment`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from stylegan.errors import UserError
+
+
+class Shape(Enum):
+    """The course of a ramp."""
+
+    linear = "linear"
+    """A straight line."""
+    cosine = "cosine"
+    """Half a period of a cosine: level at both ends."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A setting that goes from one value to another and stays there.
+
+    Attributes:
+        start, end: The values.
+        kimg: Length of the way in thousands of images; 0: `end` from the beginning.
+        shape: Its course.
+    """
+
+    start: float
+    end: float
+    kimg: float
+    shape: Shape = Shape.linear
+
+    def at(self, nimg: int) -> float:
+        """The value after `nimg` images."""
+        if nimg >= self.kimg * 1000:
+            return self.end
+        share = nimg / (self.kimg * 1000)
+        if self.shape is Shape.cosine:
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.start + (self.end - self.start) * share
+
+    def __str__(self) -> str:
+        course = "" if self.shape is Shape.linear else f", {self.shape.name}"
+        return f"{self.start:g} to {self.end:g} in {self.kimg:g} kimg{course}"
+
+
+Schedule = float | Ramp
+"""A setting that may change: its value, or its ramp."""
+
+
+def value_at(schedule: Schedule, nimg: int) -> float:
+    """The value of a setting after `nimg` images."""
+    return schedule.at(nimg) if isinstance(schedule, Ramp) else schedule
+
+
+def scheduled(default: float | None, help: str) -> Any:
+    """A field of a configuration that takes a `Schedule`. Such a configuration calls `check_schedules` when it is made."""
+    return field(default=default, metadata={"help": f"{help} [ramp]", "schedule": True})
+
+
+def check_schedules(config: Any, group: str, **bounds: tuple[float, float, str]) -> None:
+    """Turn what a person wrote into the schedules of a configuration, in place.
+
+    Args:
+        config: The dataclass; its fields made by `scheduled` hold a number, `{start, end, kimg, shape}`, or None.
+        group: Its name on the command line, such as `optim`.
+        bounds: For every such field the least and the largest value, and how to say that.
+
+    Raises:
+        UserError: Something else, or a value out of bounds.
+    """
+    for name in (f.name for f in fields(config) if f.metadata.get("schedule")):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        schedule = _parsed(value, f"{group}.{name}")
+        object.__setattr__(config, name, schedule)
+        low, high, rule = bounds[name]
+        for number in (schedule.start, schedule.end) if isinstance(schedule, Ramp) else (schedule,):
+            if not low <= number <= high:
+                raise UserError(f"{group}.{name}={number:g} {rule}")
+
+
+def _parsed(value: Any, name: str) -> Schedule:
+    how = f"write a number, or a ramp such as '{name}={{start: 1, end: 0, kimg: 100, shape: linear}}'"
+    if isinstance(value, Ramp):
+        return value
+    if isinstance(value, Mapping):
+        known = [f.name for f in fields(Ramp)]
+        if unknown := [key for key in value if key not in known]:
+            raise UserError(f"{name}: a ramp has no {unknown[0]}; {how}")
+        if missing := [key for key in known[:3] if key not in value]:
+            raise UserError(f"{name}: the ramp lacks {', '.join(missing)}; {how}")
+        numbers = [_number(value[key], f"{name}.{key}", how) for key in known[:3]]
+        shape = value.get("shape", Shape.linear)
+        if not isinstance(shape, Shape):
+            if shape not in Shape.__members__:
+                raise UserError(f"{name}.shape={shape}: choose {' or '.join(Shape.__members__)}")
+            shape = Shape[shape]
+        if numbers[2] < 0:
+            raise UserError(f"{name}.kimg={numbers[2]:g} must not be negative")
+        return Ramp(*numbers, shape)
+    return _number(value, name, how)
+
+
+def _number(value: Any, name: str, how: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{name}={value} is no finite number; {how}")
+    return float(value)
+
+
+def schedules_of(config: Any, prefix: str = "") -> dict[str, Schedule]:
+    """All schedules of a configuration and of those within it, by their names on the command line.
+
+    Raises:
+        ValueError: One of them is still None: the configuration was not resolved.
+    """
+    found: dict[str, Schedule] = {}
+    for f in fields(config):
+        value, name = getattr(config, f.name), f"{prefix}{f.name}"
+        if f.metadata.get("schedule"):
+            if value is None:
+                raise ValueError(f"{name} is not resolved")
+            found[name] = value
+        elif is_dataclass(value):
+            found |= schedules_of(value, f"{name}.")
+    return found
+
+
+@dataclass
+class StageConfig:
+    """One stage of a training that grows; a stage lasts until the next one starts."""
+
+    start_kimg: float = field(default=0.0, metadata={"help": "where it starts"})
+    resolution: int = field(default=0, metadata={"help": "longer side of its images; 0: the data set's"})
+    fade_kimg: float = field(default=0.0, metadata={"help": "in so many kimg what is new in it fades in"})
+    batch_size: int = field(default=0, metadata={"help": "images of an iteration; 0: training.batch_size"})
+    lr: float = field(default=0.0, metadata={"help": "learning rate of G and D; 0: as in optim."})
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"training.stages: {f.name}={value} must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What holds for some iterations of a training.
+
+    Attributes:
+        resolution: (H, W) of the images.
+        alpha: How much of the stage's new layers counts: from 0, the one before, to 1.
+        batch_size: Images of an iteration over all ranks.
+        lr: Learning rate of both networks; 0: as the settings say.
+    """
+
+    resolution: tuple[int, int]
+    alpha: float
+    batch_size: int
+    lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What holds in one iteration.
+
+    Attributes:
+        nimg: Real images shown before it.
+        stage: The stage of the training.
+        settings: The value of every scheduled setting, by its name on the command line, such as `optim.G_lr`.
+    """
+
+    nimg: int
+    stage: Stage
+    settings: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The course of a training.
+
+    Attributes:
+        schedules: Of the settings, by name.
+        stages: In order; the first starts at 0. Sizes that are 0 are the constants below.
+        repeats: A stage is looked up in every so many iterations and holds in between.
+        resolution: (H, W) of the data set.
+        batch_size: Images of an iteration where the stage does not say.
+    """
+
+    schedules: Mapping[str, Schedule]
+    stages: Sequence[StageConfig]
+    repeats: int
+    resolution: tuple[int, int]
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        starts = [stage.start_kimg for stage in self.stages]
+        if starts != sorted(set(starts)) or starts[:1] != [0]:
+            raise UserError(f"training.stages: start_kimg of the stages is {starts}: the first is 0, each other one larger")
+        side = max(self.resolution)
+        for stage in self.stages:
+            factor = side // (stage.resolution or side) if stage.resolution <= side else 0
+            if factor < 1 or factor & (factor - 1) or any(n % factor for n in self.resolution) or stage.resolution * factor not in (0, side):
+                raise UserError(
+                    f"training.stages: resolution={stage.resolution} is not the data set's {side}, halved some times"
+                )
+
+    def stage(self, nimg: int) -> Stage:
+        """The stage after `nimg` images."""
+        config = next(stage for stage in reversed(self.stages) if nimg >= stage.start_kimg * 1000)
+        factor = max(self.resolution) // (config.resolution or max(self.resolution))
+        fade, since = config.fade_kimg * 1000, nimg - config.start_kimg * 1000
+        H, W = self.resolution
+        return Stage(
+            (H // factor, W // factor),
+            min(since / fade, 1.0) if fade > 0 else 1.0,
+            config.batch_size or self.batch_size,
+            config.lr,
+        )
+
+    def batch_sizes(self) -> set[int]:
+        """Of all stages."""
+        return {stage.batch_size or self.batch_size for stage in self.stages}
+
+    def moment(self, nimg: int, stage: Stage) -> Moment:
+        """What holds after `nimg` images, while `stage` is held."""
+        settings = {name: value_at(schedule, nimg) for name, schedule in self.schedules.items()}
+        if stage.lr:
+            settings |= {"optim.G_lr": stage.lr, "optim.D_lr": stage.lr}
+        return Moment(nimg, stage, settings)
+
+    def iterations(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, Stage]]:
+        """The image count and the stage of every iteration from here on, without end: what is known ahead of time.
+
+        Args:
+            nimg: Images so far.
+            stage: The one looked up last; None at the beginning of a training.
+            held: In how many iterations it held since.
+        """
+        while True:
+            if stage is None or held == self.repeats:
+                stage, held = self.stage(nimg), 0
+            yield nimg, stage
+            nimg, held = nimg + stage.batch_size, held + 1

@@ -1,0 +1,167 @@
+"""Everything that a training can be told, and what follows from the data where it was not told."""
+
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
+from typing import Any
+
+from stylegan.augment.build import AugmentConfig
+from stylegan.data.loader import DataConfig
+from stylegan.errors import UserError
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
+from stylegan.models.layers import Precision
+from stylegan.ops.backend import OpsConfig
+from stylegan.schedule import StageConfig
+from stylegan.training.adam import OptimConfig
+from stylegan.training.logging import LoggingConfig
+from stylegan.training.step import OnNonfinite
+from stylegan.training.watch import MetricsConfig
+
+
+@dataclass
+class TrainingConfig:
+    """How long, in what portions, and how often something is kept."""
+
+    kimg: float = field(
+        default=25000, metadata={"help": "length of the training in thousands of real images shown to D"}
+    )
+    batch_size: int | None = field(
+        default=32,
+        metadata={"help": "images of one iteration over all ranks; null: by resolution and ranks (StyleGAN2-ADA, auto)"},
+    )
+    micro_batch: int | None = field(
+        default=None, metadata={"help": "images a rank takes at once, at most; null: its whole share of the batch"}
+    )
+    stages: list[StageConfig] = field(
+        default_factory=lambda: [StageConfig()],
+        metadata={"help": "of a network that grows: a list of {start_kimg, resolution, fade_kimg, batch_size, lr}"},
+    )
+    repeats: int = field(default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"})
+    on_nonfinite: OnNonfinite = field(
+        default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}
+    )
+    checkpoint_kimg: float = field(default=200, metadata={"help": "kimg from one checkpoint to the next"})
+    snapshot_kimg: float = field(default=200, metadata={"help": "kimg from one snapshot and grid to the next"})
+    keep_checkpoints: int = field(default=2, metadata={"help": "how many checkpoints are kept"})
+    grid_images: int = field(default=64, metadata={"help": "images in reals.png and fakes-*.png"})
+
+    def __post_init__(self) -> None:
+        for name in ("kimg", "checkpoint_kimg", "snapshot_kimg"):
+            if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
+                raise UserError(f"training.{name}={getattr(self, name)} must be positive")
+        for name in ("batch_size", "micro_batch", "keep_checkpoints", "grid_images", "repeats"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"training.{name}={value} must be at least 1")
+
+
+@dataclass
+class ModelConfig:
+    """The two networks. `model=NAME` chooses both, `model/G=NAME` and `model/D=NAME` one of them."""
+
+    G: Any = field(default_factory=StyleGAN2Config)
+    D: Any = field(default_factory=DiscriminatorConfig)
+
+
+@dataclass
+class TrainConfig:
+    """Everything that a training can be told.
+
+    From Python: `TrainConfig(run_dir="runs/mine", data=DataConfig(path="faces.zip"), training=TrainingConfig(kimg=100))`.
+    """
+
+    run_dir: str | None = field(
+        default=None, metadata={"help": "where the run goes, or goes on; null: runs/EXPERIMENT"}
+    )
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "start from a run, checkpoint, snapshot or published .pkl or .pt; resolution, channels, labels may differ"
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "all random numbers are a function of it and of the image count"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: Any = field(default_factory=LogisticConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    ops: OpsConfig = field(default_factory=OpsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+
+
+def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, ranks: int) -> TrainConfig:
+    """The configuration with everything in it that follows from the data, so that it says what is trained.
+
+    Args:
+        config: As composed or loaded; what it says stays.
+        resolution: (H, W) of the data set.
+        images: Images in it, mirrored ones included.
+        ranks: Processes that train together.
+    """
+    training, G, D = config.training, config.model.G, config.model.D
+    if training.batch_size is None:
+        share = auto_share(resolution, ranks, images)
+        if getattr(D, "minibatch_std_group", None):
+            group = min(share, D.minibatch_std_group)
+            share -= share % group
+            D = replace(D, minibatch_std_group=group)
+        training = replace(training, batch_size=share * ranks)
+    if training.micro_batch is None:
+        largest = max(stage.batch_size or training.batch_size or 1 for stage in training.stages)
+        training = replace(training, micro_batch=max(largest // ranks, 1))
+    G, D = (
+        replace(network, channel_base=auto_channel_base(resolution))
+        if getattr(network, "channel_base", 0) is None
+        else network
+        for network in (G, D)
+    )
+    batch_size = training.batch_size or 1
+    fp16 = any(getattr(network, "precision", None) is Precision.fp16 for network in (G, D))
+    return replace(
+        config,
+        model=replace(config.model, G=G, D=D),
+        loss=config.loss.resolved(resolution, batch_size),
+        optim=config.optim.resolved(resolution, batch_size, fp16=fp16),
+        training=training,
+    )
+
+
+def auto_share(resolution: tuple[int, int], ranks: int, images: int) -> int:
+    """Images that a rank takes in an iteration, where nobody says: the public configuration `auto` of StyleGAN2-ADA.
+
+    A rank takes 4096 / side images and at most 32, all ranks together at most 64. So far the public configuration, where side
+    is a power of two; for other sides, and numbers of ranks that do not divide 64, we round down. Nothing else in it depends
+    on how many images there are, as ADA itself finds out how much they are too few; we only keep a batch from being larger
+    than the data set.
+
+    Args:
+        resolution: (H, W); the longer one counts.
+        ranks: Processes that train together.
+        images: Images of the data set.
+    """
+    together = min(ranks * max(min(4096 // max(resolution), 32), 1), 64, max(images, 1))
+    return max(together // ranks, 1)
+
+
+def auto_channel_base(resolution: tuple[int, int]) -> int:
+    """Feature maps times side, where nobody says: half as many below 512 pixels (StyleGAN2-ADA, `auto`)."""
+    return 32768 if max(resolution) >= 512 else 16384
+
+
+def described(config: TrainConfig) -> dict[str, Any]:
+    """What a snapshot says about how its network was trained, as JSON."""
+    return {
+        "batch_size": config.training.batch_size,
+        "loss": _plain(asdict(config.loss)),
+        "optim": _plain(asdict(config.optim)),
+        "augment": _plain(asdict(config.augment)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value.name if hasattr(value, "name") else value

@@ -1,0 +1,38 @@
+"""Ending a training from outside: the first SIGINT or SIGTERM is a request, the second one kills as usual."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class StopRequest:
+    """Notes the first SIGINT or SIGTERM instead of dying of it. For the main thread, by whoever owns the process.
+
+    Call it: whether one came.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        return self._requested
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._handlers:
+            number, handler = self._handlers.popitem()
+            signal.signal(number, handler)

@@ -7,8 +7,9 @@ from omegaconf import DictConfig
 from stylegan.assemble import training_job
 from stylegan.config.entry import run_entry
 from stylegan.config.resume import train_config
-from stylegan.config.schema import StyleGAN2Model, TrainConfig
+from stylegan.training.config import TrainConfig
 from stylegan.training.loop import train
+from stylegan.training.signals import StopRequest
 
 
 def run(composed: DictConfig) -> None:
@@ -19,7 +20,8 @@ def run(composed: DictConfig) -> None:
         if job.state.nimg >= kimg * 1000:
             job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
             return
-        finished = train(job)
+        with StopRequest() as stop:
+            finished = train(job, stop)
         again = (
             ""
             if finished
@@ -33,7 +35,7 @@ def run(composed: DictConfig) -> None:
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    run_entry(run, lambda: TrainConfig(model=StyleGAN2Model()), Path(__file__).with_name("configs"), "train")
+    run_entry(run, TrainConfig, Path(__file__).with_name("configs"), "train")
 
 
 if __name__ == "__main__":

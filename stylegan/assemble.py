@@ -19,7 +19,9 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Phase
+from stylegan.models.base import Growing
 from stylegan.models.build import model_metadata
+from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import activate
 from stylegan.ops.memory import keep_freed_memory
 from stylegan.schedule import Plan, schedules_of
@@ -63,9 +65,13 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)
         if device.type == "cpu":
             keep_freed_memory()
-        phases = config.loss.phases()
-        state = _new_state(config, phases, dataset, device)
+        state, phases = _new_state(config, dataset, device)
         plan = build_plan(config, dataset.resolution)
+        if len(plan.stages) > 1 and not all(isinstance(network, Growing) for network in (state.G, state.D)):
+            raise UserError(
+                f"training.stages: model.G={config.model.G.kind} and model.D={config.model.D.kind} do not both grow; leave the "
+                "stages out, or choose networks that do"
+            )
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
@@ -85,7 +91,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             architecture=architecture,
             environment=here,
             provenance=_provenance(config, dataset),
-            group=_minibatch_group(config),
+            group=state.D.minibatch_group,
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
         for batch_size in plan.batch_sizes():
@@ -148,11 +154,6 @@ def _dataset(config: TrainConfig) -> ImageDataset:
     return dataset
 
 
-def _minibatch_group(config: TrainConfig) -> int | None:
-    D = config.model.D
-    return 0 if D.minibatch_std_channels == 0 else D.minibatch_std_group
-
-
 def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
     """What draws; images are augmented in every size that a stage shows."""
     starts = [round(stage.start_kimg * 1000) for stage in plan.stages]
@@ -162,10 +163,8 @@ def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
     return Drawer(dataset if dataset.label_dim else None, augment or None)
 
 
-def _new_state(
-    config: TrainConfig, phases: list[Phase], dataset: ImageDataset, device: torch.device
-) -> TrainState:
-    """Networks as the seed initialises them, the same on all ranks, and their optimisers.
+def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device) -> tuple[TrainState, list[Phase]]:
+    """Networks as the seed initialises them, the same on all ranks, their optimisers, and what trains them.
 
     Raises:
         UserError: Nothing in the losses steers what has to be steered.
@@ -177,14 +176,17 @@ def _new_state(
         D = config.model.D.build(**shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     ada = config.augment.build_controller()
+    phases = config.loss.phases(G)
     given = {name for phase in phases for name in phase.gives}
+    if isinstance(G, StyleBased) and "means" not in given:
+        raise UserError(f"loss={config.loss.kind}: none of its phases gives the means that G's average of w follows")
     if ada is not None and "signs" not in given:
         raise UserError(
             f"augment=ada follows the signs of D at training images, which loss={config.loss.kind} does not give; choose "
             "augment=fixed, or another loss"
         )
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
-    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada)
+    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada), phases
 
 
 def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylegan.errors import UserError
 
@@ -50,8 +50,11 @@ class Ramp:
         return f"{self.start:g} to {self.end:g} in {self.kimg:g} kimg{course}"
 
 
-Schedule = float | Ramp
-"""A setting that may change: its value, or its ramp."""
+# A setting that may change: its value, or its ramp. OmegaConf, which reads the annotations, knows no union with a dataclass.
+if TYPE_CHECKING:
+    Schedule = float | Ramp
+else:
+    Schedule = Any
 
 
 def value_at(schedule: Schedule, nimg: int) -> float:
@@ -59,16 +62,16 @@ def value_at(schedule: Schedule, nimg: int) -> float:
     return schedule.at(nimg) if isinstance(schedule, Ramp) else schedule
 
 
-def scheduled(default: float | None, help: str) -> Any:
-    """A field of a configuration that takes a `Schedule`. Such a configuration calls `check_schedules` when it is made."""
-    return field(default=default, metadata={"help": f"{help} [ramp]", "schedule": True})
+def scheduled(help: str) -> dict[str, Any]:
+    """The metadata of a configuration's field that takes a `Schedule`; `check_schedules` is called when it is made."""
+    return {"help": f"{help} [or a ramp]", "schedule": True}
 
 
 def check_schedules(config: Any, group: str, **bounds: tuple[float, float, str]) -> None:
     """Turn what a person wrote into the schedules of a configuration, in place.
 
     Args:
-        config: The dataclass; its fields made by `scheduled` hold a number, `{start, end, kimg, shape}`, or None.
+        config: The dataclass; its fields marked by `scheduled` hold a number, `{start, end, kimg, shape}`, or None.
         group: Its name on the command line, such as `optim`.
         bounds: For every such field the least and the largest value, and how to say that.
 
@@ -97,15 +100,15 @@ def _parsed(value: Any, name: str) -> Schedule:
             raise UserError(f"{name}: a ramp has no {unknown[0]}; {how}")
         if missing := [key for key in known[:3] if key not in value]:
             raise UserError(f"{name}: the ramp lacks {', '.join(missing)}; {how}")
-        numbers = [_number(value[key], f"{name}.{key}", how) for key in known[:3]]
+        start, end, kimg = (_number(value[key], f"{name}.{key}", how) for key in known[:3])
         shape = value.get("shape", Shape.linear)
         if not isinstance(shape, Shape):
             if shape not in Shape.__members__:
                 raise UserError(f"{name}.shape={shape}: choose {' or '.join(Shape.__members__)}")
             shape = Shape[shape]
-        if numbers[2] < 0:
-            raise UserError(f"{name}.kimg={numbers[2]:g} must not be negative")
-        return Ramp(*numbers, shape)
+        if kimg < 0:
+            raise UserError(f"{name}.kimg={kimg:g} must not be negative")
+        return Ramp(start, end, kimg, shape)
     return _number(value, name, how)
 
 
@@ -203,11 +206,15 @@ class Plan:
     def __post_init__(self) -> None:
         starts = [stage.start_kimg for stage in self.stages]
         if starts != sorted(set(starts)) or starts[:1] != [0]:
-            raise UserError(f"training.stages: start_kimg of the stages is {starts}: the first is 0, each other one larger")
+            raise UserError(
+                f"training.stages: start_kimg of the stages is {starts}: the first is 0, each other one larger"
+            )
         side = max(self.resolution)
         for stage in self.stages:
-            factor = side // (stage.resolution or side) if stage.resolution <= side else 0
-            if factor < 1 or factor & (factor - 1) or any(n % factor for n in self.resolution) or stage.resolution * factor not in (0, side):
+            size = stage.resolution or side
+            factor = side // size
+            halved = size * factor == side and factor & (factor - 1) == 0
+            if not halved or any(n % factor for n in self.resolution):
                 raise UserError(
                     f"training.stages: resolution={stage.resolution} is not the data set's {side}, halved some times"
                 )

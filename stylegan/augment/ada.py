@@ -16,8 +16,9 @@ class ADAController:
     """Keeps the discriminator from overfitting: p rises while it is too sure of the training images, and falls otherwise.
 
     Every `interval` iterations r_t, the mean sign of D at augmented training images (ADA, eq. 1), is compared with the target,
-    and p takes one step towards more or less (section 3.1), in proportion to the images since the last one. The papers' code has no upper bound, though a
-    probability above 1 acts like 1: there p runs on to 20 and would take as long to come back. Here p stops at `p_max`.
+    and p takes one step towards more or less (section 3.1), in proportion to the images since the last one. The papers' code
+    has no upper bound, though a probability above 1 acts like 1: there p runs on to 20 and would take as long to come back.
+    Here p stops at `p_max`.
 
     Attributes:
         p: The probability now.

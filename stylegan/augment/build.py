@@ -31,7 +31,7 @@ class AugmentConfig:
     kind: AugmentKind = field(
         default=AugmentKind.none, metadata={"help": "none, ada, fixed or diffaugment; augment=KIND sets it"}
     )
-    p: Schedule = scheduled(0.0, "probability, for ada at the start, for fixed throughout")
+    p: Schedule = field(default=0.0, metadata=scheduled("probability, for ada at the start, for fixed throughout"))
     p_max: float = field(
         default=1.0, metadata={"help": "ada: p never goes beyond; from 0.8 on augmentations may leak into pictures"}
     )

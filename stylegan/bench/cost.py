@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from stylegan.bench.workload import Workload, weighted, workload
-from stylegan.config.schema import TrainConfig
+from stylegan.training.config import TrainConfig
 
 # Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
 VIEWS = frozenset(

@@ -13,12 +13,12 @@ from rich.table import Table
 from stylegan.bench.cost import Cost, as_json, iteration_cost
 from stylegan.bench.speed import CLOCKS, Progress, Timer, measure_iteration, measure_update
 from stylegan.bench.workload import configuration, workload
-from stylegan.config.schema import TrainConfig
 from stylegan.errors import UserError
 from stylegan.files import atomic_write
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.memory import keep_freed_memory
+from stylegan.training.config import TrainConfig
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 BATCH_SIZES = (1, 4, 16, 64)
@@ -183,7 +183,7 @@ def _sized(name: str, options: BenchOptions) -> tuple[TrainConfig, int, int]:
     return (
         replace(config, model=model),
         options.resolution or config.data.resolution,
-        options.batch_size or config.training.micro_batch or config.training.batch_size,
+        options.batch_size or config.training.micro_batch or config.training.batch_size or auto_share(...),
     )
 
 

@@ -1,25 +1,24 @@
 """What is measured: the networks, phases and random batches of a recipe, on any device, also on `meta`."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from stylegan.assemble import build_optimizer, build_plan
 from stylegan.config.groups import experiments, read_experiment
-from stylegan.config.schema import StyleGAN2Model, StyleGAN3Model, TrainConfig
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError, nearest
-from stylegan.losses.base import Batch, Networks
-from stylegan.models.build import (
-    DiscriminatorConfig,
-    StyleGAN2Config,
-    StyleGAN3Config,
-    build_discriminator,
-    build_generator,
-)
-from stylegan.training.loop import TrainingConfig
-from stylegan.training.phases import LossConfig, Phase, build_optimizers, build_phases
+from stylegan.losses.base import Batch, Networks, Phase, Reals
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.models.discriminator import DiscriminatorConfig
+from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.schedule import Moment
+from stylegan.training.adam import Adam
+from stylegan.training.batch import Drawer
+from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig, resolved
 from stylegan.training.step import accumulate_gradients
 
 
@@ -27,7 +26,7 @@ def _stylegan2(resolution: int, batch_size: int, channel_base: int, channel_max:
     channels: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
     return TrainConfig(
         data=DataConfig(resolution=resolution),
-        model=StyleGAN2Model(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
+        model=ModelConfig(G=StyleGAN2Config(**channels), D=DiscriminatorConfig(**channels)),
         training=TrainingConfig(batch_size=batch_size),
     )
 
@@ -44,8 +43,8 @@ def _stylegan3(
     )
     return TrainConfig(
         data=DataConfig(resolution=resolution),
-        model=StyleGAN3Model(G=G, D=DiscriminatorConfig(channel_base=channel_base, channel_max=channel_max)),
-        loss=LossConfig(pl_weight=0, style_mixing_prob=0),
+        model=ModelConfig(G=G, D=DiscriminatorConfig(channel_base=channel_base, channel_max=channel_max)),
+        loss=LogisticConfig(pl_weight=0, style_mixing_prob=0),
         training=TrainingConfig(batch_size=batch_size),
     )
 
@@ -85,13 +84,17 @@ class Workload:
 
     Attributes:
         networks: With random weights.
-        phases: Of an iteration, each with an optimizer.
+        phases: Of an iteration.
+        optimizers: Of `G` and `D`.
         batches: For each phase, by name.
+        now: What holds in the iteration.
     """
 
     networks: Networks
     phases: list[Phase]
+    optimizers: dict[str, Adam]
     batches: dict[str, Batch]
+    now: Moment
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -101,7 +104,8 @@ class Workload:
 
     def run(self, phase: Phase) -> None:
         """Forward and backward passes of one phase."""
-        accumulate_gradients(phase, self.networks, [self.batches[phase.name]], defaultdict(list))
+        optimizer, batch = self.optimizers[phase.network], self.batches[phase.name]
+        accumulate_gradients(phase, self.networks, optimizer, [batch], self.now, defaultdict(list))
 
 
 def workload(config: TrainConfig, *, resolution: int, batch_size: int, device: str) -> Workload:
@@ -113,26 +117,21 @@ def workload(config: TrainConfig, *, resolution: int, batch_size: int, device: s
         batch_size: Images.
         device: Where to; on `meta` nothing is computed, and a batch of any size has room.
     """
-    shape: dict[str, Any] = {"resolution": (resolution, resolution), "channels": 3, "c_dim": 0}
+    size = (resolution, resolution)
+    config = replace(config, training=replace(config.training, batch_size=batch_size, micro_batch=batch_size))
+    config = resolved(config, resolution=size, images=batch_size, ranks=1)
     with torch.device(device):
-        G, D = build_generator(config.model.G, **shape), build_discriminator(config.model.D, **shape)
-        optimizers = build_optimizers(G, D, config.loss, config.optim, shape["resolution"])
-        phases = build_phases(G, D, *optimizers, torch.zeros([]), config.loss, config.loss.r1_gamma or 1.0)
-        batches = {}
-        for phase in phases:
-            fewer = max(batch_size // config.loss.pl_batch_shrink, 1) if phase.name == "Greg" else batch_size
-            images = [3, resolution, resolution]
-            batches[phase.name] = Batch(
-                real=torch.rand(batch_size, *images) * 2 - 1,
-                real_c=torch.zeros(batch_size, 0),
-                z=torch.randn(batch_size, G.z_dim),
-                c=torch.zeros(batch_size, 0),
-                z_mix=torch.randn(batch_size, G.z_dim) if config.loss.style_mixing_prob > 0 else None,
-                mixing_cutoff=torch.randint(1, max(G.num_ws, 2), [batch_size]),
-                noise=None if phase.name == "Dreg" else torch.randn(fewer, G.synthesis.noise_size),
-                pl_noise=torch.randn(fewer, *images) if phase.name == "Greg" else None,
-            )
-    return Workload(Networks(G, D), phases, batches)
+        G, D = (network.build(resolution=size, channels=3, c_dim=0) for network in (config.model.G, config.model.D))
+        pl_mean, real = torch.zeros([]), torch.randint(0, 256, [batch_size, 3, *size], dtype=torch.uint8)
+    phases = config.loss.phases(G)
+    optimizers = {n: build_optimizer(network, n, phases, config.optim) for n, network in (("G", G), ("D", D))}
+    plan, images = build_plan(config, size), (real, torch.zeros([batch_size, 0], device=device))
+    now, rounds = plan.moment(0, plan.stage(0)), [list(range(batch_size))]
+    drawn = {
+        phase.name: Drawer().draw(phase, now, G, {Reals.first: images, Reals.second: images}, rounds, seed=0)[0]
+        for phase in phases
+    }
+    return Workload(Networks(G, D, pl_mean), phases, optimizers, drawn, now)
 
 
 def weighted(phases: list[Phase], values: dict[str, float]) -> float:

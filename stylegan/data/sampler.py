@@ -43,7 +43,9 @@ def image_indices(
     """
     for nimg, batch_size, places in course:
         if size < 1 or nimg < 0 or not places or not all(0 <= j < batch_size for j in places):
-            raise ValueError(f"cannot draw places {list(places)} of batches of {batch_size} from {size} images at {nimg}")
+            raise ValueError(
+                f"cannot draw places {list(places)} of batches of {batch_size} from {size} images at {nimg}"
+            )
         epoch, first = divmod(nimg, size)
         if first + batch_size <= size:
             order, at = _permutation(size, seed, epoch), torch.tensor(places) + first

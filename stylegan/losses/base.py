@@ -1,4 +1,4 @@
-"""What a loss is: phases that declare what they need, get just that in a batch, and return a value per image and what steers."""
+"""What a loss is: phases that declare what they need and get just that; a value per image comes back, and what steers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stylegan.augment.pipe import Augmentation
-from stylegan.models.discriminator import Discriminator
-from stylegan.models.generator import Generator
+from stylegan.models.base import Discriminator, Generator
+from stylegan.models.generator import StyleBased
 from stylegan.ops.upfirdn2d import filter2d
 from stylegan.schedule import Moment
 
@@ -141,7 +141,7 @@ class LossOutput(NamedTuple):
         loss: Value per image [N]; its mean is minimised.
         stats: Values per image for people, by the name under which they are logged.
         signs: Signs of D's logits at training images [N], which ADA follows.
-        means: What the generator's moving averages follow, [w_dim + num_magnitudes].
+        means: What the moving averages of a style-based generator follow, [w_dim + num_magnitudes].
         pl_mean: The new mean path length.
     """
 
@@ -179,7 +179,7 @@ class Phase:
     then_average: bool = False
 
 
-def run_mapping(G: Generator, batch: Batch) -> Tensor:
+def run_mapping(G: StyleBased, batch: Batch) -> Tensor:
     """Map the latents of a batch to ws [N, num_ws, w_dim], with style mixing (StyleGAN, section 3.1).
 
     Each image has its own cut-off, so that a batch can be split in any way.
@@ -192,17 +192,17 @@ def run_mapping(G: Generator, batch: Batch) -> Tensor:
     return torch.where(keep[:, :, None], ws, second)
 
 
-def run_synthesis(G: Generator, ws: Tensor, batch: Batch, track: list[Tensor] | None = None) -> Tensor:
-    """Images [N, C, H, W] of ws with the batch's layer noise; `track` as in `Synthesis.forward`."""
-    if batch.constant_noise:
-        return G.synthesis(ws, noise_mode="const", track=track)
-    return G.synthesis(ws, noise_mode="random", noise=batch.noise, track=track)
+def layer_noise(batch: Batch) -> dict[str, Any]:
+    """The noise of a batch, as `Generator.forward` and `Synthesis.forward` take it."""
+    return {"noise_mode": "const"} if batch.constant_noise else {"noise_mode": "random", "noise": batch.noise}
 
 
 def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tensor, Tensor | None]:
     """The images [N, C, H, W] of a batch; and with `measure` what G's moving averages follow, see `LossOutput.means`."""
+    if not isinstance(G, StyleBased):
+        return G(batch.z, batch.c, **layer_noise(batch)), None
     ws, magnitudes = run_mapping(G, batch), []
-    images = run_synthesis(G, ws, batch, magnitudes if measure else None)
+    images = G.synthesis(ws, track=magnitudes if measure else None, **layer_noise(batch))
     if not measure:
         return images, None
     # The first layer's latent is the one that style mixing never replaces.
@@ -212,7 +212,7 @@ def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tens
 
 def fake_seen(images: Tensor, batch: Batch, now: Moment) -> Tensor:
     """What D sees of generated images [N, C, H, W]: blurred, then augmented. The same happens to training images, or G would
-    learn what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
+    learn what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", 2.1)."""
     images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
     return images if batch.augment_fake is None else batch.augment_fake(images)
 

@@ -19,7 +19,8 @@ from stylegan.losses.base import (
     real_seen,
 )
 from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
-from stylegan.models.generator import Generator
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
 
 
@@ -28,14 +29,18 @@ class LogisticConfig:
     """Weights and intervals of the losses."""
 
     kind: str = field(default="logistic", metadata={"help": "the kind of loss; loss=NAME sets it"})
-    r1_gamma: Schedule | None = scheduled(None, "weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)")
+    r1_gamma: Schedule | None = field(
+        default=None, metadata=scheduled("weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)")
+    )
     r1_interval: int = field(default=16, metadata={"help": "iterations from one R1 to the next"})
     pl_weight: float = field(default=2.0, metadata={"help": "weight of path length regularisation; 0: off"})
     pl_interval: int = field(default=4, metadata={"help": "iterations from one path length phase to the next"})
     pl_decay: float = field(default=0.01, metadata={"help": "how fast the target length follows the mean"})
     pl_batch_shrink: int = field(default=2, metadata={"help": "path length uses one image of this many"})
     style_mixing_prob: float = field(default=0.9, metadata={"help": "share of generated images that mix two latents"})
-    blur_sigma: Schedule = scheduled(0.0, "blur of what D sees, in pixels (StyleGAN3-R: from 10 to 0); 0: none")
+    blur_sigma: Schedule = field(
+        default=0.0, metadata=scheduled("blur of what D sees, in pixels (StyleGAN3-R: from 10 to 0); 0: none")
+    )
 
     def __post_init__(self) -> None:
         for name in ("r1_interval", "pl_interval", "pl_batch_shrink"):
@@ -53,17 +58,21 @@ class LogisticConfig:
         gamma = 0.0002 * resolution[0] * resolution[1] / batch_size
         return replace(self, r1_gamma=gamma if self.r1_gamma is None else self.r1_gamma)
 
-    def phases(self) -> list[Phase]:
+    def phases(self, G: Generator) -> list[Phase]:
         """In the order in which an iteration runs them; penalties of weight 0 are left out."""
         mixing = self.style_mixing_prob
+        if mixing:
+            require_w(G, "style mixing", "loss.style_mixing_prob=0")
         phases = [Phase("Gmain", "G", generator_loss, Needs(fakes=True, mixing_prob=mixing))]
         if self.pl_weight:
+            require_w(G, "path length regularisation", "loss.pl_weight=0")
             needs = Needs(latents=True, mixing_prob=mixing, path_noise=True, shrink=self.pl_batch_shrink)
             penalty = PathLengthPenalty(self.pl_weight, self.pl_decay)
             phases.append(Phase("Greg", "G", penalty, needs, gives=("pl_mean",), interval=self.pl_interval))
         needs = Needs(reals=Reals.first, fakes=True, mixing_prob=mixing)
+        gives = ("signs", "means") if isinstance(G, StyleBased) else ("signs",)
         # Nothing moves G any more: its average follows.
-        phases.append(Phase("Dmain", "D", discriminator_loss, needs, gives=("signs", "means"), then_average=True))
+        phases.append(Phase("Dmain", "D", discriminator_loss, needs, gives, then_average=True))
         if self.r1_gamma != 0:
             phases.append(Phase("Dreg", "D", r1_penalty, Needs(reals=Reals.first), interval=self.r1_interval))
         return phases

@@ -5,7 +5,8 @@ from math import sqrt
 
 import torch
 
-from stylegan.losses.base import Batch, LossOutput, Networks, real_seen, run_mapping, run_synthesis
+from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, real_seen, run_mapping
+from stylegan.models.generator import require_w
 from stylegan.schedule import Moment
 
 
@@ -37,8 +38,9 @@ class PathLengthPenalty:
     decay: float
 
     def __call__(self, networks: Networks, batch: Batch, now: Moment) -> LossOutput:
-        ws = run_mapping(networks.G, batch)
-        fake = run_synthesis(networks.G, ws, batch)
+        G = require_w(networks.G, "path length regularisation", "loss.pl_weight=0")
+        ws = run_mapping(G, batch)
+        fake = G.synthesis(ws, **layer_noise(batch))
         # The division makes the length independent of the resolution (StyleGAN2, appendix B, "Path length regularization").
         direction = batch.path_noise / sqrt(fake.shape[2] * fake.shape[3])
         (gradient,) = torch.autograd.grad((fake * direction).sum() * networks.loss_scale, ws, create_graph=True)

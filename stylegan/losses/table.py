@@ -1,9 +1,11 @@
 """The kinds of loss."""
 
-from typing import Protocol, Self
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol, Self
 
 from stylegan.losses.base import Phase
 from stylegan.losses.logistic import LogisticConfig
+from stylegan.models.base import Generator
 
 
 class LossConfig(Protocol):
@@ -13,15 +15,21 @@ class LossConfig(Protocol):
         kind: Its name in the table.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     kind: str
 
     def resolved(self, resolution: tuple[int, int], batch_size: int) -> Self:
         """With what follows from the data: (H, W) of the images, and images of an iteration; nothing stays None."""
         ...
 
-    def phases(self) -> list[Phase]:
-        """The parts of an iteration, in their order."""
+    def phases(self, G: Generator) -> list[Phase]:
+        """The parts of an iteration, in their order.
+
+        Raises:
+            UserError: They need more of the generator than it has.
+        """
         ...
 
 
-LOSSES: dict[str, type[LossConfig]] = {"logistic": LogisticConfig}
+# A new kind is a line here.
+LOSSES: dict[str, type[LossConfig]] = {config.kind: config for config in (LogisticConfig,)}

@@ -19,13 +19,21 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class OptimConfig:
     """Adam, and the moving average of the generator."""
 
-    G_lr: Schedule | None = scheduled(None, "learning rate of G; null: 0.0025, from 1024 pixels 0.002")
-    D_lr: Schedule | None = scheduled(None, "learning rate of D; null: 0.0025, from 1024 pixels 0.002")
-    beta1: Schedule = scheduled(0.0, "Adam's first moment")
-    beta2: Schedule = scheduled(0.99, "Adam's second moment")
+    G_lr: Schedule | None = field(
+        default=None, metadata=scheduled("learning rate of G; null: 0.0025, from 1024 pixels 0.002")
+    )
+    D_lr: Schedule | None = field(
+        default=None, metadata=scheduled("learning rate of D; null: 0.0025, from 1024 pixels 0.002")
+    )
+    beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment"))
+    beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment"))
     eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon"})
-    ema_kimg: Schedule | None = scheduled(None, "half-life of G_ema in kimg; null: batch_size * 10 / 32")
-    ema_beta: Schedule = scheduled(0.0, "decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life")
+    ema_kimg: Schedule | None = field(
+        default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32")
+    )
+    ema_beta: Schedule = field(
+        default=0.0, metadata=scheduled("decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life")
+    )
     ema_rampup: float = field(
         default=0.05, metadata={"help": "G_ema's half-life is at most this share of the training so far; 0: off"}
     )
@@ -34,12 +42,10 @@ class OptimConfig:
     )
 
     def __post_init__(self) -> None:
-        rate, decay = (5e-324, float("inf"), "must be positive"), (0.0, 1 - 2**-53, "must be from 0 to below 1")
+        rate = (5e-324, float("inf"), "must be positive")
+        decay = (0.0, 1 - 2**-53, "must be from 0 to below 1")
         length = (0.0, float("inf"), "must not be negative")
-        check_schedules(self, "optim", G_lr=(0.0, *rate[1:]), D_lr=(0.0, *rate[1:]), beta1=decay, beta2=decay, ema_kimg=length, ema_beta=decay)
-        for name in ("G_lr", "D_lr"):
-            if getattr(self, name) == 0:
-                raise UserError(f"optim.{name}=0 must be positive")
+        check_schedules(self, "optim", G_lr=rate, D_lr=rate, beta1=decay, beta2=decay, ema_kimg=length, ema_beta=decay)
         if self.loss_scale is not None and not self.loss_scale > 0:
             raise UserError(f"optim.loss_scale={self.loss_scale} must be positive")
         if not self.eps > 0:

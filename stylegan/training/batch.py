@@ -16,7 +16,8 @@ from stylegan.augment.pipe import Augment
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Batch, Phase, Reals
-from stylegan.models.generator import Generator
+from stylegan.models.base import Generator
+from stylegan.models.generator import require_w
 from stylegan.rng import generator, normal, uniform
 from stylegan.schedule import Moment, Stage
 
@@ -106,26 +107,27 @@ class Drawer:
             """Large draws are made image by image: a rank draws only its own."""
             return torch.stack([normal(shape, seed, stream, nimg + i, device) for i in positions])
 
-        def augmentation(side: str) -> Any:
+        def augmentation(side: str, positions: Sequence[int]) -> Any:
             if self.augment is None:
                 return None
             of_size = self.augment[now.stage.resolution]
             return of_size.draw(seed, f"augment_{side}/{name}", nimg, N, positions, p)
 
-        for positions in rounds:
-            positions = positions[: max(1, len(positions) // needs.shrink)]
+        for chunk in rounds:
+            positions = chunk[: max(1, len(chunk) // needs.shrink)]
             part = {key: value[torch.tensor(positions)] for key, value in whole.items()}
             if needs.reals:
                 real, real_c = (t[start : start + len(positions)] for t in images[needs.reals])
-                part |= {"real": as_shown(real, now.stage), "real_c": real_c, "augment_real": augmentation("real")}
+                part |= {"real": as_shown(real, now.stage), "real_c": real_c}
+                part["augment_real"] = augmentation("real", positions)
                 if needs.labels_of_reals:
                     part["c"] = real_c
             if "z" in part:
                 part = {"z_mix": None, "constant_noise": needs.constant_noise, **part}
                 if not needs.constant_noise:
-                    part["noise"] = each(f"noise/{name}", positions, [G.synthesis.noise_size])
+                    part["noise"] = each(f"noise/{name}", positions, [G.noise_size])
             if needs.fakes:
-                part["augment_fake"] = augmentation("fake")
+                part["augment_fake"] = augmentation("fake", positions)
             if needs.path_noise:
                 part["path_noise"] = each("pl_noise", positions, [shown.shape[1], *now.stage.resolution])
             batches.append(Batch(name, **part).to(device))
@@ -140,7 +142,8 @@ class Drawer:
             z = normal([2, N, G.z_dim], seed, f"z/{name}", nimg, device)
             found |= {"z": z[0], "c": self.labels(seed, f"c/{name}", nimg, N, G.c_dim)}
             if needs.mixing_prob > 0:
-                cutoff = mixing_cutoffs(seed, f"mixing/{name}", nimg, N, G.num_ws, needs.mixing_prob)
+                num_ws = require_w(G, "style mixing", "a loss without it").num_ws
+                cutoff = mixing_cutoffs(seed, f"mixing/{name}", nimg, N, num_ws, needs.mixing_prob)
                 found |= {"z_mix": z[1], "mixing_cutoff": cutoff}
         if needs.mixing_factor:
             found["mixing_factor"] = uniform([N], seed, f"mixing_factor/{name}", nimg, device)
@@ -163,8 +166,8 @@ def mixing_cutoffs(seed: int, stream: str, index: int, count: int, num_ws: int, 
 
 
 def as_shown(images: Tensor, stage: Stage) -> Tensor:
-    """Training images uint8 [n, C, H, W] as they are shown in a stage: float32 in [-1, 1], of the stage's resolution, and, while
-    its layers fade in, faded as generated ones are (ProGAN, section 2 and appendix A)."""
+    """Training images uint8 [n, C, H, W] as a stage shows them: float32 in [-1, 1], of its resolution, and, while its layers
+    fade in, faded as generated ones are (ProGAN, section 2 and appendix A)."""
     pixels = images.float()
     factor = pixels.shape[2] // stage.resolution[0]
     if factor > 1:  # to whole grey levels, as if the data set had been prepared in this size

@@ -27,7 +27,9 @@ class TrainingConfig:
     )
     batch_size: int | None = field(
         default=32,
-        metadata={"help": "images of one iteration over all ranks; null: by resolution and ranks (StyleGAN2-ADA, auto)"},
+        metadata={
+            "help": "images of one iteration over all ranks; null: by resolution and ranks (StyleGAN2-ADA, auto)"
+        },
     )
     micro_batch: int | None = field(
         default=None, metadata={"help": "images a rank takes at once, at most; null: its whole share of the batch"}
@@ -36,7 +38,9 @@ class TrainingConfig:
         default_factory=lambda: [StageConfig()],
         metadata={"help": "of a network that grows: a list of {start_kimg, resolution, fade_kimg, batch_size, lr}"},
     )
-    repeats: int = field(default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"})
+    repeats: int = field(
+        default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"}
+    )
     on_nonfinite: OnNonfinite = field(
         default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}
     )

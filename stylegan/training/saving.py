@@ -34,12 +34,16 @@ class Keeper:
         """
         job, now, training = self.job, self.job.state.nimg, self.job.config.training
         snapshot = self._passed(training.snapshot_kimg)
-        if snapshot or (last and not self._somewhere(layout.snapshot_path(job.run_dir, now).exists())):
-            if distributed.is_main():
-                self._save_snapshot()
+        missing = last and not layout.snapshot_path(job.run_dir, now).exists()
+        if (snapshot or missing) and distributed.is_main():
+            self._save_snapshot()
         number = int(now // (training.snapshot_kimg * 1000))
         finished = last and now >= job.total_nimg
-        if job.watch is not None and job.watch.measured_at != now and ((snapshot and job.watch.due(number)) or finished):
+        if (
+            job.watch is not None
+            and job.watch.measured_at != now
+            and ((snapshot and job.watch.due(number)) or finished)
+        ):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
         if self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now):
             self._save_checkpoint()
@@ -50,9 +54,6 @@ class Keeper:
         """Whether a multiple of the interval was reached or passed since the last call."""
         interval = interval_kimg * 1000
         return self.job.state.nimg // interval > self.nimg // interval
-
-    def _somewhere(self, flag: bool) -> bool:
-        return distributed.same_everywhere(flag)
 
     def _save_checkpoint(self) -> None:
         job = self.job

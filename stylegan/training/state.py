@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from stylegan import distributed
 from stylegan.augment.ada import ADAController
 from stylegan.losses.base import LossOutput
-from stylegan.models.discriminator import Discriminator
-from stylegan.models.generator import Generator
+from stylegan.models.base import Discriminator, Generator, Growing
+from stylegan.models.generator import require_w
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
@@ -39,7 +39,8 @@ class MovingAverage:
 
     def __init__(self, G_ema: Generator, G: Generator):
         self._G_ema, self._G = G_ema, G
-        self._averages, self._parameters = list(G_ema.parameters()), list(G.parameters())
+        self._averages: list[Tensor] = list(G_ema.parameters())
+        self._parameters: list[Tensor] = list(G.parameters())
 
     @torch.no_grad()
     def move(self, weight: float) -> None:
@@ -116,14 +117,15 @@ class TrainState:
         """Bring the networks that grow to a stage."""
         self.stage = stage
         for network in (self.G, self.D, self.G_ema):
-            if hasattr(network, "set_stage"):
+            if isinstance(network, Growing):
                 network.set_stage(stage.resolution, stage.alpha)
 
     def follow(self, outputs: Sequence[LossOutput]) -> None:
         """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""
         if means := [output.means for output in outputs if output.means is not None]:
+            G = require_w(self.G, "its moving average", "a loss that gives no means")
             for mean in distributed.gather(torch.stack(means)):
-                self.G.update_averages(mean)
+                G.update_averages(mean)
         if any(output.pl_mean is not None for output in outputs):  # it moved with every micro-batch
             distributed.average([self.pl_mean])
 

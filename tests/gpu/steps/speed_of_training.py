@@ -9,7 +9,7 @@ import torch
 from stylegan.bench.workload import weighted
 from stylegan.ops.backend import Backend, activate, reference_ops
 from tests.gpu.steps.iteration import Iteration, Recipe
-from tests.gpu.steps.record import Record, free_memory, run, synchronize
+from tests.gpu.steps.record import Record, free_memory, run, seconds, synchronize
 from tests.gpu.steps.speed_of_ops import tf32
 
 PUBLISHED = {  # s/kimg, for orientation: other cards, whole trainings with loading and augmentation
@@ -112,15 +112,15 @@ def measure(record: Record, variant: Variant) -> dict[str, Any]:
                 for _ in range(iterations):
                     iteration.whole()
 
-            seconds = record.median(many, budget=0, most=3) / iterations
+            per_iteration = seconds(device, many) / iterations
             result: dict[str, Any] = {}
         else:
-            phases = {name: record.median(call, budget=0.5) for name, call in iteration.phase_calls().items()}
+            phases = {name: record.median(call, budget=0.3) for name, call in iteration.phase_calls().items()}
             result = {"ms": {name: round(value * 1e3, 2) for name, value in phases.items()}}
-            seconds = weighted(iteration.phases, phases)
+            per_iteration = weighted(iteration.phases, phases)
     result |= {
-        "iteration_ms": round(seconds * 1e3, 2),
-        "sec_per_kimg": round(seconds * 1000 / variant.recipe.batch, 2),
+        "iteration_ms": round(per_iteration * 1e3, 2),
+        "sec_per_kimg": round(per_iteration * 1000 / variant.recipe.batch, 2),
         "published": PUBLISHED.get(variant.recipe.name, "") if variant.recipe.resolution == 256 else "",
     }
     if cuda:

@@ -75,7 +75,7 @@ def assert_close(name: str, got: Tensor, want: Tensor, tol: dict[str, float], go
     error stays below 1e-3, and never after a forward output of the same file has failed: then the kink is no excuse.
     """
     got = got.detach().to(torch.float64).cpu()
-    want = want.to(torch.float64)
+    want = want.to(torch.float64).cpu()
     assert got.shape == want.shape, f"{name}: shape {tuple(got.shape)} instead of {tuple(want.shape)}"
     error = (got - want).abs()
     allowed = tol["atol"] + tol["rtol"] * want.abs()

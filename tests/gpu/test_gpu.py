@@ -1,13 +1,15 @@
 """The CUDA kernels on a real GPU, with the calls and tolerances of tests/cuda; skipped where there is none."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from stylegan.ops.backend import Backend, activate
-from tests.cuda.calls import Call, calls
+from tests.cuda.calls import calls
+from tests.gpu.placing import placed
 from tests.ops.cases import SAMPLES, inputs, pick
 
 RTOL = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -25,32 +27,75 @@ def _compiled() -> Iterator[None]:
     activate(Backend.reference, DEVICE)
 
 
-def on_gpu(call: Call) -> Call:
-    """The same call with its tensors on the GPU, in the same memory formats."""
-    return Call(call.name, call.op, tuple(a.to(DEVICE) if isinstance(a, Tensor) else a for a in call.args))
+def entry_on_gpu(entry: tuple[str, int], *made: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The differentiable inputs and the other arguments of a sample, on the GPU; `made` as for `inputs`."""
+    case, sample = pick(entry)
+    kwargs = {name: v.to(DEVICE) if isinstance(v, Tensor) else v for name, v in sample.kwargs.items()}
+    return {name: t.to(DEVICE) for name, t in inputs(case, sample, *made).items()}, kwargs
 
 
 @pytest.mark.parametrize("nhwc", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", RTOL, ids=str)
 def test_every_kernel(dtype: torch.dtype, nhwc: bool) -> None:
     for call in calls(dtype, nhwc):
-        for got, want in zip(on_gpu(call).run(), call.reference(), strict=True):
+        for got, want in zip(placed(call, DEVICE).run(), call.reference(), strict=True):
             if got.dtype != torch.uint8:  # codes: rounding may put a number on the other side of a kink
                 atol = RTOL[dtype] * float(want.abs().max()) if want.numel() else 0.0
                 torch.testing.assert_close(got.double().cpu(), want, rtol=RTOL[dtype], atol=atol)
 
 
-@pytest.mark.parametrize("entry", SAMPLES, ids=lambda entry: f"{entry[0]}-{entry[1]}")
-def test_gradients_of_first_and_second_order(entry: tuple[str, int]) -> None:
+EVERY = pytest.mark.parametrize("entry", SAMPLES, ids=lambda entry: f"{entry[0]}-{entry[1]}")
+
+
+@EVERY
+def test_values_in_every_dtype_and_memory_format(entry: tuple[str, int]) -> None:
     case, sample = pick(entry)
-    args = {name: t.to(DEVICE).requires_grad_() for name, t in inputs(case, sample).items()}
-    kwargs = {name: v.to(DEVICE) if isinstance(v, Tensor) else v for name, v in sample.kwargs.items()}
+    for dtype, rtol in RTOL.items():
+        rounded = {name: t.double() for name, t in inputs(case, sample, dtype).items()}
+        want = case.reference(**rounded, **sample.kwargs)
+        formats = (
+            (torch.contiguous_format, torch.channels_last) if len(sample.shape) == 4 else (torch.contiguous_format,)
+        )
+        for memory_format in formats:
+            args, kwargs = entry_on_gpu(entry, dtype, memory_format)
+            got = case.op(**args, **kwargs)
+            assert got.dtype == dtype and got.is_contiguous(memory_format=memory_format)
+            atol = rtol * float(want.abs().max()) if want.numel() else 0.0
+            torch.testing.assert_close(got.double().cpu(), want, rtol=rtol, atol=atol)
+
+
+@EVERY
+def test_gradients_equal_those_of_the_reference(entry: tuple[str, int]) -> None:
+    """Of first and second order, in float64, against torch's own functions on the CPU."""
+    case, sample = pick(entry)
+    results = []
+    for function, (args, kwargs) in (
+        (case.op, entry_on_gpu(entry)),
+        (case.reference, (inputs(case, sample), sample.kwargs)),
+    ):
+        leaves = [t.requires_grad_() for t in args.values()]
+        y = function(**dict(zip(args, leaves, strict=True)), **kwargs)
+        first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        total = torch.stack([(g * (i + 1)).square().sum() for i, g in enumerate(first)]).sum()
+        second = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        results.append([t.detach().cpu() for t in (y, *first, *second)])
+    for got, want in zip(*results, strict=True):
+        scale = float(want.abs().max()) if want.numel() else 0.0
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10 * (1 + scale))
+
+
+@EVERY
+def test_gradients_of_first_and_second_order(entry: tuple[str, int]) -> None:
+    case = pick(entry)[0]
+    args, kwargs = entry_on_gpu(entry)
+    leaves = [t.requires_grad_() for t in args.values()]
 
     def call(*tensors: Tensor) -> Tensor:
         return case.op(**dict(zip(args, tensors, strict=True)), **kwargs)
 
-    assert torch.autograd.gradcheck(call, list(args.values()), fast_mode=True)
-    assert torch.autograd.gradgradcheck(call, list(args.values()), fast_mode=True)
+    # Sums over pixels are added up in no fixed order: a repetition differs in the last bits.
+    assert torch.autograd.gradcheck(call, leaves, fast_mode=True, nondet_tol=1e-12)
+    assert torch.autograd.gradgradcheck(call, leaves, fast_mode=True, nondet_tol=1e-12)
 
 
 def test_another_stream() -> None:

@@ -186,7 +186,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(
     if (y.numel() > 0) {
         e.parallel([&](int64_t begin, int64_t end) { STYLEGAN_RUN(epilogue_grad, g, begin, end) });
     }
-    if (want_noise && !e.shape.noise_per_image) dnoise = dnoise.sum({0, 1});
+    if (want_noise && !e.shape.noise_per_image) dnoise = dnoise.sum(at::IntArrayRef{0, 1});
     const auto empty = [&] { return at::empty({0}, small); };
     return {dx, want_d ? added_up(dd, true) : empty(), want_noise ? dnoise : empty(), want_b ? added_up(db, false) : empty()};
 }

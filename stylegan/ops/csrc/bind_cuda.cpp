@@ -236,7 +236,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_grad(const Sides& sides, at::Memo
     const EpilogueGrad p{sides.shape, upstream.const_data_ptr(), result.const_data_ptr(), Sides::pointer(more), writable(dx), chunks,
                          writable(dd), writable(dnoise), writable(db), product.defined() ? writable(product) : nullptr};
     check(modulated_epilogue_grad_cuda(p, current_stream()), "modulated_epilogue_grad");
-    return {dx, want_d ? dd.sum(1) : dd, want_noise && !sides.shape.noise_per_image ? dnoise.sum({0, 1}) : dnoise, want_b ? db.sum({0, 1}) : db};
+    return {dx, want_d ? dd.sum(1) : dd, want_noise && !sides.shape.noise_per_image ? dnoise.sum(at::IntArrayRef{0, 1}) : dnoise, want_b ? db.sum(at::IntArrayRef{0, 1}) : db};
 }
 
 // d_dy, d_x, d_d; `up` holds ddd, ddnoise and ddb, which have the shapes of d, noise and b.

@@ -1,0 +1,11 @@
+"""Calls of the ops, brought to a device."""
+
+import torch
+from torch import Tensor
+
+from tests.cuda.calls import Call
+
+
+def placed(call: Call, device: torch.device) -> Call:
+    """The same call with its tensors on the device, in the same memory formats."""
+    return Call(call.name, call.op, tuple(a.to(device) if isinstance(a, Tensor) else a for a in call.args))

@@ -1,0 +1,147 @@
+"""Step 4: each op against torch's own functions and against what the device can do."""
+
+from collections.abc import Callable
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.ops.demodulation import demodulation
+from stylegan.ops.modulation import modulation_grad
+from tests.bench.bench_ops import Case, Sizes, cases
+from tests.gpu.steps.record import Record, run
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def step(record: Record) -> None:
+    """Peaks first; then ops at sizes beyond the cache, with random data."""
+    activate(Backend.compiled, record.device)
+    record.attempt("peaks", lambda: peaks(record))
+    record.attempt("convolutions", lambda: convolutions(record))
+    bandwidth = record.results["peaks"].get("copy_gbs")
+    sizes = Sizes(batch=2, batch3=1, side=16) if record.tiny else Sizes(batch=64, batch3=32, side=128)
+    for dtype in DTYPES[: 1 if record.tiny else None]:
+        with torch.device(record.device):
+            for case in chain(_small_ops(dtype, record.tiny), islice(cases(dtype, sizes), 14 if record.tiny else None)):
+                record.attempt(f"{case.name} {str(dtype)[6:]}", lambda case=case: compare(record, case, bandwidth))
+
+
+def peaks(record: Record) -> dict[str, float]:
+    """A copy, counting bytes read and written, and products of square matrices."""
+    n, side = (1 << 16, 128) if record.tiny else (1 << 31, 8192)
+    source = torch.empty(n, dtype=torch.uint8, device=record.device).random_()
+    target = torch.empty_like(source)
+    found = {"copy_gbs": 2 * n / record.median(lambda: target.copy_(source)) / 1e9}
+    for name, dtype in (
+        ("fp32", torch.float32),
+        ("tf32", torch.float32),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ):
+        a, b = (torch.randn(side, side, device=record.device).to(dtype) for _ in range(2))
+        with tf32(name == "tf32"):
+            found[f"{name}_tflops"] = 2 * side**3 / record.median(lambda a=a, b=b: a @ b) / 1e12
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+class tf32:  # noqa: N801
+    """TF32 on or off inside of the body."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        self._set(self.on, self.on)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(*self.before)
+
+    @staticmethod
+    def _set(matmul: Any, cudnn: Any) -> None:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def convolutions(record: Record) -> dict[str, float]:
+    """TFLOP/s of torch's 3x3 convolution, forward and both gradients, in both memory formats."""
+    n, c, side = (2, 8, 8) if record.tiny else (16, 512, 64)
+    found = {}
+    for name, dtype in (
+        ("fp32", torch.float32),
+        ("tf32", torch.float32),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(n, c, side, side, device=record.device).to(dtype).contiguous(memory_format=layout)
+            w = torch.randn(c, c, 3, 3, device=record.device).to(dtype).contiguous(memory_format=layout)
+            x.requires_grad_()
+            w.requires_grad_()
+            dy = torch.randn_like(x)
+            flop = 2 * 9 * c * x.numel()
+
+            def both(x: Tensor = x, w: Tensor = w, dy: Tensor = dy) -> object:
+                return torch.autograd.grad(F.conv2d(x, w, padding=1), [x, w], dy)
+
+            with tf32(name == "tf32"):
+                kind = "nchw" if layout is torch.contiguous_format else "nhwc"
+                for benchmark in (False, True):
+                    torch.backends.cudnn.benchmark = benchmark
+                    key = f"{name} {kind} {'benchmark' if benchmark else 'default'}"
+                    found[key] = round(3 * flop / record.median(both, budget=0.1) / 1e12, 3)
+                torch.backends.cudnn.benchmark = False
+    return found
+
+
+def compare(record: Record, case: Case, bandwidth: float | None) -> dict[str, Any]:
+    """Milliseconds of either back end, and the least time that memory allows for the same."""
+    compiled = record.median(case.call, budget=0.05)
+    with reference_ops():
+        reference = record.median(case.call, budget=0.05)
+    result = {"ms": compiled * 1e3, "reference_ms": reference * 1e3, "ratio": reference / compiled}
+    moved = least_bytes(case)
+    result["gb"] = moved / 1e9
+    if bandwidth:
+        result["of_bandwidth"] = moved / 1e9 / compiled / bandwidth
+    return {name: round(value, 4) for name, value in result.items()}
+
+
+def least_bytes(case: Case) -> int:
+    """Each input read once and each result written once; a backward pass reads the output's gradient and the output, too."""
+    results = case.call()
+    tensors = [results] if isinstance(results, Tensor) else [t for t in results if isinstance(t, Tensor)]  # pyright: ignore[reportGeneralTypeIssues]
+    moved = sum(_bytes(t) for t in (*case.inputs, *tensors))
+    if case.forward is not None:
+        with torch.no_grad():
+            moved += 3 * _bytes(case.forward())  # written, read again, and its gradient
+    return moved
+
+
+def _bytes(t: Tensor) -> int:
+    return t.numel() * t.element_size()
+
+
+def _small_ops(dtype: torch.dtype, tiny: bool) -> list[Case]:
+    """What takes the parts of a modulated convolution apart."""
+    n, c, side = (2, 8, 8) if tiny else (32, 256, 128)
+    dy, x = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x)]
+    s = torch.randn(n, c)
+    weights = torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
+
+    def product(dy: Tensor, x: Tensor) -> Callable[[], Any]:
+        return lambda: modulation_grad(dy, x, s)
+
+    return [
+        Case("modulation_grad nchw", product(dy, x), (dy, x)),
+        Case("modulation_grad nhwc", product(*last), tuple(last)),
+        Case("demodulation", lambda: demodulation(s, weights), (s, weights)),
+    ]
+
+
+if __name__ == "__main__":
+    run(step)

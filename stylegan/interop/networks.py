@@ -1,8 +1,10 @@
 """Any file of networks: our snapshots, and what the StyleGAN tools of others write."""
 
+import dataclasses
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
 from stylegan.models.adapter import Foreign, PublicLayout
 from stylegan.models.base import Discriminator, Generator, Network
-from stylegan.models.build import model_metadata
 
 NAMES = ("G", "D", "G_ema")
 INIT_KWARGS = "init_kwargs"  # where a .pt with public names says how the public tools build its networks
@@ -205,27 +206,25 @@ def _lines(networks: Mapping[str, Network]) -> list[str]:
 
 
 def summary(network: Network) -> str:
-    """A network in a line: kind, size of images, widths, number of parameters."""
-    meta = model_metadata(network)
-    config, (height, width) = meta["config"], meta["resolution"]
-    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[meta["channels"]]
-    labels = f", {meta['c_dim']} classes" if meta["c_dim"] else ""
-    options = ", ".join(f"{name}={config[name]}" for name in _SHOWN if name in config)
+    """A network in a line: kind, size of images, options that are not as usual, number of parameters."""
+    height, width = network.resolution
+    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[network.channels]
+    labels = [f"{network.c_dim} classes"] if network.c_dim else []
+    head = [network.config.kind, f"{height}x{width} {colours}", *labels, *_unusual(network.config)]
     count = sum(tensor.numel() for tensor in network.parameters())
     buffers = sum(1 for _ in network.buffers())
     return (
-        f"{meta['kind']}, {height}x{width} {colours}{labels}, {options}; {count:,} parameters in "
-        f"{sum(1 for _ in network.parameters())} tensors and {buffers} buffers, all matched"
+        f"{', '.join(head)}; {count:,} parameters in {sum(1 for _ in network.parameters())} tensors and {buffers} buffers, "
+        "all matched"
     )
 
 
-_SHOWN = (
-    "z_dim",
-    "w_dim",
-    "channel_base",
-    "channel_max",
-    "architecture",
-    "conv_kernel",
-    "radial_filters",
-    "conv_clamp",
-)
+def _unusual(config: Any, where: str = "") -> Iterator[str]:
+    """`name=value` of the options that are not at their defaults."""
+    usual = type(config)()
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from _unusual(value, f"{where}{f.name}.")
+        elif value != getattr(usual, f.name):
+            yield f"{where}{f.name}={value.name if isinstance(value, Enum) else value}"

@@ -412,7 +412,9 @@ def test_without_an_average_the_generator_itself_is_taken(tmp_path: Path, pair: 
 def test_a_converted_file_is_a_snapshot(tmp_path: Path) -> None:
     source, dest = HERE / "pickles" / "sg2ada.pkl", tmp_path / "a.safetensors"
     lines = convert(source, dest)
-    assert any("G_ema: stylegan2, 16x16 RGB, 3 classes" in line and "all matched" in line for line in lines)
+    (line,) = (line for line in lines if line.startswith("G_ema: "))
+    assert line.startswith("G_ema: stylegan2, 16x16 RGB, 3 classes, z_dim=") and line.endswith("all matched")
+    assert "mapping.num_layers=" in line and "architecture" not in line and "kind" not in line
     snapshot = read_snapshot(dest)
     assert snapshot.metadata["provenance"]["imported_from"]["file"] == "sg2ada.pkl"
     assert set(read_companions(dest)) == {"G", "D"}

@@ -17,6 +17,7 @@ from stylegan.errors import UserError
 from stylegan.files import shipped
 from stylegan.inference import latents, layer_noise, resolve_network, sample, to_uint8
 from stylegan.interop.snapshot import save_snapshot
+from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
@@ -44,7 +45,7 @@ def conditional() -> StyleBased:
     return tiny(c_dim=3)
 
 
-def draw(G: StyleBased, seeds: list[int] | range, **settings: object) -> Tensor:
+def draw(G: Generator, seeds: list[int] | range, **settings: object) -> Tensor:
     return torch.stack(list(sample(G, seeds, **settings)))  # pyright: ignore[reportArgumentType]
 
 

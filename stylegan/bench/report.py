@@ -18,7 +18,7 @@ from stylegan.files import atomic_write
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.training.config import TrainConfig
+from stylegan.training.config import TrainConfig, resolved
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 BATCH_SIZES = (1, 4, 16, 64)
@@ -180,11 +180,9 @@ def _sized(name: str, options: BenchOptions) -> tuple[TrainConfig, int, int]:
     config, precision = configuration(name), Precision[options.precision]
     model = config.model
     model = replace(model, G=replace(model.G, precision=precision), D=replace(model.D, precision=precision))
-    return (
-        replace(config, model=model),
-        options.resolution or config.data.resolution,
-        options.batch_size or config.training.micro_batch or config.training.batch_size or auto_share(...),
-    )
+    side = options.resolution or config.data.resolution
+    config = resolved(replace(config, model=model), resolution=(side, side), images=config.data.count, ranks=1)
+    return config, side, options.batch_size or config.training.micro_batch or 1
 
 
 def _speed_table(name: str, found: dict[str, Any], costs: dict[str, Cost]) -> Table:

@@ -126,11 +126,3 @@ def _from_json(target: Any, value: Any, where: str) -> Any:
     ):
         raise UserError(f"the network's metadata has {where}={value!r}, which is not of type {target.__name__}")
     return target(value)
-
-
-def build_generator(cfg: Any, **shape: Any) -> Any:
-    """`cfg.build(...)`; goes when assemble and bench call that."""
-    return cfg.build(**shape)
-
-
-build_discriminator = build_generator

@@ -18,6 +18,7 @@ from stylegan.models.layers import (
     FullyConnected,
     Precision,
     block_channels,
+    channel_base_of,
     block_dtypes,
     block_shapes,
     check_clamp,
@@ -34,8 +35,11 @@ class DiscriminatorConfig:
     """Options of the `StyleGAN2Discriminator`."""
 
     kind: str = field(default="stylegan2_discriminator", metadata={"help": "the architecture; model/D=NAME sets it"})
-    channel_base: int = field(
-        default=32768, metadata={"help": "feature maps of a block = channel_base / its longer side"}
+    channel_base: int | None = field(
+        default=32768,
+        metadata={
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+        },
     )
     channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
     architecture: Architecture = field(default=Architecture.resnet, metadata={"help": "resnet, skip or orig"})
@@ -188,7 +192,8 @@ class StyleGAN2Discriminator(Discriminator):
     def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         shapes = block_shapes(self.resolution)[::-1]
-        widths = [block_channels(shape, config.channel_base, config.channel_max) for shape in shapes]
+        base = channel_base_of(config.channel_base, resolution)
+        widths = [block_channels(shape, base, config.channel_max) for shape in shapes]
         layers = sum(len(self._layers(i, config.architecture)) for i in range(len(shapes) - 1))
         if config.freeze_layers > layers:
             raise UserError(f"freeze_layers={config.freeze_layers}: this discriminator has {layers} layers to freeze")

@@ -196,6 +196,13 @@ def nearest_resolutions(resolution: tuple[int, int], count: int = 3) -> list[tup
     return sorted(sizes, key=lambda size: (math.log(size[0]) - log_h) ** 2 + (math.log(size[1]) - log_w) ** 2)[:count]
 
 
+def channel_base_of(channel_base: int | None, resolution: tuple[int, int]) -> int:
+    """The option `channel_base`; where it is None, by (H, W): half as much below 512 pixels (StyleGAN2-ADA, `auto`)."""
+    if channel_base is not None:
+        return channel_base
+    return 32768 if max(resolution) >= 512 else 16384
+
+
 def block_channels(shape: tuple[int, int], channel_base: int, channel_max: int) -> int:
     """Feature maps of the block that works at `shape`."""
     return max(min(channel_base // max(shape), channel_max), 1)
@@ -208,10 +215,11 @@ def check_kind(config: Any, group: str) -> None:
 
 
 def check_positive(config: object, *fields: str) -> None:
-    """Raise a `UserError` if one of the config's fields is below one."""
+    """Raise a `UserError` if one of the config's fields is below one; None is left to those who read it."""
     for field in fields:
-        if getattr(config, field) < 1:
-            raise UserError(f"{type(config).__name__}.{field}={getattr(config, field)}: must be at least 1")
+        value = getattr(config, field)
+        if value is not None and value < 1:
+            raise UserError(f"{type(config).__name__}.{field}={value}: must be at least 1")
 
 
 def check_clamp(config: object, clamp: float | None) -> None:

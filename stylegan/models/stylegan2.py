@@ -22,6 +22,7 @@ from stylegan.models.layers import (
     Precision,
     activate,
     block_channels,
+    channel_base_of,
     block_dtypes,
     block_shapes,
     check_clamp,
@@ -45,8 +46,11 @@ class StyleGAN2Config:
     kind: str = field(default="stylegan2", metadata={"help": "the architecture; model/G=NAME sets it"})
     z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
     w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
-    channel_base: int = field(
-        default=32768, metadata={"help": "feature maps of a block = channel_base / its longer side"}
+    channel_base: int | None = field(
+        default=32768,
+        metadata={
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+        },
     )
     channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
     architecture: Architecture = field(default=Architecture.skip, metadata={"help": "skip, resnet or orig"})
@@ -216,7 +220,7 @@ class SynthesisNetwork(Synthesis):
         self.block_names: list[str] = []
         width = 0
         for shape in shapes:
-            out = block_channels(shape, config.channel_base, config.channel_max)
+            out = block_channels(shape, channel_base_of(config.channel_base, resolution), config.channel_max)
             block = SynthesisBlock(
                 width, out, shape=shape, channels=channels, is_last=shape == shapes[-1], config=config
             )

@@ -18,6 +18,7 @@ from stylegan.models.layers import (
     FullyConnected,
     Precision,
     activate,
+    channel_base_of,
     check_clamp,
     check_kind,
     check_positive,
@@ -37,7 +38,10 @@ class StyleGAN3Config:
     kind: str = field(default="stylegan3", metadata={"help": "the architecture; model/G=NAME sets it"})
     z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
     w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
-    channel_base: int = field(default=32768, metadata={"help": "feature maps of a layer = channel_base / 2 / cut-off"})
+    channel_base: int | None = field(
+        default=32768,
+        metadata={"help": "feature maps of a layer = channel_base / 2 / cut-off; null: 16384, from 512 pixels 32768"},
+    )
     channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
     num_layers: int = field(default=14, metadata={"help": "layers, without the one that makes colours"})
     num_critical: int = field(default=2, metadata={"help": "last layers that hold all frequencies of the image"})
@@ -275,7 +279,7 @@ class SynthesisNetwork(Synthesis):
     def __init__(self, config: StyleGAN3Config, *, resolution: tuple[int, int], channels: int):
         super().__init__()
         schedule = config.schedule(resolution)
-        widths = schedule.channels(config.channel_base, config.channel_max, channels)
+        widths = schedule.channels(channel_base_of(config.channel_base, resolution), config.channel_max, channels)
         designs = list(schedule.layers(widths))
         self.output_scale, self.resolution = config.output_scale, resolution[0]
         self.num_ws, self.num_magnitudes = len(designs) + 1, len(designs)

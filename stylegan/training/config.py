@@ -8,8 +8,9 @@ from stylegan.augment.build import AugmentConfig
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError
 from stylegan.losses.logistic import LogisticConfig
-from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
-from stylegan.models.layers import Precision
+from stylegan.models.discriminator import DiscriminatorConfig
+from stylegan.models.layers import Precision, channel_base_of
+from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.ops.backend import OpsConfig
 from stylegan.schedule import StageConfig
 from stylegan.training.adam import OptimConfig
@@ -117,7 +118,7 @@ def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, r
         largest = max(stage.batch_size or training.batch_size or 1 for stage in training.stages)
         training = replace(training, micro_batch=max(largest // ranks, 1))
     G, D = (
-        replace(network, channel_base=auto_channel_base(resolution))
+        replace(network, channel_base=channel_base_of(None, resolution))
         if getattr(network, "channel_base", 0) is None
         else network
         for network in (G, D)
@@ -148,11 +149,6 @@ def auto_share(resolution: tuple[int, int], ranks: int, images: int) -> int:
     """
     together = min(ranks * max(min(4096 // max(resolution), 32), 1), 64, max(images, 1))
     return max(together // ranks, 1)
-
-
-def auto_channel_base(resolution: tuple[int, int]) -> int:
-    """Feature maps times side, where nobody says: half as many below 512 pixels (StyleGAN2-ADA, `auto`)."""
-    return 32768 if max(resolution) >= 512 else 16384
 
 
 def described(config: TrainConfig) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import torch
 from stylegan.inference import load_generator, sample
 from stylegan.metrics.features import as_rgb
 from stylegan.metrics.inception import InceptionV3
-from stylegan.models.build import build_generator
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import Backend, activate, reference_ops
 from tests.gpu.steps.iteration import Recipe
@@ -34,7 +33,7 @@ def sampling(record: Record, name: str, precision: str, batches: list[int]) -> d
     recipe = Recipe(name, 16 if record.tiny else 256, 1, precision)
     side = recipe.resolution
     with torch.device(record.device):
-        G = build_generator(recipe.config.model.G, resolution=(side, side), channels=3, c_dim=0)
+        G = recipe.config.model.G.build(resolution=(side, side), channels=3, c_dim=0)
     G.eval().requires_grad_(False)
     found: dict[str, Any] = {}
     with torch.inference_mode():

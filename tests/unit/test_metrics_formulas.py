@@ -2,21 +2,22 @@
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from stylegan.metrics import equivariance
-from stylegan.metrics.equivariance import Motion
+from stylegan.metrics.equivariance import Equivariance, Motion
 from stylegan.metrics.fid import Moments, frechet_distance, trace_of_root
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.names import parse
-from stylegan.metrics.network_metrics import NetworkMetrics
+from stylegan.metrics.metric import Draws
 from stylegan.metrics.ppl import Path, path_lengths
 from stylegan.metrics.precision_recall import density_coverage, precision_recall
+from stylegan.metrics.table import METRICS
+from stylegan.models.generator import Generator
 from stylegan.rng import generator
 from tests.unit.tiny import tiny_pair
 
@@ -111,25 +112,26 @@ class WaveSynthesis:
 
 
 def measure(G: Any, name: str) -> float:
-    metrics = NetworkMetrics([parse(name)], {}, torch.device("cpu"))
-    (value,) = metrics.measure(G, None, 0, 4, lambda n: None).values()
-    return value
+    metric, draws = METRICS[name], Draws(8, 0, 4, None, torch.device("cpu"), lambda n: None)
+    assert isinstance(metric, Equivariance)
+    metric.check(G, name)
+    return metric.measure(G, None, draws).values[name]
 
 
-@pytest.mark.parametrize(("name", "least"), [("eqt8", 60), ("eqt_frac8", 35), ("eqr8", 35)])
+@pytest.mark.parametrize(("name", "least"), [("eqt", 60), ("eqt_frac", 35), ("eqr", 35)])
 def test_equivariant_generators_score_high(name: str, least: float) -> None:
     assert measure(Waves(), name) > least
     assert measure(Waves(stuck=True), name) < 15
 
 
 def test_whole_pixels_and_fractions_are_told_apart() -> None:
-    assert measure(Waves(snap=True), "eqt8") > 60
-    assert measure(Waves(snap=True), "eqt_frac8") < 30 < measure(Waves(), "eqt_frac8")
+    assert measure(Waves(snap=True), "eqt") > 60
+    assert measure(Waves(snap=True), "eqt_frac") < 30 < measure(Waves(), "eqt_frac")
 
 
 def test_the_input_is_left_as_it_was() -> None:
     G = Waves()
-    measure(G, "eqr4")
+    measure(G, "eqr")
     assert torch.equal(G.synthesis.input.transform, torch.eye(3))
 
 
@@ -170,16 +172,19 @@ class Linear:
     def mapping(self, z: Tensor, c: Tensor | None) -> Tensor:
         return z[:, None]
 
+    def __call__(self, z: Tensor, c: Tensor | None, **noise: Any) -> Tensor:
+        return self.synthesis(self.mapping(z, c), **noise)
+
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_path_length_of_a_linear_generator(ends: bool) -> None:
     """In W a step is epsilon times the distance of the ends; on the unit sphere of Z it is epsilon times the angle."""
-    draw = generator(3, "ppl")
+    draw, G = generator(3, "ppl"), cast(Generator, Linear())
     a, b = torch.randn([2, 5, 3], generator=draw)
-    got = path_lengths(Linear(), Pixels(), Path(True, ends, False), None, generator(3, "ppl"), 5)
+    got = path_lengths(G, Pixels(), Path(True, ends, False), None, generator(3, "ppl"), 5)
     assert got.tolist() == pytest.approx((a - b).square().sum(1).tolist(), rel=0.02)  # float32 latents, steps of 1e-4
     angle = torch.nn.functional.cosine_similarity(a, b).acos()
-    got = path_lengths(Linear(), Pixels(), Path(False, ends, False), None, generator(3, "ppl"), 5)
+    got = path_lengths(G, Pixels(), Path(False, ends, False), None, generator(3, "ppl"), 5)
     assert got.tolist() == pytest.approx(angle.square().tolist(), rel=0.02)
 
 

@@ -46,6 +46,18 @@ def test_the_numbers_of_the_command_without_its_words(here: Path, capfd: pytest.
     assert capfd.readouterr() == ("", "")
 
 
+def test_progress_only_where_it_is_asked_for(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
+    G = load_generator("G.safetensors")
+    evaluate(G, "reals.zip", ["leaks20"])
+    assert capfd.readouterr() == ("", "")
+    evaluate(G, "reals.zip", ["leaks20"], progress=True)
+    told = capfd.readouterr()
+    assert told.out == "" and "fakes" in told.err
+
+
 def test_a_conditional_network(here: Path) -> None:
     G = load_generator("G3.safetensors")
     found = evaluate(G, "classes.zip", ["leaks20"])

@@ -17,6 +17,7 @@ from stylegan.metrics.metric import FeatureMetric, Outcome, Output, PixelMetric
 from stylegan.metrics.names import listed, parse, parse_all
 from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.metrics.table import METRICS, check_metric
+from stylegan.rng import generator
 from tests.integration.images import write_archive
 from tests.unit.tiny import tiny_pair
 
@@ -70,7 +71,12 @@ def test_a_class_and_a_line_make_a_metric(folder: Path, monkeypatch: pytest.Monk
     assert list(found.values) == list(measure.higher_is_better) == ["colour5", "leaks5"]
     assert measure.higher_is_better["colour5"] is False and (found.fakes, found.reals) == (5, 6)
     reals = torch.stack([measure.dataset[i][0] for i in range(6)]).float().mean((0, 2, 3))
-    shades = torch.cat([torch.randn([n, 3], generator=random_of(start)) for start, n in ((0, 4), (4, 1))]) * 0.25
+    shades = (
+        torch.cat(
+            [torch.randn([n, 3], generator=generator(0, "metrics/fakes", start)) for start, n in ((0, 4), (4, 1))]
+        )
+        * 0.25
+    )
     fakes = (shades * 127.5 + 127.5).round().clamp(0, 255).mean(0)
     assert found.values["colour5"] == pytest.approx(float((reals - fakes).norm()), rel=1e-5)
     again = evaluator(folder / "reals.zip", "colour5").measure(G).values
@@ -84,12 +90,6 @@ def test_a_class_and_a_line_make_a_metric(folder: Path, monkeypatch: pytest.Monk
         parse("color5k")
     with pytest.raises(UserError, match=r"colour5 needs at least 3 real images, and .*few\.zip gives 2"):
         evaluator(folder / "few.zip", "colour5")
-
-
-def random_of(start: int) -> torch.Generator:
-    from stylegan.rng import generator
-
-    return generator(0, "metrics/fakes", start)
 
 
 class Unnamed(ColourDistance):

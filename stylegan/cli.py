@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from stylegan.errors import UserError, nearest, one_message
 
@@ -217,7 +218,16 @@ def _inspect(archive: Path, verify: bool) -> None:
     typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
 
 
-@app.command()
+class _ListsMetrics(TyperCommand):
+    """A command whose help ends with all metrics; the table of them is read only then."""
+
+    def get_help(self, ctx: Any) -> str:
+        from stylegan.metrics.names import listed
+
+        return "\n".join([super().get_help(ctx), "Metrics, with as many images as wanted:", *listed()])
+
+
+@app.command(cls=_ListsMetrics)
 def evaluate(
     network: Annotated[
         str, typer.Option(help="demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt.")
@@ -226,8 +236,7 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="METRIC COUNT [_FEATURES], with commas: fid50k, kid50k, pr50k, dc50k, is50k, ppl_wend50k, eqt50k, "
-            "kid5k_mobilenet_v2, attributes ..."
+            help="METRIC COUNT [_FEATURES], with commas, such as fid50k,kid5k_mobilenet_v2,attributes; all are listed below."
         ),
     ],
     seed: Annotated[int, typer.Option(help="Fixes latents, noise and subsets.")] = 0,
@@ -253,8 +262,7 @@ def evaluate(
     kid, pr, dc and attributes hold a row of numbers for every image in memory; the others need the same for any number.
     """
     from stylegan.distributed import one_voice
-    from stylegan.metrics.evaluate import evaluate as run
-    from stylegan.metrics.evaluate import tell, weight_files
+    from stylegan.metrics.evaluate import evaluate_saved, tell, weight_files
     from stylegan.metrics.runner import Settings
     from stylegan.ops.backend import Backend
 
@@ -262,7 +270,9 @@ def evaluate(
         settings = Settings(seed, batch, class_idx, real_vs_real, weight_files(weights or []))
         backend = _choice("--ops", ops, {item.value: item for item in Backend})
         tell(
-            run(network, data, metrics.split(","), settings, repeats=repeats, device=device, backend=backend),
+            evaluate_saved(
+                network, data, metrics.split(","), settings, repeats=repeats, device=device, backend=backend
+            ),
             out,
             pictures,
         )

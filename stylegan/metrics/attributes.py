@@ -6,13 +6,20 @@ that would have to change theirs (total variation). Cells are combinations of se
 few generated faces are in is a mode that the generator has dropped.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
-from stylegan.metrics.attribute_network import ATTRIBUTES, Choice, Scalar, places
+from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Choice, Scalar, load_attributes, places
+from stylegan.metrics.collect import Collector, RowsCollector, Tensors
+from stylegan.metrics.metric import Detail, ImageMetric, Loading, Outcome, Output
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.table import Table
 
 BINS = 20
 AGES = (30, 45, 60)  # where the age groups part
@@ -100,8 +107,10 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
     return float(((below[0] - below[1]).abs() * points.diff()).sum())
 
 
-def attribute_table(found: Comparison) -> Table:
+def attribute_table(found: Comparison) -> "Table":
     """Attributes of real and generated faces, and which cells are missing."""
+    from rich.table import Table
+
     missing = ", ".join(found.missing) or "none"
     count = int(found.looked_at.sum())
     caption = f"cells of sex x ancestry x age: {found.coverage:.0%} of {count} reached; missing: {missing}"
@@ -117,6 +126,57 @@ def attribute_table(found: Comparison) -> Table:
             real, fake = f"{word} {a.real:.1%}", f"{word} {a.fake:.1%}"
         table.add_row(a.name, real, fake, f"{a.distance:.3f}")
     return table
+
+
+@dataclass(frozen=True)
+class AttributeReader:
+    """The network that reads attributes, with the SHA-256 of its file."""
+
+    network: AttributeNetwork
+    weights: Mapping[str, str]
+    name: str = ""
+
+
+class AttributeDistance(ImageMetric[AttributeReader]):
+    """`attributes`."""
+
+    name = "attributes"
+    help = "sex, age, ancestry ... of faces: distances, and which people are missing"
+    outputs = (Output("attributes", higher=False), Output("attributes_coverage", higher=True))
+    weight_names = ("attributes",)
+    least = 20
+    count = 5000
+
+    def load(self, loading: Loading, features: str) -> AttributeReader:
+        """The network that comes with the project, or the one that the user gives."""
+
+        def load() -> AttributeReader:
+            network, digest, _ = load_attributes(loading.device, loading.files.get("attributes"))
+            return AttributeReader(network, {"attributes": digest})
+
+        return loading.once("attributes", load)
+
+    def collector(self, reader: AttributeReader, count: int) -> Collector:
+        """Collects the attributes [N, 20] of all images as `rows`."""
+        return RowsCollector(count, lambda batch: reader.network.read(batch.images))
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `compare`."""
+        found = compare(real["rows"], fake["rows"])
+        values = {"attributes": found.distance, "attributes_coverage": found.coverage}
+        return Outcome(values, Detail("attributes", lambda: attribute_table(found), lambda: _plot(found)))
+
+    def notes(self, reader: AttributeReader, fakes: int, reals: int) -> list[str]:
+        """Few faces leave cells empty."""
+        size = min(fakes, reals)
+        few = f"some cells hold fewer than 5 of {size} faces: which ones are missing is chance in part"
+        return [few] if size * COMMON < 5 else []
+
+
+def _plot(found: Comparison) -> "Image.Image":
+    from stylegan.metrics.attribute_plot import attribute_plot
+
+    return attribute_plot(found)
 
 
 def _compare_number(attribute: Scalar, real: Tensor, fake: Tensor) -> Attribute:

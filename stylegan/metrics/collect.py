@@ -11,8 +11,6 @@ from torch import Tensor
 
 from stylegan import distributed
 from stylegan.errors import UserError
-from stylegan.metrics.fid import Moments
-from stylegan.metrics.inception_score import SplitScores
 
 Tensors = dict[str, Tensor]
 
@@ -49,35 +47,6 @@ class Collector(Protocol):
         ...
 
 
-class MomentsCollector:
-    """Sums for mean and covariance of features; memory of one size."""
-
-    def __init__(self, dim: int) -> None:
-        self._moments = Moments.empty(dim)
-
-    def add(self, batch: Batch) -> None:
-        self._moments.add(batch.features)
-
-    def reduce(self, device: torch.device) -> Tensors:
-        return {name: distributed.sum_over_ranks(part, device) for name, part in vars(self._moments).items()}
-
-
-class ScoresCollector:
-    """Sums for the inception score; memory of one size."""
-
-    def __init__(self, count: int, classes: int) -> None:
-        self._scores = SplitScores(count, classes)
-
-    def add(self, batch: Batch) -> None:
-        self._scores.add(batch.logits, batch.start)
-
-    def reduce(self, device: torch.device) -> Tensors:
-        for name in ("images", "negative_entropy", "probabilities"):
-            setattr(self._scores, name, distributed.sum_over_ranks(getattr(self._scores, name), device))
-        mean, deviation = self._scores.score()
-        return {"mean": torch.tensor(mean, dtype=torch.float64), "std": torch.tensor(deviation, dtype=torch.float64)}
-
-
 class RowsCollector:
     """One row an image: memory grows with their number, and on several ranks each holds the rows of all.
 
@@ -102,6 +71,11 @@ class RowsCollector:
         width = int(distributed.gather(width[None].to(device)).max())
         table = torch.zeros(self._count, width) if self._table is None else self._table
         return {"rows": distributed.sum_over_ranks(table, device)}
+
+
+def rank_starts(count: int, batch: int) -> range:
+    """Where this rank's batches of 0 .. count - 1 begin. The batches themselves are the same for any number of ranks."""
+    return range(distributed.rank() * batch, count, distributed.world_size() * batch)
 
 
 def check_finite(tensors: Tensors, what: str) -> None:

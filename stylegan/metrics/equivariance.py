@@ -12,11 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan import distributed
+from stylegan.errors import UserError
+from stylegan.metrics.metric import Draws, Loading, NetworkMetric, Outcome, Output
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased, require_w
 from stylegan.ops.upfirdn2d import filter2d, upsample2d
 
 TRANSLATE_MAX = 0.125  # of the picture's side
 LOBES = 3  # of the Lanczos window
 UP = 4  # samples per pixel of the filters
+MOVED_TOGETHER = 4  # pictures that share one random movement
 PEAK_DB = 20 * math.log10(2)  # pictures span [-1, 1]
 
 Transformed = tuple[Tensor, Tensor]  # picture and mask of the pixels that are known, both [N, C, H, W]
@@ -188,3 +194,54 @@ def squared_errors(
 def decibels(sums: Tensor) -> float:
     """The signal-to-noise ratio of pictures in [-1, 1] whose errors are summed up as in `squared_errors`."""
     return PEAK_DB - 10 * math.log10(max(float(sums[0] / sums[1]), 1e-30))
+
+
+class Equivariance(NetworkMetric[None]):
+    """`eqt`, `eqt_frac` and `eqr`.
+
+    Args:
+        name: The metric's, and of its output.
+        help: What it tells.
+        motion: How the input is moved.
+    """
+
+    def __init__(self, name: str, help: str, motion: Motion) -> None:
+        self.name, self.help, self.motion = name, help, motion
+        self.outputs = (Output(name, higher=True),)
+
+    def load(self, loading: Loading, features: str) -> None:
+        """None: it compares pixels."""
+
+    def check(self, G: Generator, asked: str) -> None:
+        """It needs w, and an input with a transform."""
+        styled = require_w(G, asked, "leave it out")
+        if not hasattr(getattr(styled.synthesis, "input", None), "transform"):
+            raise UserError(
+                f"{asked}: this network ({type(G).__name__}) starts from a learned constant that cannot be moved or turned; "
+                "equivariance is measured of networks whose input has a transform, such as StyleGAN3's"
+            )
+
+    def measure(self, G: Generator, reader: None, draws: Draws) -> Outcome:
+        """See `squared_errors` and `decibels`."""
+        styled, sums = require_w(G, self.name, "leave it out"), torch.zeros(2, dtype=torch.float64)
+        for _, n, random in draws.batches(f"metrics/{self.name}", MOVED_TOGETHER):
+            z, c = torch.randn([n, styled.z_dim], generator=random), draws.label(n, random)
+            with torch.inference_mode():
+                ws = styled.mapping(z.to(draws.device), c)
+            sums += squared_errors(_renderer(styled, ws), G.resolution, self.motion, random)
+        return Outcome({self.name: decibels(distributed.sum_over_ranks(sums, draws.device))})
+
+
+def _renderer(G: StyleBased, ws: Tensor) -> Callable[[Tensor], Tensor]:
+    """From the input transform [3, 3] to the pictures of ws."""
+    current: Tensor = G.synthesis.input.transform  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
+
+    def render(transform: Tensor) -> Tensor:
+        kept = current.clone()
+        current.copy_(transform)
+        try:
+            return G.synthesis(ws, noise_mode="const").float()
+        finally:
+            current.copy_(kept)
+
+    return render

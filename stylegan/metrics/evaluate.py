@@ -1,26 +1,28 @@
-"""`stylegan evaluate`: from names of files and metrics to one JSON line."""
+"""From names of networks, data and metrics to numbers: `evaluate` for notebooks, and the command `stylegan evaluate`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
 from stylegan.files import atomic_path, sha256
-from stylegan.inference import resolve_network
+from stylegan.inference import load_generator, resolve_network
 from stylegan.interop.networks import read_networks
 from stylegan.metrics.features import feature_names
-from stylegan.metrics.image_metrics import Detail
-from stylegan.metrics.lpips import LPIPS
+from stylegan.metrics.metric import Detail
 from stylegan.metrics.names import parse_all
 from stylegan.metrics.report import record, result_table
 from stylegan.metrics.runner import Evaluator, Settings
+from stylegan.metrics.table import METRICS
+from stylegan.models.base import Generator
 from stylegan.ops.backend import Backend, activate
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
@@ -42,6 +44,65 @@ class Evaluation:
 
 
 def evaluate(
+    network: str | Path | Generator,
+    data: str | Path | ImageDataset,
+    metrics: Sequence[str],
+    *,
+    seed: int = 0,
+    batch: int = 64,
+    weights: Mapping[str, str | Path] | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = False,
+) -> dict[str, float]:
+    """Measure a generator, as `stylegan evaluate` does; the numbers are the same to the bit.
+
+        >>> G = stylegan.load_generator("runs/ffhq")
+        >>> stylegan.evaluate(G, "ffhq256.zip", ["fid50k", "kid50k"])
+        {'fid50k': ..., 'kid50k': ...}
+        >>> stylegan.evaluate("demo", "faces.zip", ["attributes2k"])["attributes_coverage2k"]
+        1.0
+
+    Args:
+        network: A loaded generator; or `demo`, a run's folder, a snapshot, or a published network's file.
+        data: The real images: an archive, or one that is open. A conditional network needs their labels.
+        metrics: Which, see `stylegan.metrics.names`.
+        seed: Fixes latents, noise and subsets.
+        batch: Images at once; another number changes latents and the last bits.
+        weights: Files of weights by network's name, such as `{"mobilenet_v2": "mobilenet_v2-b0353104.pth"}`.
+        device: Where a network that is loaded here computes: auto, cpu, cuda or cuda:N. A loaded one is measured where it is.
+        progress: Show progress bars, on a terminal's stderr.
+
+    Returns:
+        The results by full name, in the order of `metrics`, but those that move the network's inputs last. Of several ranks
+        only the first has all.
+
+    Raises:
+        UserError: Something is wrong with the input; told before anything is computed.
+    """
+    if isinstance(metrics, str):
+        raise UserError(f"metrics={metrics!r}: give a list of names, such as ['fid50k']")
+    requests = parse_all(metrics)
+    files = weight_files([f"{name}={path}" for name, path in (weights or {}).items()])
+    settings = Settings(seed, batch, weights=files, progress=progress)
+    if isinstance(network, str | Path):
+        place = distributed.pick_device(str(device))
+        G = load_generator(network, place)
+        activate(Backend.auto, place, build_for_auto=max(request.count for request in requests) >= WORTH_A_BUILD)
+    else:
+        G, place = network, next(network.parameters()).device
+        if str(device) not in ("auto", place.type, str(place)):
+            raise UserError(
+                f"device={device}, but the network is on {place}: move it there first, with G.to({str(device)!r})"
+            )
+    evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
+    was_training = G.training
+    try:
+        return evaluator.measure(G.eval()).values
+    finally:
+        G.train(was_training)
+
+
+def evaluate_saved(
     network: str,
     data: Path,
     names: Sequence[str],
@@ -51,7 +112,7 @@ def evaluate(
     device: str = "auto",
     backend: Backend = Backend.auto,
 ) -> Evaluation:
-    """Measure a saved network. Under torchrun all ranks call it and share the work.
+    """Measure a saved network, with all that a record of it needs. Under torchrun all ranks call it and share the work.
 
     Args:
         network: `demo`, a run's folder, a snapshot, or a published network's file.
@@ -67,7 +128,7 @@ def evaluate(
     """
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: it must be at least 1")
-    requests = parse_all(list(names))
+    requests = parse_all(names)
     place = distributed.pick_device(device)
     fakes = repeats * max(request.count for request in requests)
     started = perf_counter()
@@ -84,20 +145,33 @@ def evaluate(
     return Evaluation(line, evaluator.higher_is_better, results[0].details)
 
 
-def open_reals(data: Path, conditional: bool) -> ImageDataset:
-    """The real images, all of them and unmirrored; with labels where the network is conditional.
+def open_reals(data: str | Path | ImageDataset, conditional: bool) -> ImageDataset:
+    """The real images, unmirrored: all of an archive, or what is in use of one that is open.
+
+    Args:
+        data: The archive.
+        conditional: Whether their labels are needed.
 
     Raises:
-        UserError: It is no archive, or has no labels where they are needed.
+        UserError: It is no archive, has no labels where they are needed, or is open with mirror images.
     """
-    if not conditional:
-        return ImageDataset(data)
-    if not ImageDataset(data).has_labels:
+    opened = data if isinstance(data, ImageDataset) else ImageDataset(data)
+    if opened.xflip:
         raise UserError(
-            f"{data} has no labels, and the network is conditional: it can only be measured on the labels of its data set; "
-            "prepare it with --labels"
+            f"{opened.path} is open with xflip, and networks are measured against unmirrored images; open it without"
         )
-    return ImageDataset(data, use_labels=True)
+    if not conditional or opened.label_dim > 0:
+        return opened
+    if not opened.has_labels:
+        raise UserError(
+            f"{opened.path} has no labels, and the network is conditional: it can only be measured on the labels of its data "
+            "set; prepare it with --labels"
+        )
+    if opened is data:
+        raise UserError(
+            f"{opened.path} is open without labels, and the network is conditional; open it with use_labels=True"
+        )
+    return ImageDataset(opened.path, use_labels=True)
 
 
 def weight_files(given: Sequence[str]) -> dict[str, Path]:
@@ -106,7 +180,7 @@ def weight_files(given: Sequence[str]) -> dict[str, Path]:
     Raises:
         UserError: Another form, an unknown network, or no such file.
     """
-    known = [*feature_names(), LPIPS, "attributes"]
+    known = [*feature_names(), *(name for metric in METRICS.values() for name in metric.weight_names)]
     files = {}
     for item in given:
         name, equals, path = item.partition("=")

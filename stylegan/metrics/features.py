@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
@@ -40,6 +39,11 @@ class FeatureNetwork:
     resize: str
     weights_sha256: str
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """The SHA-256 of the file by the network's name."""
+        return {self.name: self.weights_sha256}
+
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features float [N, dim] and logits float [N, classes] of uint8 images [N, C, H, W] with 1, 3 or 4 channels."""
         with torch.inference_mode():
@@ -60,12 +64,14 @@ def as_rgb(images: Tensor) -> Tensor:
 
 def feature_names() -> list[str]:
     """The networks that there are: that of the papers, and torchvision's classifiers."""
+    import torchvision  # here and below, not above: it takes a second, and names of metrics are read without it
+
     return [INCEPTION, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def check_feature_name(name: str) -> None:
     """Raise `UserError`, with the nearest name, where there is no such network."""
-    if name not in feature_names():
+    if name not in (INCEPTION, VGG16) and name not in feature_names():
         raise UserError(f"there are no features {name}; {nearest(name, feature_names())}")
 
 
@@ -108,6 +114,8 @@ def named_by_weights(name: str, weights: Weights) -> str:
 
 def torchvision_files(name: str) -> list[Published]:
     """The weights that torchvision publishes for a classifier, the oldest first."""
+    import torchvision
+
     files = []
     for item in torchvision.models.get_model_weights(name):
         file = item.url.rsplit("/", 1)[-1]
@@ -157,6 +165,8 @@ def fold_normalisation(module: nn.Module) -> None:
 
 def _torchvision(name: str) -> tuple[TorchvisionFeatures, int, int, int]:
     """The network without weights, the length of its features, its classes, and the side of its input."""
+    import torchvision
+
     plain = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.random.fork_rng(devices=[]):
         model: Any = torchvision.models.get_model(name, weights=None, **plain)

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylegan import distributed
+from stylegan.metrics.collect import Batch, Collector, Tensors
+from stylegan.metrics.features import FeatureNetwork
+from stylegan.metrics.metric import FeatureMetric, Outcome, Output
+
 
 @dataclass
 class Moments:
@@ -81,3 +86,44 @@ def trace_of_root(a: Tensor, b: Tensor, rounding: float = 0.0) -> Tensor:
     root = vectors[:, there] * values[there].sqrt()
     product = root.T @ b @ root
     return torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
+
+
+class MomentsCollector:
+    """Sums for mean and covariance of features; memory of one size."""
+
+    def __init__(self, dim: int) -> None:
+        self._moments = Moments.empty(dim)
+
+    def add(self, batch: Batch) -> None:
+        """See `Collector`."""
+        self._moments.add(batch.features)
+
+    def reduce(self, device: torch.device) -> Tensors:
+        """See `Collector`."""
+        return {name: distributed.sum_over_ranks(part, device) for name, part in vars(self._moments).items()}
+
+
+class FrechetDistance(FeatureMetric):
+    """`fid`."""
+
+    name = "fid"
+    help = "Fréchet distance of features"
+    outputs = (Output("fid", higher=False),)
+    collected = "moments"
+
+    def collector(self, reader: FeatureNetwork, count: int) -> Collector:
+        """Collects `Moments`."""
+        return MomentsCollector(reader.dim)
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `frechet_distance`."""
+        return Outcome({"fid": frechet_distance(Moments(**real), Moments(**fake))})
+
+    def notes(self, reader: FeatureNetwork, fakes: int, reals: int) -> list[str]:
+        """Few images bias it."""
+        if min(fakes, reals) >= reader.dim:
+            return []
+        return [
+            f"{min(fakes, reals)} images for {reader.dim} features: so few bias FID upwards; compare it only with FID of as "
+            "many, or use kid, which has no such bias"
+        ]

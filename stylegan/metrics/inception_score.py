@@ -3,6 +3,11 @@
 import torch
 from torch import Tensor
 
+from stylegan import distributed
+from stylegan.metrics.collect import Batch, Collector, Tensors
+from stylegan.metrics.features import FeatureNetwork
+from stylegan.metrics.metric import FeatureMetric, Outcome, Output
+
 SPLITS = 10
 
 
@@ -38,3 +43,44 @@ class SplitScores:
         divergence = self.negative_entropy / self.images - torch.xlogy(q, q).sum(1)
         scores = divergence.exp()
         return float(scores.mean()), float(scores.std(correction=0))
+
+
+class ScoresCollector:
+    """Sums for the inception score; memory of one size."""
+
+    def __init__(self, count: int, classes: int) -> None:
+        self._scores = SplitScores(count, classes)
+
+    def add(self, batch: Batch) -> None:
+        """See `Collector`."""
+        self._scores.add(batch.logits, batch.start)
+
+    def reduce(self, device: torch.device) -> Tensors:
+        """See `Collector`."""
+        for name in ("images", "negative_entropy", "probabilities"):
+            setattr(self._scores, name, distributed.sum_over_ranks(getattr(self._scores, name), device))
+        mean, deviation = self._scores.score()
+        return {"mean": torch.tensor(mean, dtype=torch.float64), "std": torch.tensor(deviation, dtype=torch.float64)}
+
+
+class InceptionScore(FeatureMetric):
+    """`is`. It looks at fakes only."""
+
+    name = "is"
+    help = "inception score"
+    outputs = (Output("is", higher=True), Output("is_std", higher=False))
+    least = SPLITS
+    collected = "scores"
+    uses_reals = False
+
+    def collector(self, reader: FeatureNetwork, count: int) -> Collector:
+        """Collects the score itself."""
+        return ScoresCollector(count, reader.classes)
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `SplitScores`."""
+        return Outcome({"is": float(fake["mean"]), "is_std": float(fake["std"])})
+
+    def notes(self, reader: FeatureNetwork, fakes: int, reals: int) -> list[str]:
+        """Small parts say little."""
+        return [f"fewer than ten images in each of its {SPLITS} parts"] if fakes < 10 * SPLITS else []

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from stylegan.metrics.collect import Tensors
+from stylegan.metrics.features import FeatureNetwork
+from stylegan.metrics.metric import FeatureMetric, Outcome, Output
+from stylegan.rng import generator as random_of
+
 SUBSETS = 100
 SUBSET_SIZE = 1000
 
@@ -47,3 +52,20 @@ def squared_discrepancy(x: Tensor, y: Tensor) -> Tensor:
     xx, yy, xy = ((a @ b.T / dim + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     within = xx.sum() - xx.trace() + yy.sum() - yy.trace()
     return within / (m * (m - 1)) - 2 * xy.mean()
+
+
+class KernelDistance(FeatureMetric):
+    """`kid`."""
+
+    name = "kid"
+    help = "kernel distance of features"
+    outputs = (Output("kid", higher=False),)
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `kernel_distance`."""
+        return Outcome({"kid": kernel_distance(real["rows"], fake["rows"], random_of(seed, "metrics/kid"))})
+
+    def notes(self, reader: FeatureNetwork, fakes: int, reals: int) -> list[str]:
+        """Small subsets are not those of the papers."""
+        size = min(fakes, reals)
+        return [f"subsets of {size} images, where the papers take {SUBSET_SIZE}"] if size < SUBSET_SIZE else []

@@ -9,13 +9,19 @@ between two halves of the real images how large it is by chance.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import pi
+from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image, ImageDraw
-from rich.table import Table
 from torch import Tensor
 
+from stylegan import distributed
 from stylegan.errors import UserError
+from stylegan.metrics.collect import Batch, Collector, Tensors
+from stylegan.metrics.metric import Detail, Outcome, Output, PixelMetric
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+    from rich.table import Table
 
 BINS = 36
 REAL, FAKE = (150, 150, 150), (200, 30, 30)
@@ -88,8 +94,10 @@ class LeakReport:
         """The largest distance in excess of what chance does; 0 where none is."""
         return max(0.0, *(c.distance - c.floor for c in self.comparisons))
 
-    def table(self) -> Table:
+    def table(self) -> "Table":
         """The numbers."""
+        from rich.table import Table
+
         table = Table(title=f"leaks: {self.fakes} generated and {self.reals} real images")
         for name in ("statistic", "distance", "by chance", "shows"):
             table.add_column(name)
@@ -97,8 +105,10 @@ class LeakReport:
             table.add_row(c.statistic.name, f"{c.distance:.4f}", f"{c.floor:.4f}", c.statistic.shows)
         return table
 
-    def picture(self) -> Image.Image:
+    def picture(self) -> "Image.Image":
         """The histograms, one a panel: real images as grey bars, generated ones as a red line."""
+        from PIL import Image, ImageDraw
+
         width, height, columns = 300, 170, 3
         rows = -(-len(self.comparisons) // columns)
         image = Image.new("RGB", (columns * width, rows * height + 20), "white")
@@ -183,6 +193,43 @@ def report(real: Sums, fake: Sums) -> LeakReport:
         floor = _distance(_share(even), _share(odd), s.circular)
         comparisons.append(Comparison(s, a, b, _distance(a, b, s.circular), floor))
     return LeakReport(tuple(comparisons), reals, fakes)
+
+
+class LeakCollector:
+    """Histograms; memory of one size."""
+
+    def __init__(self) -> None:
+        self._sums = Sums()
+
+    def add(self, batch: Batch) -> None:
+        """See `Collector`."""
+        self._sums.add(batch.images, batch.start, "compared")
+
+    def reduce(self, device: torch.device) -> Tensors:
+        """See `Collector`."""
+        parts = {name: getattr(self._sums, name) for name in ("table", "count", "grey")}
+        return {name: distributed.sum_over_ranks(part, device) for name, part in parts.items()}
+
+
+class Leaks(PixelMetric):
+    """`leaks`."""
+
+    name = "leaks"
+    help = "what augmentation leaked into the images"
+    outputs = (Output("leaks", higher=False),)
+    count = 5000
+
+    def collector(self, reader: None, count: int) -> Collector:
+        """Collects `Sums`."""
+        return LeakCollector()
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `report`."""
+        sums = Sums(), Sums()
+        for side, parts in zip(sums, (real, fake), strict=True):
+            vars(side).update(parts)
+        found = report(*sums)
+        return Outcome({"leaks": found.distance}, Detail("leaks", found.table, found.picture))
 
 
 def _share(histogram: Tensor) -> Tensor:
@@ -288,7 +335,7 @@ STATISTICS = (
 )
 
 
-def _panel(draw: ImageDraw.ImageDraw, c: Comparison, x: int, y: int, width: int, height: int) -> None:
+def _panel(draw: "ImageDraw.ImageDraw", c: Comparison, x: int, y: int, width: int, height: int) -> None:
     """One pair of histograms with its title at (x, y)."""
     left, right, top, bottom = x + 10, x + width - 10, y + 34, y + height - 18
     draw.text((left, y + 4), f"{c.statistic.name}: {c.distance:.4f} (by chance {c.floor:.4f})", fill="black")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from stylegan.metrics.features import VGG16, torchvision_files
@@ -18,6 +17,7 @@ HEADS = Published(
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth",
     "lpips/weights/v0.1/vgg.pth of PerceptualSimilarity, also in the PyPI package lpips",
 )
+SMALLEST = 16  # pixels of a side
 WIDTHS = (64, 128, 256, 512, 512)
 STAGES = (4, 9, 16, 23, 30)  # where VGG16's list of layers is cut: after the last ReLU of each resolution
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation for pictures in -1 .. 1
@@ -27,6 +27,8 @@ class Lpips(nn.Module):
     """VGG16's features up to the fifth resolution, and a weight for each channel (the heads)."""
 
     def __init__(self) -> None:
+        import torchvision  # not above: it takes longer to import than everything else here
+
         super().__init__()
         with torch.device("meta"):
             self.features: nn.Module = torchvision.models.vgg16(weights=None, init_weights=False).features
@@ -57,12 +59,12 @@ class LoadedLpips:
     Attributes:
         name: Empty for the published weights, else `lpips-` and eight digits of the hash of those that are not.
         network: See `Lpips`.
-        weights_sha256: Of the files, by what they hold.
+        weights: The SHA-256 of the files, by what they hold.
     """
 
     name: str
     network: Lpips
-    weights_sha256: dict[str, str]
+    weights: dict[str, str]
 
 
 def load_lpips(device: torch.device, given: Mapping[str, Path] | None = None) -> LoadedLpips:

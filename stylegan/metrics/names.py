@@ -5,69 +5,14 @@ network is part of the name, since its numbers are other ones.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stylegan.errors import UserError, nearest
-from stylegan.metrics.features import INCEPTION, VGG16, check_feature_name
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A metric.
-
-    Attributes:
-        name: METRIC of the grammar.
-        help: What it tells, in a few words.
-        outputs: Its results; the value says whether more is better.
-        features: The network of the papers; empty where no network is chosen.
-        least: Images of each side that it needs at least.
-        count: How many fakes where the name does not say; 0: it must say.
-        of_network: It moves the network's inputs, instead of comparing two sets of images.
-    """
-
-    name: str
-    help: str
-    outputs: dict[str, bool]
-    features: str = ""
-    least: int = 2
-    count: int = 0
-    of_network: bool = False
-
-
-def _path_kinds() -> list[Kind]:
-    kinds = []
-    for space in "zw":
-        for sampling in ("full", "end"):
-            for crop in ("", "_crop"):
-                name = f"ppl_{space}{sampling}{crop}"
-                where = "anywhere on" if sampling == "full" else "at the start of"
-                what = f"path length in {space.upper()}, {where} the path{', of the face only' * bool(crop)}"
-                kinds.append(Kind(name, what, {name: False}, of_network=True))
-    return kinds
-
-
-KINDS = {
-    kind.name: kind
-    for kind in [
-        Kind("fid", "Fréchet distance of features", {"fid": False}, INCEPTION),
-        Kind("kid", "kernel distance of features", {"kid": False}, INCEPTION),
-        Kind("pr", "precision and recall", {"precision": True, "recall": True}, VGG16, least=5),
-        Kind("dc", "density and coverage", {"density": True, "coverage": True}, VGG16, least=7),
-        Kind("is", "inception score", {"is": True, "is_std": False}, INCEPTION, least=10),
-        *_path_kinds(),
-        Kind("eqt", "equivariance to translation by whole pixels, dB", {"eqt": True}, of_network=True),
-        Kind("eqt_frac", "equivariance to any translation, dB", {"eqt_frac": True}, of_network=True),
-        Kind("eqr", "equivariance to rotation, dB", {"eqr": True}, of_network=True),
-        Kind(
-            "attributes",
-            "sex, age, ancestry ... of faces: distances, and which people are missing",
-            {"attributes": False, "attributes_coverage": True},
-            least=20,
-            count=5000,
-        ),
-        Kind("leaks", "what augmentation leaked into the images", {"leaks": False}, count=5000),
-    ]
-}
+from stylegan.metrics.features import check_feature_name
+from stylegan.metrics.metric import Metric
+from stylegan.metrics.table import METRICS, check_metric
 
 
 @dataclass(frozen=True)
@@ -76,14 +21,14 @@ class Request:
 
     Attributes:
         name: As written.
-        kind: The metric.
+        metric: The metric.
         count: How many fakes.
         count_text: As written: `50k`; empty where the name does not say.
         features: The feature network; empty where the metric takes none.
     """
 
     name: str
-    kind: Kind
+    metric: Metric[Any]
     count: int
     count_text: str
     features: str
@@ -96,7 +41,7 @@ class Request:
             features: What the features turned out to be, for instance with the hash of foreign weights; None: as asked for.
         """
         used = self.features if features is None else features
-        return f"{name}{self.count_text}" + (f"_{used}" if used != self.kind.features else "")
+        return f"{name}{self.count_text}" + (f"_{used}" if used != self.metric.features else "")
 
 
 def parse(name: str) -> Request:
@@ -106,28 +51,36 @@ def parse(name: str) -> Request:
         UserError: It is none; the message proposes the nearest.
     """
     match = re.fullmatch(r"([a-z_]+?)(?:(\d+)(k?)(?:_(.+))?)?", name)
-    kind = KINDS.get(match[1]) if match else None
-    if match is None or kind is None:
+    if match is None or match[1] not in METRICS:
         stem = re.split(r"\d", name, maxsplit=1)[0]
-        rest = name[len(stem) :] or "50k"
-        examples = [f"{known.name}{rest}" if not known.count else known.name for known in KINDS.values()]
-        raise UserError(f"there is no metric {name}; {nearest(name, examples)}")
-    if match[2] is None and not kind.count:
+        raise UserError(f"there is no metric {name}; {nearest(name, _examples(name[len(stem) :] or '50k'))}")
+    metric = check_metric(match[1], METRICS[match[1]], METRICS)
+    if match[2] is None and not metric.count:
         raise UserError(f"metric {name}: say how many images, such as {name}50k, or {name}5k where time is short")
-    count = int(match[2]) * (1000 if match[3] else 1) if match[2] else kind.count
-    if count < kind.least:
-        raise UserError(f"metric {name}: {kind.name} needs at least {kind.least} images")
-    if match[4] and not kind.features:
-        raise UserError(f"metric {name}: {kind.name} takes no other features; leave out _{match[4]}")
+    count = int(match[2]) * (1000 if match[3] else 1) if match[2] else metric.count
+    if count < metric.least:
+        raise UserError(f"metric {name}: {metric.name} needs at least {metric.least} images")
+    if match[4] and not metric.features:
+        raise UserError(f"metric {name}: {metric.name} takes no other features; leave out _{match[4]}")
     if match[4]:
         check_feature_name(match[4])
     text = f"{match[2]}{match[3]}" if match[2] else ""
-    return Request(name, kind, count, text, match[4] or kind.features)
+    return Request(name, metric, count, text, match[4] or metric.features)
 
 
-def parse_all(names: list[str]) -> list[Request]:
+def parse_all(names: Sequence[str]) -> list[Request]:
     """Read several names, each once, in order. Raises `UserError` for wrong ones, or where there are none."""
     requests = [parse(name) for name in dict.fromkeys(name.strip() for name in names if name.strip())]
     if not requests:
         raise UserError("no metric is named; give some, such as --metrics fid50k,kid50k")
     return requests
+
+
+def listed() -> list[str]:
+    """All metrics for people, one a line: how one is named, and what it tells."""
+    return [f"{name}: {metric.help}" for name, metric in zip(_examples("50k"), METRICS.values(), strict=True)]
+
+
+def _examples(count: str) -> list[str]:
+    """A name of every metric, with the count where one is needed."""
+    return [name if metric.count else f"{name}{count}" for name, metric in METRICS.items()]

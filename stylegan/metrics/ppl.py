@@ -5,16 +5,21 @@ quality of StyleGAN", section 3 and appendix A.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.metrics.lpips import Lpips
+from stylegan import distributed
+from stylegan.errors import UserError
+from stylegan.metrics.lpips import LPIPS, SMALLEST, LoadedLpips, Lpips, load_lpips
+from stylegan.metrics.metric import Draws, Loading, NetworkMetric, Outcome, Output
+from stylegan.models.base import Generator
+from stylegan.models.generator import require_w
 
 EPSILON = 1e-4
 LARGEST = 256  # pixels of a side; larger pictures are scaled down
+_WITHOUT_W = "measure path lengths in Z, such as ppl_zend"
 
 
 @dataclass(frozen=True)
@@ -31,34 +36,41 @@ class Path:
     ends: bool
     crop: bool
 
+    @property
+    def name(self) -> str:
+        """Of the metric: `ppl_zfull_crop`."""
+        return f"ppl_{'w' if self.in_w else 'z'}{'end' if self.ends else 'full'}{'_crop' * self.crop}"
+
 
 @torch.inference_mode()
-def path_lengths(G: Any, lpips: Lpips, path: Path, c: Tensor | None, generator: torch.Generator, n: int) -> Tensor:
+def path_lengths(
+    G: Generator, lpips: Lpips, path: Path, c: Tensor | None, generator: torch.Generator, n: int
+) -> Tensor:
     """The length of `n` random steps, float32 [n].
 
     Both pictures of a pair have the same layer noise, drawn for each pair.
 
     Args:
-        G: A generator in eval mode.
+        G: A generator in eval mode; for paths in W one that has w.
         lpips: The distance, on the same device.
         path: See above.
-        c: Labels [n, c_dim], or None.
+        c: Labels [n, c_dim] on the network's device, or None.
         generator: Draws latents, places and noise, on the CPU.
         n: How many.
     """
     device = next(G.parameters()).device
     z0, z1 = torch.randn([2, n, G.z_dim], generator=generator)
     t = torch.rand([n, 1], generator=generator) * (0 if path.ends else 1)
-    noise = torch.randn([n, G.synthesis.noise_size], generator=generator)
+    noise = torch.randn([n, G.noise_size], generator=generator)
     z0, z1, t, noise = (x.to(device) for x in (z0, z1, t, noise))
-    c = None if c is None else c.to(device)
+    steps = (t, t + EPSILON)
     if path.in_w:
-        w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
-        pair = [w0.lerp(w1, step[:, :, None]) for step in (t, t + EPSILON)]
+        styled = require_w(G, path.name, _WITHOUT_W)
+        w0, w1 = styled.mapping(z0, c), styled.mapping(z1, c)
+        pair = [styled.synthesis(w0.lerp(w1, s[:, :, None]), noise_mode="random", noise=noise) for s in steps]
     else:
-        pair = [G.mapping(slerp(z0, z1, step), c) for step in (t, t + EPSILON)]
-    images = [G.synthesis(ws, noise_mode="random", noise=noise).float() for ws in pair]
-    return lpips(*(_as_seen(image, path.crop) for image in images)).cpu() / EPSILON**2
+        pair = [G(slerp(z0, z1, s), c, noise_mode="random", noise=noise) for s in steps]
+    return lpips(*(_as_seen(image.float(), path.crop) for image in pair)).cpu() / EPSILON**2
 
 
 def _as_seen(image: Tensor, crop: bool) -> Tensor:
@@ -89,3 +101,42 @@ def cropped_mean(distances: Tensor) -> float:
     low = torch.quantile(x, 0.01, interpolation="lower")
     high = torch.quantile(x, 0.99, interpolation="higher")
     return float(x[(x >= low) & (x <= high)].mean())
+
+
+class PathLength(NetworkMetric[LoadedLpips]):
+    """`ppl_zfull` and its relatives.
+
+    Args:
+        path: Which paths.
+    """
+
+    weight_names = (LPIPS,)
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        where = "at the start of" if path.ends else "anywhere on"
+        self.help = f"path length in {'W' if path.in_w else 'Z'}, {where} the path{', of the face only' * path.crop}"
+        self.outputs = (Output(path.name, higher=False),)
+
+    def load(self, loading: Loading, features: str) -> LoadedLpips:
+        """LPIPS."""
+        return loading.once(LPIPS, lambda: load_lpips(loading.device, loading.files))
+
+    def check(self, G: Generator, asked: str) -> None:
+        """It needs w for paths in W, and pictures that LPIPS can look at."""
+        if self.path.in_w:
+            require_w(G, asked, _WITHOUT_W)
+        H, W = _as_seen(torch.empty(1, G.channels, *G.resolution, device="meta"), self.path.crop).shape[2:]
+        if min(H, W) < SMALLEST:
+            raise UserError(
+                f"{asked}: of pictures of {G.resolution[1]}x{G.resolution[0]} LPIPS would see {W}x{H} pixels, and it needs "
+                f"{SMALLEST}x{SMALLEST}; {'leave out _crop, or ' * self.path.crop}measure a network of larger pictures"
+            )
+
+    def measure(self, G: Generator, reader: LoadedLpips, draws: Draws) -> Outcome:
+        """See `path_lengths` and `cropped_mean`."""
+        lengths = torch.zeros(draws.count, dtype=torch.float64)
+        for start, n, random in draws.batches(f"metrics/{self.name}", draws.batch):
+            c = draws.label(n, random)
+            lengths[start : start + n] = path_lengths(G, reader.network, self.path, c, random, n).double()
+        return Outcome({self.name: cropped_mean(distributed.sum_over_ranks(lengths, draws.device))})

@@ -8,6 +8,10 @@ distances only `ROWS` rows at a time are.
 import torch
 from torch import Tensor
 
+from stylegan.metrics.collect import Tensors
+from stylegan.metrics.features import VGG16
+from stylegan.metrics.metric import FeatureMetric, Outcome, Output
+
 NEIGHBOURS = 3  # of precision and recall, as published
 DENSITY_NEIGHBOURS = 5  # of density and coverage, as published
 ROWS = 1024
@@ -37,6 +41,36 @@ def density_coverage(real: Tensor, fake: Tensor, *, k: int = DENSITY_NEIGHBOURS)
     for rows in fake.split(ROWS):
         inside += (torch.cdist(rows, real) <= radii).sum(0).cpu()
     return float(inside.sum()) / (k * len(fake)), float((inside > 0).double().mean())
+
+
+class PrecisionRecall(FeatureMetric):
+    """`pr`."""
+
+    name = "pr"
+    help = "precision and recall"
+    outputs = (Output("precision", higher=True), Output("recall", higher=True))
+    features = VGG16
+    least = NEIGHBOURS + 2
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `precision_recall`."""
+        precision, recall = precision_recall(real["rows"].to(device), fake["rows"].to(device))
+        return Outcome({"precision": precision, "recall": recall})
+
+
+class DensityCoverage(FeatureMetric):
+    """`dc`."""
+
+    name = "dc"
+    help = "density and coverage"
+    outputs = (Output("density", higher=True), Output("coverage", higher=True))
+    features = VGG16
+    least = DENSITY_NEIGHBOURS + 2
+
+    def compare(self, real: Tensors, fake: Tensors, *, seed: int, device: torch.device) -> Outcome:
+        """See `density_coverage`."""
+        density, coverage = density_coverage(real["rows"].to(device), fake["rows"].to(device))
+        return Outcome({"density": density, "coverage": coverage})
 
 
 def _radii(features: Tensor, k: int) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from rich.table import Table
 
 import stylegan
@@ -79,6 +78,8 @@ def describe(dataset: ImageDataset) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of what the numbers depend on."""
+    import torchvision  # not above: it takes a second
+
     return {
         "stylegan": stylegan.__version__,
         "torch": str(torch.__version__),

@@ -5,26 +5,29 @@ all real images, unmirrored. A call with the same settings gives the same number
 threads; the number of ranks changes the order of sums only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.inference import class_label
 from stylegan.metrics.collect import Tensors, check_finite
-from stylegan.metrics.features import FeatureNetwork, load_features
-from stylegan.metrics.image_metrics import Detail, ImageMetric, image_metric
+from stylegan.metrics.features import FeatureNetwork
+from stylegan.metrics.metric import Detail, Draws, ImageMetric, Loading, Metric, NetworkMetric, Outcome, Reader
 from stylegan.metrics.names import Request
-from stylegan.metrics.network_metrics import NetworkMetrics, check_movable
 from stylegan.metrics.reference import cached, reference_path
 from stylegan.metrics.stream import Sampler, Want, collect, generated, progress_of, sampler_of, stored
+from stylegan.models.base import Generator
 from stylegan.rng import generator
+
+MetricT = TypeVar("MetricT", bound=Metric[Any])
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Settings:
         class_idx: Only this class of a conditional network, and only the real images of it.
         real_vs_real: Let a random half of the real images stand for the fakes: what a perfect generator would get.
         weights: Files of weights by network's name.
+        progress: Show progress bars, on a terminal's stderr.
     """
 
     seed: int = 0
@@ -44,6 +48,7 @@ class Settings:
     class_idx: int | None = None
     real_vs_real: bool = False
     weights: Mapping[str, Path] = field(default_factory=dict)
+    progress: bool = True
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -66,6 +71,30 @@ class Measured:
     details: list[Detail] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Ready(Generic[MetricT]):
+    """A metric as asked for, and the network that it reads images with."""
+
+    request: Request
+    metric: MetricT
+    reader: Reader | None
+
+    @property
+    def feature_name(self) -> str:
+        """What the result's name says about the reader; empty: nothing."""
+        return self.reader.name if self.reader else ""
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """The SHA-256 of files in use, by network."""
+        return self.reader.weights if self.reader else {}
+
+    @property
+    def features(self) -> FeatureNetwork | None:
+        """The reader, if images go through it once for all metrics that read with it."""
+        return self.reader if isinstance(self.reader, FeatureNetwork) else None
+
+
 class Evaluator:
     """Metrics of one data set, ready to measure any number of generators: names and weights are checked already.
 
@@ -77,6 +106,7 @@ class Evaluator:
 
     Attributes:
         networks: The feature networks in use, by name as asked for.
+        weights: The SHA-256 of the files in use, by network.
         notes: What the reader of the numbers should know.
 
     Raises:
@@ -90,29 +120,35 @@ class Evaluator:
         self._content_hash = distributed.same_everywhere(dataset.content_hash if distributed.is_main() else "")
         self._rows = self._real_rows()
         for request in self.requests:
-            if settings.real_vs_real and request.kind.of_network:
+            if settings.real_vs_real and isinstance(request.metric, NetworkMetric):
                 raise UserError(
                     f"{request.name} moves the inputs of a network, which real images do not have; leave out "
                     f"--real-vs-real or {request.name}"
                 )
-            if len(self._rows) < request.kind.least * (2 if settings.real_vs_real else 1):
+            if len(self._rows) < request.metric.least * (2 if settings.real_vs_real else 1):
                 raise UserError(
-                    f"{request.name} needs at least {request.kind.least} real images, and {dataset.path} gives "
+                    f"{request.name} needs at least {request.metric.least} real images, and {dataset.path} gives "
                     f"{len(self._rows)}{' for two halves' if settings.real_vs_real else ''}"
                 )
-        names = dict.fromkeys(request.features for request in self.requests if request.kind.features)
-        self.networks: dict[str, FeatureNetwork] = {n: load_features(n, device, settings.weights) for n in names}
-        compared = [request for request in self.requests if not request.kind.of_network]
-        self._metrics = [image_metric(request, self.networks, device, settings.weights) for request in compared]
-        moving = [request for request in self.requests if request.kind.of_network]
-        self._moving = NetworkMetrics(moving, settings.weights, device) if moving else None
-        self.weights: dict[str, str] = dict(self._moving.weights) if self._moving else {}
-        for metric in self._metrics:
-            self.weights |= metric.weights
-        fakes = self._counts(max((request.count for request in compared), default=0))
-        self.notes = [n for m in self._metrics for n in m.notes(min(m.request.count, fakes[0]), fakes[1])]
+        loading = Loading(device, settings.weights)
+        self._comparing: list[_Ready[ImageMetric[Any]]] = []
+        self._moving: list[_Ready[NetworkMetric[Any]]] = []
+        for request in self.requests:
+            metric, reader = request.metric, request.metric.load(loading, request.features)
+            if isinstance(metric, ImageMetric):
+                self._comparing.append(_Ready(request, metric, reader))
+            elif isinstance(metric, NetworkMetric):
+                self._moving.append(_Ready(request, metric, reader))
+        self.networks = {ready.request.features: ready.features for ready in self._comparing if ready.features}
+        self.weights = {name: digest for ready in self._ready for name, digest in ready.weights.items()}
+        fakes, reals = self._counts(max((ready.request.count for ready in self._comparing), default=0))
+        self.notes = [
+            f"{ready.request.name}: {note}"
+            for ready in self._comparing
+            for note in ready.metric.notes(ready.reader, min(ready.request.count, fakes), reals)
+        ]
 
-    def check(self, G: Any) -> None:
+    def check(self, G: Generator) -> None:
         """Raise `UserError` where this network cannot be measured: its images, classes or inputs do not fit."""
         (H, W), (h, w) = G.resolution, self.dataset.resolution
         if (H, W, G.channels) != (h, w, self.dataset.channels):
@@ -128,11 +164,10 @@ class Evaluator:
                 f"the network takes labels of length {G.c_dim}, those of {self.dataset.path} have "
                 f"{self.dataset.label_dim}: give the data set it was trained on"
             )
-        for request in self.requests:
-            if request.kind.of_network:
-                check_movable(G, request)
+        for ready in self._moving:
+            ready.metric.check(G, ready.request.name)
 
-    def measure(self, G: nn.Module, seed: int | None = None) -> Measured:
+    def measure(self, G: Generator, seed: int | None = None) -> Measured:
         """Measure a generator in eval mode. On several ranks all of them call it.
 
         Args:
@@ -142,27 +177,35 @@ class Evaluator:
         self.check(G)
         seed = self.settings.seed if seed is None else seed
         labels = self._labels(G)
-        values: dict[str, float] = {}
-        details: list[Detail] = []
         counts = (0, 0)
-        if self._metrics:
+        outcomes: list[tuple[_Ready[Any], Outcome]] = []
+        if self._comparing:
             fakes, reals, counts = self._both_sides(sampler_of(G, labels), seed)
-            for metric in self._metrics if distributed.is_main() else []:
-                outcome = metric.compare(reals.get(_key(metric), {}), fakes[_key(metric, counts[0])], seed)
-                names = [
-                    self.output(metric.request, output, metric.feature_name) for output in metric.request.kind.outputs
-                ]
-                values |= dict(zip(names, outcome.values, strict=True))
-                details += [outcome.detail] if outcome.detail else []
-        if self._moving is not None:
-            with progress_of("moving", self._moving.total) as advance:
-                moved = self._moving.measure(G, labels, seed, self.settings.batch, advance)
-            values |= {f"{name}{self._side}": value for name, value in moved.items()}
-        return Measured(values, *counts, details)
+            for ready in self._comparing if distributed.is_main() else []:
+                sides = reals.get(_key(ready), {}), fakes[_key(ready, counts[0])]
+                outcomes.append((ready, ready.metric.compare(*sides, seed=seed, device=self.device)))
+        if self._moving:
+            with self._progress("moving", sum(ready.request.count for ready in self._moving)) as advance:
+                for ready in self._moving:
+                    draws = Draws(ready.request.count, seed, self.settings.batch, labels, self.device, advance)
+                    outcomes.append((ready, ready.metric.measure(G, ready.reader, draws)))
+        values = {name: value for found in outcomes for name, value in self._named(*found).items()}
+        return Measured(values, *counts, [outcome.detail for _, outcome in outcomes if outcome.detail])
 
-    def output(self, request: Request, name: str, feature_name: str) -> str:
-        """The full name of an output, as its weights, class and other side make it."""
-        return request.output(name, feature_name) + self._side
+    def _named(self, ready: _Ready[Any], outcome: Outcome) -> dict[str, float]:
+        """What a metric found, by full name."""
+        names = [output.name for output in ready.metric.outputs]
+        if list(outcome.values) != names:
+            raise TypeError(f"{type(ready.metric).__name__} promises {names} and found {list(outcome.values)}")
+        return {self._full_name(ready, name): value for name, value in outcome.values.items()}
+
+    def _full_name(self, ready: _Ready[Any], output: str) -> str:
+        """The name of an output as the weights in use, class and other side make it."""
+        return ready.request.output(output, ready.feature_name) + self._side
+
+    @property
+    def _ready(self) -> list[_Ready[Any]]:
+        return [*self._comparing, *self._moving]
 
     @property
     def _side(self) -> str:
@@ -173,10 +216,7 @@ class Evaluator:
     @property
     def higher_is_better(self) -> dict[str, bool]:
         """Whether more is better, by full name of each result."""
-        named = [(metric.request, metric.feature_name) for metric in self._metrics]
-        if self._moving is not None:
-            named += [(request, self._moving.feature_name(request)) for request in self._moving.requests]
-        return {self.output(r, o, name): better for r, name in named for o, better in r.kind.outputs.items()}
+        return {self._full_name(ready, o.name): o.higher for ready in self._ready for o in ready.metric.outputs}
 
     def _real_rows(self) -> list[int]:
         rows = list(range(len(self.dataset)))
@@ -190,7 +230,7 @@ class Evaluator:
         of_class = self.dataset.labels(torch.tensor(rows)).argmax(1) == self.settings.class_idx
         return of_class.nonzero()[:, 0].tolist()
 
-    def _labels(self, G: Any) -> Tensor | None:
+    def _labels(self, G: Generator) -> Tensor | None:
         """The labels that a conditional network is given: drawn from those of the real images."""
         return None if G.c_dim == 0 else self.dataset.labels(torch.tensor(self._rows))
 
@@ -203,14 +243,14 @@ class Evaluator:
 
     def _both_sides(self, sample: Sampler, seed: int) -> tuple[dict[str, Tensors], dict[str, Tensors], tuple[int, int]]:
         """What is collected of fakes and of reals by `_key`, and how many of each there are."""
-        counts = self._counts(max(metric.request.count for metric in self._metrics))
+        counts = self._counts(max(ready.request.count for ready in self._comparing))
         batch, rows, others = self.settings.batch, self._rows, list[int]()
         if self.settings.real_vs_real:
             order = torch.randperm(len(rows), generator=generator(seed, "metrics/floor")).tolist()
             shuffled = [rows[i] for i in order]
             others, rows = shuffled[: counts[0]], shuffled[counts[0] :]
         reals = self._collect_reals(rows)
-        with progress_of("fakes", counts[0]) as advance:
+        with self._progress("fakes", counts[0]) as advance:
             images = (
                 stored(self.dataset, others, batch, advance)
                 if self.settings.real_vs_real
@@ -225,33 +265,40 @@ class Evaluator:
     def _wants(self, fakes: int) -> list[Want]:
         """What is collected of so many fakes, each thing once."""
         wants = {}
-        for metric in self._metrics:
-            key, count = _key(metric, fakes), min(metric.request.count, fakes)
-            wants[key] = Want(key, metric.features, count, metric.collector)
+        for ready in self._comparing:
+            key, count = _key(ready, fakes), min(ready.request.count, fakes)
+            wants[key] = self._want(ready, key, count)
         return list(wants.values())
 
     def _collect_reals(self, rows: list[int]) -> dict[str, Tensors]:
         """What is collected of the real images `rows`: read from the cache, or computed and written there."""
-        metrics = {_key(metric): metric for metric in self._metrics if metric.uses_reals}
+        metrics = {_key(ready): ready for ready in self._comparing if ready.metric.uses_reals}
 
         def make(missing: list[str]) -> dict[str, Tensors]:
-            wants = [Want(key, metrics[key].features, len(rows), metrics[key].collector) for key in missing]
-            with progress_of("reals", len(rows)) as advance:
+            wants = [self._want(metrics[key], key, len(rows)) for key in missing]
+            with self._progress("reals", len(rows)) as advance:
                 return collect(stored(self.dataset, rows, self.settings.batch, advance), wants, self.device)
 
         if not metrics:
             return {}
         if self.settings.real_vs_real:
             return make(list(metrics))
-        return cached({key: reference_path(self._cache_key(metric)) for key, metric in metrics.items()}, make)
+        return cached({key: reference_path(self._cache_key(ready)) for key, ready in metrics.items()}, make)
 
-    def _cache_key(self, metric: ImageMetric) -> dict[str, Any]:
+    def _progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        return progress_of(title, total, self.settings.progress)
+
+    @staticmethod
+    def _want(ready: _Ready[ImageMetric[Any]], key: str, count: int) -> Want:
+        return Want(key, ready.features, count, lambda: ready.metric.collector(ready.reader, count))
+
+    def _cache_key(self, ready: _Ready[ImageMetric[Any]]) -> dict[str, Any]:
         """All that what is collected of the real images depends on, in every bit."""
         whole = len(self.dataset) == self.dataset.shape[0]
         return {
-            "collected": metric.collected,
-            "weights": metric.weights,
-            "resize": metric.features.resize if metric.features else "",
+            "collected": _collected(ready.metric),
+            "weights": dict(ready.weights),
+            "resize": ready.features.resize if ready.features else "",
             "content_hash": self._content_hash,
             "rows": "all" if whole else self.dataset.rows.tolist(),
             "class_idx": self.settings.class_idx,
@@ -261,7 +308,11 @@ class Evaluator:
         }
 
 
-def _key(metric: ImageMetric, fakes: int | None = None) -> str:
+def _collected(metric: ImageMetric[Any]) -> str:
+    return metric.collected or metric.name
+
+
+def _key(ready: _Ready[ImageMetric[Any]], fakes: int | None = None) -> str:
     """Names what a metric collects of the reals, or of so many fakes; metrics that collect the same share it."""
-    of = "reals" if fakes is None else str(min(metric.request.count, fakes))
-    return f"{metric.collected}/{metric.feature_name}/{of}"
+    of = "reals" if fakes is None else str(min(ready.request.count, fakes))
+    return f"{_collected(ready.metric)}/{ready.feature_name}/{of}"

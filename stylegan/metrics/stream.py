@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,8 +13,9 @@ from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.data.parallel import in_parallel
 from stylegan.inference import to_uint8
-from stylegan.metrics.collect import Batch, Collector, Tensors
+from stylegan.metrics.collect import Batch, Collector, Tensors, rank_starts
 from stylegan.metrics.features import FeatureNetwork
+from stylegan.models.base import Generator
 from stylegan.rng import generator
 
 Sampler = Callable[[int, torch.Generator], Tensor]  # how many, randomness -> uint8 [n, C, H, W]
@@ -30,13 +30,13 @@ class Want:
         key: Names it; wants of equal keys are collected once.
         network: The feature network, or None.
         count: Only the images with numbers below this.
-        collector: Makes an empty collector for so many images.
+        collector: Makes an empty collector.
     """
 
     key: str
     network: FeatureNetwork | None
     count: int
-    collector: Callable[[int], Collector]
+    collector: Callable[[], Collector]
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def collect(batches: ImageBatches, wants: Sequence[Want], device: torch.device) 
     Returns:
         By the wants' keys, the same on all ranks.
     """
-    collectors = {want.key: want.collector(want.count) for want in wants}
+    collectors = {want.key: want.collector() for want in wants}
     networks = {id(want.network): want.network for want in wants}
     nothing = torch.empty(0)
     for start, batch_of in batches:
@@ -65,11 +65,6 @@ def collect(batches: ImageBatches, wants: Sequence[Want], device: torch.device) 
             for want in using:
                 collectors[want.key].add(batch.first(want.count))
     return {key: collector.reduce(device) for key, collector in collectors.items()}
-
-
-def rank_starts(count: int, batch: int) -> range:
-    """Where this rank's batches of 0 .. count - 1 begin. The batches themselves are the same for any number of ranks."""
-    return range(distributed.rank() * batch, count, distributed.world_size() * batch)
 
 
 def generated(sample: Sampler, count: int, batch: int, seed: int, advance: Callable[[int], None]) -> ImageBatches:
@@ -93,7 +88,7 @@ def stored(dataset: ImageDataset, indices: Sequence[int], batch: int, advance: C
             pending = []
 
 
-def sampler_of(G: Any, labels: Tensor | None) -> Sampler:
+def sampler_of(G: Generator, labels: Tensor | None) -> Sampler:
     """A generator's pictures as the papers' metrics take them: no truncation, random layer noise, rounded to uint8.
 
     Args:
@@ -106,18 +101,24 @@ def sampler_of(G: Any, labels: Tensor | None) -> Sampler:
     def sample(n: int, random: torch.Generator) -> Tensor:
         z = torch.randn([n, G.z_dim], generator=random)
         c = None if labels is None else labels[torch.randint(len(labels), [n], generator=random)].to(device)
-        noise = torch.randn([n, G.synthesis.noise_size], generator=random)
+        noise = torch.randn([n, G.noise_size], generator=random)
         return to_uint8(G(z.to(device), c, noise_mode="random", noise=noise.to(device)))
 
     return sample
 
 
 @contextmanager
-def progress_of(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the first rank's terminal that vanishes at the end. Yields what to call with how many more are done."""
+def progress_of(title: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on the first rank's terminal that vanishes at the end. Yields what to call with how many more are done.
+
+    Args:
+        title: What is being done.
+        total: How many there are.
+        shown: False: there is no bar.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    disable = not distributed.is_main() or not console.is_terminal
+    disable = not shown or not distributed.is_main() or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=disable) as bar:
         task = bar.add_task(title, total=total)
         ranks = distributed.world_size()

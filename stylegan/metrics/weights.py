@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import sys
 import urllib.error
 import warnings
 from collections.abc import Iterable
@@ -138,7 +139,7 @@ def _found_or_downloaded(what: str, item: Published) -> Path:
     if item.url:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(item.url, str(target), hash_prefix=item.sha256)
+            torch.hub.download_url_to_file(item.url, str(target), hash_prefix=item.sha256, progress=sys.stderr.isatty())
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             reason = f"downloading {item.url} failed: {error}"
         else:

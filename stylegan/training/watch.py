@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
 from stylegan.interop.snapshot import add_provenance
+from stylegan.models.base import Generator
 
-if TYPE_CHECKING:  # what measures imports torchvision, which a run without metrics need not wait for
+if TYPE_CHECKING:  # a run without metrics need not wait for what measures
     import torch
 
     from stylegan.metrics.runner import Evaluator
@@ -72,7 +71,7 @@ class Watch:
         """Whether the run's snapshot of this number, counted from 1, is measured."""
         return snapshot % self._every == 0
 
-    def measure(self, G_ema: nn.Module, nimg: int) -> dict[str, float]:
+    def measure(self, G_ema: Generator, nimg: int) -> dict[str, float]:
         """Measure the network whose snapshot was just written; the first rank notes it down and copies the best.
 
         Returns:
@@ -107,7 +106,7 @@ class Watch:
 
 
 def build_watch(
-    config: MetricsConfig, dataset: ImageDataset, G: Any, seed: int, device: "torch.device", run_dir: Path
+    config: MetricsConfig, dataset: ImageDataset, G: Generator, seed: int, device: "torch.device", run_dir: Path
 ) -> Watch | None:
     """What measures a run, or None where nothing is asked for. Names and weights are checked here, before training starts.
 

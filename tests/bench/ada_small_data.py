@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stylegan import run_dir as layout
 from stylegan.files import atomic_write
-from stylegan.metrics.evaluate import evaluate
+from stylegan.metrics.evaluate import evaluate_saved
 from stylegan.metrics.runner import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ def kid(snapshot: Path | None, record: Path, held_out: Path, options: argparse.N
     """KID of a snapshot, or of one half of the held-out faces against the other, kept in a file of what `evaluate` tells."""
     if not record.exists():
         settings = Settings(real_vs_real=snapshot is None, weights={FEATURES: options.weights})
-        found = evaluate(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
+        found = evaluate_saved(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
         atomic_write(record, json.dumps(found.line))
     (value,) = json.loads(record.read_text())["results"].values()
     return value

@@ -4,7 +4,8 @@ In decibels, of configurations T and R at the demo's size: with random weights, 
 
     python train.py experiment=demo_stylegan3 run_dir=runs/t
     python train.py experiment=demo_stylegan3 run_dir=runs/r model.G.channel_base=2032 model.G.channel_max=128 \\
-        model.G.conv_kernel=1 model.G.radial_filters=true loss.blur_init_sigma=2 loss.blur_fade_kimg=12
+        model.G.conv_kernel=1 model.G.radial_filters=true \\
+        'loss.blur_sigma={start: 2, end: 0, kimg: 12}'
 
 Pictures of random weights are brought to the standard deviation of images (0.5): errors are measured against a range of 2.
 """
@@ -18,13 +19,13 @@ from rich.table import Table
 
 from stylegan.config.groups import read_experiment
 from stylegan.inference import load_generator
-from stylegan.metrics.names import parse_all
-from stylegan.metrics.network_metrics import NetworkMetrics
+from stylegan.metrics.equivariance import Equivariance
+from stylegan.metrics.metric import Draws
+from stylegan.metrics.table import METRICS
 from stylegan.models.generator import StyleBased
 from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
 from stylegan.ops.backend import Backend, activate
 
-METRICS = ("eqt", "eqt_frac", "eqr")
 ROTATION = {"channel_base": 2032, "channel_max": 128, "conv_kernel": 1, "radial_filters": True}
 
 
@@ -39,12 +40,13 @@ def main() -> None:
     config = read_experiment("demo_stylegan3").model.G
     networks = {"T, random": random_network(config), "R, random": random_network(replace(config, **ROTATION))}
     networks |= {f"{name}, {run}": load_generator(run) for name, run in (("T", options.t), ("R", options.r)) if run}
-    console, table = Console(), Table("dB", *METRICS)
-    metrics = NetworkMetrics(parse_all([f"{name}{options.count}" for name in METRICS]), {}, torch.device("cpu"))
+    metrics = [metric for metric in METRICS.values() if isinstance(metric, Equivariance)]
+    console, table = Console(), Table("dB", *(metric.name for metric in metrics))
+    draws = Draws(options.count, 0, 1, None, torch.device("cpu"), advance=lambda n: None)
     for name, G in networks.items():
         with console.status(name):
-            values = metrics.measure(G, None, seed=0, batch=1, advance=lambda n: None)
-        table.add_row(name, *(f"{value:.1f}" for value in values.values()))
+            values = [metric.measure(G, None, draws).values[metric.name] for metric in metrics]
+        table.add_row(name, *(f"{value:.1f}" for value in values))
     console.print(table)
 
 

@@ -16,6 +16,8 @@ from stylegan import cli
 from stylegan import run_dir as layout
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.metrics import table
+from stylegan.metrics.names import listed
 from tests.integration.command import ROOT, Result, run_here
 from tests.integration.images import write_archive
 from tests.unit.metric_files import SMALL, write_attributes, write_small
@@ -84,6 +86,12 @@ def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monke
     for text in ("attributes20", "lower", "missing:", "attributes.png"):
         assert text in result.err
     assert Path("leaks.png").is_file() and Path("attributes.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_help_lists_all_metrics(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = stylegan("evaluate", "--help", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and result.out.splitlines()[-len(table.METRICS) :] == listed()
+    assert len(listed()) == len(table.METRICS)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 """What metrics are called."""
 
+import subprocess
+import sys
+
 import pytest
 
 from stylegan.errors import UserError
-from stylegan.metrics.names import KINDS, parse, parse_all
+from stylegan.metrics.names import listed, parse, parse_all
+from stylegan.metrics.table import METRICS
+from tests.integration.command import ROOT
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,7 @@ from stylegan.metrics.names import KINDS, parse, parse_all
 def test_grammar(name: str, count: int, features: str, outputs: list[str]) -> None:
     request = parse(name)
     assert (request.count, request.features) == (count, features)
-    assert [request.output(output) for output in request.kind.outputs] == outputs
+    assert [request.output(output.name) for output in request.metric.outputs] == outputs
 
 
 def test_foreign_weights_are_part_of_the_name() -> None:
@@ -60,6 +65,17 @@ def test_lists() -> None:
         parse_all([" "])
 
 
-def test_every_metric_has_outputs_of_its_own() -> None:
-    outputs = [output for kind in KINDS.values() for output in kind.outputs]
-    assert len(outputs) == len(set(outputs))
+def test_what_is_listed_can_be_asked_for() -> None:
+    lines = listed()
+    assert [parse(line.partition(":")[0]).metric for line in lines] == list(METRICS.values())
+    assert "fid50k: Fréchet distance of features" in lines
+
+
+def test_names_are_read_without_what_measures() -> None:
+    """A run without metrics waits for none of it, nor does one that only checks names."""
+    heavy = ("torchvision", "rich", "PIL", "hydra")
+    script = (
+        f"import sys, stylegan.metrics.names as n; n.parse('pr50k'); print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

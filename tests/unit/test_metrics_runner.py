@@ -11,9 +11,10 @@ import torch
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.metrics import stream
-from stylegan.metrics.collect import Batch, MomentsCollector, ScoresCollector
+from stylegan.metrics.collect import Batch
 from stylegan.metrics.evaluate import open_reals
-from stylegan.metrics.fid import Moments
+from stylegan.metrics.fid import Moments, MomentsCollector
+from stylegan.metrics.inception_score import ScoresCollector
 from stylegan.metrics.names import parse_all
 from stylegan.metrics.reference import cached, reference_path
 from stylegan.metrics.runner import Evaluator, Settings
@@ -189,10 +190,8 @@ def test_one_class(files: dict[str, Path]) -> None:
 def test_metrics_of_the_network_are_named_like_the_others(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lpips = SimpleNamespace(
-        network=lambda a, b: (a - b).square().mean((1, 2, 3)), weights_sha256={"lpips": "0"}, name=""
-    )
-    monkeypatch.setattr("stylegan.metrics.network_metrics.load_lpips", lambda *_: lpips)
+    lpips = SimpleNamespace(network=lambda a, b: (a - b).square().mean((1, 2, 3)), weights={"lpips": "0"}, name="")
+    monkeypatch.setattr("stylegan.metrics.ppl.load_lpips", lambda *_: lpips)
     G = tiny_pair(c_dim=3)[0].eval()
     values = {}
     for class_idx in (None, 1, 2):

@@ -127,7 +127,7 @@ def test_a_missing_file_names_itself_and_its_place(elsewhere: Path) -> None:
 def test_torchvision_downloads_are_checked_by_hash(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(url: str, to: str, hash_prefix: str) -> None:
+    def download(url: str, to: str, hash_prefix: str, **_: object) -> None:
         asked.append((url, hash_prefix))
         shutil.copy(small, to)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from stylegan.training.phases import LossConfig, OptimConfig, build_optimizers, build_phases, default_loss_scale
 from torch import Tensor
 
 from stylegan.errors import UserError
@@ -21,7 +22,6 @@ from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision, block_dtypes
 from stylegan.models.mapping import MappingConfig
 from stylegan.ops.modulated_conv2d import modulated_conv2d
-from stylegan.training.phases import LossConfig, OptimConfig, build_optimizers, build_phases, default_loss_scale
 from stylegan.training.step import accumulate_gradients
 
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")

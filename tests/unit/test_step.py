@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases, due
 from torch import Tensor
 
 from stylegan.losses.base import Batch, LossOutput, Networks
 from stylegan.training.batch import BatchMaker, split_positions
-from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases, due
 from stylegan.training.state import TrainState
 from stylegan.training.step import (
     NonfiniteGradientsError,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from stylegan.training.phases import Phase, default_loss_scale, due
 from torch import Tensor
 
 from stylegan.augment.build import AugmentConfig, AugmentKind, build_augment, build_controller
@@ -17,7 +18,6 @@ from stylegan.config import TrainConfig
 from stylegan.losses.base import Networks
 from stylegan.models.layers import Precision
 from stylegan.training.batch import BatchMaker
-from stylegan.training.phases import Phase, default_loss_scale, due
 from stylegan.training.state import TrainState
 from stylegan.training.step import OnNonfinite, StepConfig, accumulate_gradients, guarded_step, train_step
 

@@ -1,16 +1,19 @@
 """Every phase of the loss: gradients of all parameters, values per image, pl_mean and w_avg, against recorded numbers."""
 
+from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from stylegan.losses.base import Batch, Networks
-from stylegan.losses.blur import BlurSchedule
-from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases
-from stylegan.training.step import Stats, accumulate_gradients
+from stylegan.losses.base import Batch
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.schedule import Ramp
+from stylegan.training.step import Stats
 from tests.golden.golden import Golden, load
 from tests.golden.networks import build_pair
+from tests.unit.training import training_of
 
 # What the recorded files call the values that ours reports, by phase.
 STATS = {
@@ -25,39 +28,40 @@ def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[st
     """Gradients that the named phases leave, summed, and what they report; each starts from the recorded state."""
     G, D = build_pair(golden)
     kwargs = golden.config["loss_kwargs"]
-    config = LossConfig(
+    loss = LogisticConfig(
         r1_gamma=kwargs["r1_gamma"],
         pl_weight=kwargs["pl_weight"],
         pl_decay=kwargs["pl_decay"],
         style_mixing_prob=kwargs["style_mixing_prob"],
+        blur_sigma=Ramp(kwargs.get("blur_init_sigma", 0.0), 0.0, kwargs.get("blur_fade_kimg", 0.0)),
     )
-    pl_mean = torch.tensor(golden.config["pl_mean_before"])
-    opts = build_optimizers(G, D, config, OptimConfig(), G.resolution)
-    phases = {p.name: p for p in build_phases(G, D, *opts, pl_mean, config, kwargs["r1_gamma"])}
     inputs = {key: golden.tensor(f"in/{key}") for key in ("real_img", "real_c", "gen_z", "gen_c", "pl_noise")}
-    blur = BlurSchedule(kwargs.get("blur_init_sigma", 0.0), kwargs.get("blur_fade_kimg", 0.0) or 1.0)
-    batch = Batch(
-        real=inputs["real_img"],
-        real_c=inputs["real_c"],
-        z=inputs["gen_z"],
-        c=inputs["gen_c"],
-        pl_noise=inputs["pl_noise"],
-        blur_sigma=blur.sigma(golden.config.get("cur_nimg", 0)),
-    )
-    stats: Stats = {
-        key: [] for phase in STATS.values() for key in [*phase.values(), "signs/fake", "signs/real", "pl_length"]
+    training = training_of(G, D, loss, batch_size=len(inputs["gen_z"]))
+    state = training.state
+    state.pl_mean.fill_(golden.config["pl_mean_before"])
+    state.nimg = golden.config.get("cur_nimg", 0)
+    drawn: dict[str, Any] = {
+        "real": inputs["real_img"],
+        "real_c": inputs["real_c"],
+        "augment_real": None,
+        "z_mix": None,
+        "constant_noise": True,
+        "augment_fake": None,
     }
+    stats: Stats = defaultdict(list)
     total: dict[str, torch.Tensor | None] = {}
     for name in names:
-        phase = phases[name]
+        phase = training.phase(name)
         if gain is not None:
-            phase = Phase(**{**vars(phase), "interval": gain})
-        for means in accumulate_gradients(phase, Networks(G, D), [batch], stats):
-            G.update_averages(means)
-        for key, parameter in phase.module.named_parameters():
+            phase = replace(phase, interval=gain)
+        n = len(inputs["pl_noise"]) if name == "Greg" else None
+        batch = Batch(name, z=inputs["gen_z"][:n], c=inputs["gen_c"][:n], path_noise=inputs["pl_noise"], **drawn)
+        state.follow(training.accumulate(phase, [batch], stats))
+        module, _ = state.trained(phase.network)
+        for key, parameter in module.named_parameters():
             old = total.get(key)
             total[key] = parameter.grad if old is None else old if parameter.grad is None else old + parameter.grad
-    return {"grad": total, "pl_mean": pl_mean, "G": dict(G.named_buffers())}, stats
+    return {"grad": total, "pl_mean": state.pl_mean, "G": dict(G.named_buffers())}, stats
 
 
 CASES = [(name, phase) for name in ("loss_sg2_c0", "loss_sg2_c4") for phase in ("Gmain", "Greg", "Dmain", "Dreg")]

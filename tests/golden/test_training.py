@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan.losses.base import Batch
+from stylegan.losses.base import Batch, LossOutput
+from stylegan.losses.logistic import LogisticConfig
 from stylegan.training import step as step_module
-from stylegan.training.phases import LossConfig, OptimConfig, build_optimizers, build_phases
-from stylegan.training.state import TrainState
-from stylegan.training.step import OnNonfinite, Reduction, StepConfig, accumulate_gradients, train_step
+from stylegan.training.adam import OptimConfig
+from stylegan.training.step import Reduction, accumulate_gradients
 from tests.golden.golden import Golden, assert_displacement, load
 from tests.golden.networks import build_pair
+from tests.unit.training import Training, training_of
 
 LOGS = {"Gmain": "loss/G", "Greg": "loss/G_reg", "Dmain": "loss/D", "Dreg": "loss/D_reg"}
 
 
-def start(golden: Golden) -> tuple[TrainState, list[Any], StepConfig]:
-    G, D = build_pair(golden)
+def start(golden: Golden) -> Training:
     cfg, kwargs, opt = golden.config, golden.config["loss_kwargs"], golden.config["opt"]
-    loss = LossConfig(
+    loss = LogisticConfig(
         r1_gamma=kwargs["r1_gamma"],
         r1_interval=cfg["D_reg_interval"],
         pl_weight=kwargs["pl_weight"],
@@ -32,12 +32,16 @@ def start(golden: Golden) -> tuple[TrainState, list[Any], StepConfig]:
         pl_decay=kwargs["pl_decay"],
         style_mixing_prob=0,
     )
-    optim = OptimConfig(G_lr=opt["lr"], D_lr=opt["lr"], beta1=opt["betas"][0], beta2=opt["betas"][1], eps=opt["eps"])
-    G_opt, D_opt = build_optimizers(G, D, loss, optim, G.resolution)
-    pl_mean = torch.zeros([])
-    phases = build_phases(G, D, G_opt, D_opt, pl_mean, loss, kwargs["r1_gamma"])
-    state = TrainState(G, D, copy.deepcopy(G).requires_grad_(False), G_opt, D_opt, pl_mean, seed=0)
-    return state, phases, StepConfig(cfg["batch_size"], cfg["ema_kimg"], cfg["ema_rampup"], OnNonfinite.stop)
+    optim = OptimConfig(
+        G_lr=opt["lr"],
+        D_lr=opt["lr"],
+        beta1=opt["betas"][0],
+        beta2=opt["betas"][1],
+        eps=opt["eps"],
+        ema_kimg=cfg["ema_kimg"],
+        ema_rampup=cfg["ema_rampup"] or 0,
+    )
+    return training_of(*build_pair(golden), loss, optim, batch_size=cfg["batch_size"])
 
 
 def batches(golden: Golden, step: int) -> dict[str, list[Batch]]:
@@ -48,15 +52,15 @@ def batches(golden: Golden, step: int) -> dict[str, list[Batch]]:
         made[phase] = []
         for k, start_at in enumerate(range(0, golden.config["batch_size"], micro)):
             part = slice(start_at, start_at + micro)
-            greg = phase == "Greg" and step % golden.config["G_reg_interval"] == 0
-            batch = Batch(
-                real=real[part],
-                real_c=golden.tensor("in/real_c")[step, part],
-                z=golden.tensor("in/gen_z")[step, number, part],
-                c=golden.tensor("in/gen_c")[step, number, part],
-                pl_noise=golden.tensor("in/pl_noise")[step // golden.config["G_reg_interval"], k] if greg else None,
-            )
-            made[phase].append(batch)
+            drawn: dict[str, Any] = {"z_mix": None, "constant_noise": True, "augment_real": None, "augment_fake": None}
+            drawn |= {"real": real[part], "real_c": golden.tensor("in/real_c")[step, part]}
+            if phase == "Greg" and step % golden.config["G_reg_interval"] == 0:
+                noise = golden.tensor("in/pl_noise")[step // golden.config["G_reg_interval"], k]
+                drawn["path_noise"] = noise
+                part = slice(start_at, start_at + len(noise))
+            for name in ("z", "c"):
+                drawn[name] = golden.tensor(f"in/gen_{name}")[step, number, part]
+            made[phase].append(Batch(phase, **drawn))
     return made
 
 
@@ -78,16 +82,17 @@ def test_twenty_iterations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     golden = load(name)
     if name.endswith("acc2"):  # this recording summed the gradients of its rounds
 
-        def summed(*args: Any) -> list[Tensor]:
+        def summed(*args: Any) -> list[LossOutput]:
             return accumulate_gradients(*args, reduction=Reduction.sum)
 
         monkeypatch.setattr(step_module, "accumulate_gradients", summed)
-    state, phases, config = start(golden)
+    training = start(golden)
+    state = training.state
     initial = {"G": copy.deepcopy(trained(state.G)), "D": copy.deepcopy(trained(state.D))}
     initial["G_ema"] = initial["G"]
     logs: dict[str, list[float]] = defaultdict(list)
     for step in range(golden.config["iters"]):
-        stats = train_step(state, phases, batches(golden, step), config)
+        stats = training.step(batches(golden, step))
         for phase, key in LOGS.items():
             logs[phase].append(float(torch.cat(stats[key]).mean()) if key in stats else float("nan"))
         if step == 0:

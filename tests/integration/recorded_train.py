@@ -6,26 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import train
 from stylegan import distributed
 from stylegan.training import step
-from stylegan.training.phases import Phase
 
-Step = Callable[..., bool]
+Step = Callable[..., None]
 
 
 def record_gradients(guarded_step: Step, path: Path) -> Step:
     """`guarded_step`, which an iteration calls with the gradients of all ranks, and with it each phase's first gradients."""
     found: dict[str, dict[str, Tensor]] = {}
 
-    def recorded(phase: Phase, *arguments: Any) -> bool:
-        if phase.name not in found and distributed.is_main():
-            named = phase.module.named_parameters()
-            found[phase.name] = {name: p.grad.clone() for name, p in named if p.grad is not None}
+    def recorded(phase: str, module: nn.Module, *arguments: Any) -> None:
+        if phase not in found and distributed.is_main():
+            found[phase] = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
             torch.save(found, path)
-        return guarded_step(phase, *arguments)
+        guarded_step(phase, module, *arguments)
 
     return recorded
 

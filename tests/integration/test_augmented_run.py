@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stylegan import run_dir as layout
+from stylegan.config.groups import read_experiment
 from stylegan.interop.snapshot import read_snapshot
-from stylegan.training.auto import AutoSettings, auto_settings
+from stylegan.training.config import resolved
 from tests.integration.command import Result, run_here
 from tests.integration.images import write_archive
 from tests.integration.test_experiments import BATCH, NARROW
@@ -49,7 +50,7 @@ def test_p_is_shown_bounded_and_warned_of(run: Run, tmp_path: Path) -> None:
 
 def test_schedule_and_diffaugment(run: Run, tmp_path: Path) -> None:
     settings = ["experiment=debug", "training.kimg=0.024", "logging.interval_kimg=0.008", "training.grid_images=1"]
-    scheduled = ["augment=fixed", "augment.p=0.1", "augment.p_end=0.5", "augment.p_kimg=0.016"]
+    scheduled = ["augment=fixed", "augment.p={start:0.1,end:0.5,kimg:0.016}"]
     assert run(*settings, *scheduled, "run_dir=a").code == 0
     assert [r["augment/p"] for r in layout.read_stats(tmp_path / "a")] == pytest.approx([0.1, 0.3, 0.5])
     assert run(*settings, "augment=diffaugment", "augment.policy=[color,cutout]", "run_dir=b").code == 0
@@ -78,7 +79,10 @@ def test_schedule_and_diffaugment(run: Run, tmp_path: Path) -> None:
 )
 def test_auto(resolution: tuple[int, int], ranks: int, images: int, batch: int, group: int, base: int) -> None:
     """The public rules: max(min(ranks * min(4096 / side, 32), 64), ranks), min(batch / ranks, 4), half the maps below 512."""
-    assert auto_settings(resolution, ranks, images) == AutoSettings(batch, group, base)
+    config = resolved(read_experiment("ada_auto"), resolution=resolution, images=images, ranks=ranks)
+    G, D, training = config.model.G, config.model.D, config.training
+    assert (training.batch_size, D.minibatch_std_group, G.channel_base, D.channel_base) == (batch, group, base, base)
+    assert training.micro_batch == batch // ranks
 
 
 def test_auto_is_kept_by_the_run_and_gives_way_to_the_command_line(run: Run, tmp_path: Path) -> None:

@@ -3,9 +3,15 @@
 import pytest
 import torch
 
+from stylegan.augment.pipe import AugmentPipe
+from stylegan.augment.strengths import PipeConfig
 from stylegan.errors import UserError
-from stylegan.training.batch import BatchMaker, split_positions
+from stylegan.losses.base import Needs, Phase, Reals, UndeclaredError
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.schedule import Stage
+from stylegan.training.batch import as_shown, mixing_cutoffs, split_positions
 from tests.unit.tiny import tiny_pair
+from tests.unit.training import training_of
 
 
 @pytest.mark.parametrize(
@@ -38,15 +44,13 @@ def test_what_does_not_divide_is_refused(arguments: tuple[int, int, int, int | N
 
 @pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
 def test_numbers_are_the_same_however_a_batch_is_divided(phase: str) -> None:
-    G, _ = tiny_pair()
-    maker = BatchMaker(seed=3, batch_size=8, style_mixing_prob=0.5, pl_batch_shrink=1)
+    training = training_of(*tiny_pair(), LogisticConfig(r1_gamma=1.0, style_mixing_prob=0.5, pl_batch_shrink=1))
     images = torch.arange(8 * 3 * 16 * 16).remainder(256).to(torch.uint8).view(8, 3, 16, 16)
 
     def drawn(ranks: int, micro: int) -> dict[int, dict[str, torch.Tensor]]:
         by_position = {}
-        for rounds in split_positions(8, ranks, micro, 4):
-            flat = [p for chunk in rounds for p in chunk]
-            batches = maker.draw(phase, 800, G, images[flat], torch.zeros(len(flat), 0), rounds)
+        made = training.draw(phase, images, ranks=ranks, micro=micro, seed=3, nimg=800)
+        for rounds, batches in zip(split_positions(8, ranks, micro, 4), made, strict=True):
             for chunk, batch in zip(rounds, batches, strict=True):
                 for i, position in enumerate(chunk):
                     by_position[position] = {k: v[i] for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
@@ -57,13 +61,83 @@ def test_numbers_are_the_same_however_a_batch_is_divided(phase: str) -> None:
     for position, values in whole.items():
         assert values.keys() == parts[position].keys()
         assert all(torch.equal(values[k], parts[position][k]) for k in values)
-    assert torch.equal(whole[5]["real"], images[5] / 127.5 - 1)
+    if phase.startswith("D"):
+        assert torch.equal(whole[5]["real"], images[5] / 127.5 - 1)
+
+
+DECLARED = {
+    "phase": Needs(),
+    "real": Needs(reals=Reals.first),
+    "z": Needs(latents=True),
+    "augment_fake": Needs(fakes=True),
+    "z_mix": Needs(latents=True),
+    "mixing_cutoff": Needs(latents=True, mixing_prob=0.5),
+    "path_noise": Needs(latents=True, path_noise=True),
+    "mixing_factor": Needs(mixing_factor=True),
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_batch_holds_what_is_declared_and_nothing_else(name: str) -> None:
+    training = training_of(*tiny_pair())
+    images = torch.randint(0, 256, [8, 3, 16, 16], dtype=torch.uint8)
+    training.phases = [Phase("any", "G", training.phases[0].loss, DECLARED[name])]
+    ((batch,),) = training.draw("any", images)
+    getattr(batch, name)
+    for field in set(vars(batch)) - {"phase"}:
+        needs, held = DECLARED[name], True
+        try:
+            getattr(batch, field)
+        except UndeclaredError as error:
+            held = False
+            assert f"any reads batch.{field}" in str(error)
+        declared = {
+            **dict.fromkeys(("real", "real_c", "augment_real"), needs.reals is not None),
+            **dict.fromkeys(("z", "c", "z_mix", "constant_noise", "noise"), needs.latents or needs.fakes),
+            "augment_fake": needs.fakes,
+            "mixing_cutoff": needs.mixing_prob > 0,
+            "path_noise": needs.path_noise,
+            "mixing_factor": needs.mixing_factor,
+        }
+        assert held == declared[field], field
+
+
+def test_a_new_phase_is_augmented_by_what_it_declares() -> None:
+    """What once went wrong without a word: hinge losses of other names, R2 beside R1, reals in G's relativistic loss."""
+    training = training_of(*tiny_pair())
+    images = torch.randint(0, 256, [8, 3, 16, 16], dtype=torch.uint8)
+    pipe = AugmentPipe(PipeConfig(preset="bgc"), channels=3, resolution=(16, 16))
+    needs = Needs(reals=Reals.second, fakes=True, labels_of_reals=True, constant_noise=True)
+    training.phases = [Phase("R2", "D", training.phases[0].loss, needs)]
+    ((batch,),) = training.draw("R2", images, augment=pipe, p=0.9)
+    assert batch.augment_real is not None and batch.augment_fake is not None
+    assert not torch.equal(batch.augment_real.inverse, batch.augment_fake.inverse), "independently"
+    assert torch.equal(batch.real, images.flip(3) / 127.5 - 1), "the other images"
+    assert batch.c is batch.real_c or torch.equal(batch.c, batch.real_c)
+    assert batch.constant_noise
+    with pytest.raises(UndeclaredError, match=r"batch\.noise"):
+        _ = batch.noise
+
+
+def test_needs_that_contradict_themselves() -> None:
+    with pytest.raises(ValueError, match="labels_of_reals"):
+        Needs(fakes=True, labels_of_reals=True)
+    with pytest.raises(ValueError, match="shrink"):
+        Needs(fakes=True, shrink=2)
 
 
 def test_style_mixing_happens_as_often_as_asked() -> None:
     G, _ = tiny_pair()
-    maker = BatchMaker(seed=0, batch_size=4000, style_mixing_prob=0.9, pl_batch_shrink=2)
-    cutoff = maker._cutoffs("Gmain", 0, G.num_ws)
+    cutoff = mixing_cutoffs(0, "mixing/Gmain", 0, 4000, G.num_ws, 0.9)
     mixed = cutoff < G.num_ws
     assert abs(float(mixed.float().mean()) - 0.9) < 0.02
     assert set(cutoff[mixed].tolist()) == set(range(1, G.num_ws))
+
+
+def test_reals_of_a_stage_that_fades_in() -> None:
+    images = torch.randint(0, 256, [2, 3, 8, 8], dtype=torch.uint8)
+    small = images.view(2, 3, 4, 2, 4, 2).float().mean((3, 5)).round() / 127.5 - 1
+    assert torch.equal(as_shown(images, Stage((4, 4), 1.0, 8)), small)
+    coarse = small.view(2, 3, 2, 2, 2, 2).mean((3, 5)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(as_shown(images, Stage((4, 4), 0.25, 8)), 0.25 * small + 0.75 * coarse)
+    assert torch.equal(as_shown(images, Stage((8, 8), 1.0, 8)), images / 127.5 - 1)

@@ -13,8 +13,7 @@ from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.models.build import model_metadata
 from stylegan.training.checkpoint import differences, newest_checkpoint, read_checkpoint, restore, save_checkpoint
-from stylegan.training.step import OnNonfinite, StepConfig, train_step
-from tests.unit.test_step import batches, make_phases
+from tests.unit.test_step import batches, make_training
 from tests.unit.tiny import tiny_pair
 
 
@@ -33,9 +32,9 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def save(path: Path, nimg: int, keep: int = 10) -> dict[str, Any]:
-    networks, phases, state = make_phases()
-    made = {p.name: batches(networks, p.name, 1, 8) for p in phases}
-    train_step(state, phases, made, StepConfig(8, 1.0, None, OnNonfinite.stop))
+    training = make_training()
+    state = training.state
+    training.step({p.name: batches(training, p.name, 1, 8) for p in training.phases})
     state.nimg, state.elapsed = nimg, 1.25
     save_checkpoint(layout.checkpoint_path(path, nimg), state, **about(), keep=keep)
     return flat(state.state_dict())
@@ -43,7 +42,7 @@ def save(path: Path, nimg: int, keep: int = 10) -> dict[str, Any]:
 
 def test_round_trip(tmp_path: Path) -> None:
     saved = save(tmp_path, 48)
-    _, _, state = make_phases()
+    state = make_training().state
     restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 48)), about()["architecture"])
     restored = flat(state.state_dict())
     assert saved.keys() == restored.keys()
@@ -106,14 +105,14 @@ def test_other_files_of_torch_and_missing_ones(tmp_path: Path) -> None:
 
 def test_another_architecture_is_refused_by_what_differs(tmp_path: Path) -> None:
     save(tmp_path, 8)
-    _, _, state = make_phases()
+    state = make_training().state
     with pytest.raises(UserError, match=r"G\.config\.z_dim: 8 there, 16 here"):
         restore(state, read_checkpoint(layout.checkpoint_path(tmp_path, 8)), about(z_dim=16)["architecture"])
 
 
 def test_weights_fit_networks_that_compute_otherwise_or_were_described_by_an_older_version(tmp_path: Path) -> None:
     save(tmp_path, 8)
-    _, _, state = make_phases()
+    state = make_training().state
     checkpoint = read_checkpoint(layout.checkpoint_path(tmp_path, 8))
     restore(state, checkpoint, about(precision="bf16", reduced_blocks=1)["architecture"])
     for option in ("precision", "reduced_blocks"):

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from stylegan.training.phases import LossConfig, OptimConfig, build_optimizers, build_phases, default_loss_scale
 from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
-from stylegan.losses.base import Batch, Networks
+from stylegan.losses.base import Batch
+from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.build import (
     DiscriminatorConfig,
     StyleGAN2Config,
@@ -22,7 +22,8 @@ from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision, block_dtypes
 from stylegan.models.mapping import MappingConfig
 from stylegan.ops.modulated_conv2d import modulated_conv2d
-from stylegan.training.step import accumulate_gradients
+from stylegan.training.adam import OptimConfig
+from tests.unit.training import training_of
 
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
@@ -48,21 +49,25 @@ def gradients(precision: Precision, seed: int, loss_scale: float = 1.0, D_out: f
     G, D = networks(precision, seed, reduced_blocks=2)
     with torch.no_grad():
         D.get_parameter("b4.out.weight").mul_(D_out)
-    loss, draw, N = LossConfig(r1_gamma=1.0), torch.Generator().manual_seed(seed), 8
+    draw, N = torch.Generator().manual_seed(seed), 8
     real = torch.nn.functional.interpolate(torch.randn(N, 3, 8, 8, generator=draw), size=(32, 32), mode="bilinear")
-    batch = Batch(
-        real=real.clamp(-1, 1),
-        real_c=torch.zeros(N, 0),
-        z=torch.randn(N, 16, generator=draw),
-        c=torch.zeros(N, 0),
-        noise=torch.randn(N, G.synthesis.noise_size, generator=draw),
-        pl_noise=torch.randn(N, 3, 32, 32, generator=draw),
-    )
-    phases = build_phases(G, D, *build_optimizers(G, D, loss, OptimConfig(), (32, 32)), torch.zeros([]), loss, 1.0)
+    drawn: dict[str, Any] = {
+        "real": real.clamp(-1, 1),
+        "real_c": torch.zeros(N, 0),
+        "augment_real": None,
+        "z": torch.randn(N, 16, generator=draw),
+        "z_mix": None,
+        "c": torch.zeros(N, 0),
+        "constant_noise": False,
+        "noise": torch.randn(N, G.noise_size, generator=draw),
+        "augment_fake": None,
+        "path_noise": torch.randn(N, 3, 32, 32, generator=draw),
+    }
+    training = training_of(G, D, LogisticConfig(r1_gamma=1.0), OptimConfig(loss_scale=loss_scale))
     found = {}
-    for phase in phases:
-        accumulate_gradients(phase, Networks(G, D, loss_scale), [batch], defaultdict(list))
-        grads = [p.grad for p in phase.module.parameters() if p.grad is not None]
+    for phase in training.phases:
+        training.accumulate(phase, [Batch(phase.name, **drawn)])
+        grads = training.state.trained(phase.network)[1].gradients
         assert all(g.dtype is torch.float32 for g in grads)
         found[phase.name] = torch.cat([g.flatten() for g in grads])
     return found
@@ -92,7 +97,7 @@ def test_gradients_in_fp16() -> None:
 
 
 def test_loss_scaling_saves_small_gradients_in_fp16() -> None:
-    small, scale = 2.0**-10, default_loss_scale(fp16=True)
+    small, scale = 2.0**-10, OptimConfig().resolved((32, 32), 8, fp16=True).loss_scale or 0
     want = gradients(Precision.fp32, 1, D_out=small)["Gmain"]
     plain, scaled = (gradients(Precision.fp16, 1, loss_scale=s, D_out=small)["Gmain"] for s in (1.0, scale))
     assert error(plain, want) > 0.1 and error(scaled, want) < 0.02

@@ -1,12 +1,13 @@
 """The order of images is a function of (seed, nimg): not of ranks, workers or where a run was stopped."""
 
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from stylegan.data.sampler import InfiniteSampler, image_index
+from stylegan.data.sampler import image_index, image_indices
 
 
 class Numbers(Dataset[int]):
@@ -24,8 +25,14 @@ def stream(size: int, seed: int, length: int, start: int = 0) -> list[int]:
     return [image_index(size, seed, position) for position in range(start, start + length)]
 
 
-def take(sampler: InfiniteSampler, count: int) -> list[int]:
-    return list(islice(sampler, count))
+def course(start: int, batch_size: int, places: Sequence[int]) -> Iterator[tuple[int, int, Sequence[int]]]:
+    return ((nimg, batch_size, places) for nimg in count(start, batch_size))
+
+
+def take(size: int, seed: int, start: int, batch_size: int, places: Sequence[int], batches: int) -> list[int]:
+    found = list(islice(image_indices(size, seed, course(start, batch_size, places)), batches))
+    assert all(indices.dtype == torch.int64 and len(indices) == len(places) for indices in found)
+    return torch.cat(found).tolist()
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
@@ -40,8 +47,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 def test_one_rank_follows_the_stream() -> None:
-    sampler = InfiniteSampler(10, 5, start=0, batch_size=4, local_indices=range(4))
-    assert take(sampler, 40) == stream(10, 5, 40)
+    assert take(10, 5, 0, 4, range(4), 10) == stream(10, 5, 40)
 
 
 @pytest.mark.parametrize(
@@ -52,24 +58,37 @@ def test_any_split_unites_to_the_same_batches(shares: list[list[int]]) -> None:
     size, batch_size, batches = 11, 6, 7
     whole = stream(size, 9, batch_size * batches)
     for share in shares:
-        drawn = take(
-            InfiniteSampler(size, 9, start=0, batch_size=batch_size, local_indices=share), len(share) * batches
-        )
+        drawn = take(size, 9, 0, batch_size, share, batches)
         assert drawn == [whole[b * batch_size + j] for b in range(batches) for j in share]
 
 
 def test_resume_goes_on_where_it_stopped() -> None:
-    def sampler(start: int) -> InfiniteSampler:
-        return InfiniteSampler(13, 2, start=start, batch_size=4, local_indices=[0, 2])
+    assert take(13, 2, 4 * 11, 4, [0, 2], 19) == take(13, 2, 0, 4, [0, 2], 30)[22:]
 
-    whole = take(sampler(0), 60)
-    assert take(sampler(4 * 11), 38) == whole[22:]
+
+def test_batches_of_changing_size_follow_the_same_stream() -> None:
+    whole, sizes = stream(13, 2, 40), [4, 4, 6, 6, 2, 18]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    found = image_indices(13, 2, ((nimg, n, range(n)) for nimg, n in zip(starts, sizes, strict=True)))
+    assert torch.cat(list(found)).tolist() == whole
+
+
+@pytest.mark.parametrize("size", [8, 13])
+def test_second_images_are_other_ones_and_each_comes_once_an_epoch(size: int) -> None:
+    batches = list(islice(image_indices(size, 2, course(0, 4, range(4)), sets=2), size))
+    first, second = (torch.cat([batch.chunk(2)[k] for batch in batches]) for k in range(2))
+    assert first.tolist() == stream(size, 2, 4 * size)
+    assert not (first == second).any()
+    for epoch in range(4):
+        assert sorted(second[epoch * size : (epoch + 1) * size].tolist()) == list(range(size))
+    within = [batch for nimg, batch in zip(count(0, 4), batches, strict=False) if nimg % size + 4 <= size]
+    assert within and all(len(set(batch.tolist())) == 8 for batch in within), "disjoint batches"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_with_a_data_loader(workers: int) -> None:
-    sampler = InfiniteSampler(9, 1, start=6, batch_size=6, local_indices=[1, 3, 5])
-    loader = DataLoader(Numbers(9), batch_size=3, sampler=sampler, num_workers=workers)
+    indices = (batch.tolist() for batch in image_indices(9, 1, course(6, 6, [1, 3, 5])))
+    loader = DataLoader(Numbers(9), batch_sampler=indices, num_workers=workers)  # pyright: ignore[reportArgumentType]
     whole = stream(9, 1, 6 * 6)
     for b, batch in enumerate(islice(loader, 4), start=1):
         assert batch.tolist() == [whole[6 * b + j] for j in (1, 3, 5)]
@@ -81,19 +100,16 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"start": -1}, {"local_indices": []}, {"local_indices": [4]}])
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"start": -1}, {"places": []}, {"places": [4]}])
 def test_impossible_shares(wrong: dict) -> None:
-    arguments = {"size": 3, "start": 0, "batch_size": 4, "local_indices": [0]} | wrong
+    arguments = {"size": 3, "seed": 0, "start": 0, "batch_size": 4, "places": [0], "batches": 1} | wrong
     with pytest.raises(ValueError, match="cannot draw"):
-        InfiniteSampler(seed=0, **arguments)
+        take(**arguments)
 
 
 @pytest.mark.parametrize(
     ("size", "batch_size", "places"), [(10, 4, [0, 1, 2, 3]), (7, 5, [4, 1]), (3, 8, [0, 7, 2, 5])]
 )
-def test_a_batch_at_a_time_is_the_same_stream(size: int, batch_size: int, places: list[int]) -> None:
-    sampler = InfiniteSampler(size, 5, start=9, batch_size=batch_size, local_indices=places)
-    whole = list(islice(sampler, 12 * len(places)))
-    found = list(islice(sampler.batches(), 12))
-    assert all(indices.dtype == torch.int64 and len(indices) == len(places) for indices in found)
-    assert torch.cat(found).tolist() == whole
+def test_batches_that_span_epochs_are_the_same_stream(size: int, batch_size: int, places: list[int]) -> None:
+    want = [image_index(size, 5, 9 + b * batch_size + j) for b in range(12) for j in places]
+    assert take(size, 5, 9, batch_size, places, 12) == want

@@ -3,80 +3,49 @@
 import copy
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from stylegan.training.phases import LossConfig, OptimConfig, Phase, build_optimizers, build_phases, due
 from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Networks
-from stylegan.training.batch import BatchMaker, split_positions
-from stylegan.training.state import TrainState
-from stylegan.training.step import (
-    NonfiniteGradientsError,
-    OnNonfinite,
-    StepConfig,
-    accumulate_gradients,
-    guarded_step,
-    train_step,
-)
+from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, UndeclaredError
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.schedule import Moment, Ramp
+from stylegan.training.adam import OptimConfig, lazy_ratio
+from stylegan.training.state import ema_decay
+from stylegan.training.step import NonfiniteGradientsError, OnNonfinite, due, guarded_step
 from tests.unit.tiny import tiny_pair
+from tests.unit.training import Training, training_of
 
 
-def make_phases(loss: LossConfig | None = None) -> tuple[Networks, list[Phase], TrainState]:
+def make_training(loss: LogisticConfig | None = None, optim: OptimConfig | None = None) -> Training:
     G, D = tiny_pair()
     with torch.no_grad():  # biases and noise strengths start at zero, where some gradients would vanish
         for p in [*G.parameters(), *D.parameters()]:
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    loss = loss or LossConfig(r1_gamma=1.0)
-    opts = build_optimizers(G, D, loss, OptimConfig(), (16, 16))
-    pl_mean = torch.zeros([])
-    state = TrainState(G, D, copy.deepcopy(G).requires_grad_(False), *opts, pl_mean, seed=0)
-    return Networks(G, D), build_phases(G, D, *opts, pl_mean, loss, 1.0), state
+    return training_of(G, D, loss, optim)
 
 
-def batches(networks: Networks, phase: str, ranks: int, micro: int) -> list[Batch]:
-    maker = BatchMaker(seed=1, batch_size=8, style_mixing_prob=0.9, pl_batch_shrink=2)
+def batches(training: Training, phase: str, ranks: int, micro: int) -> list[Batch]:
     real = torch.randint(0, 256, [8, 3, 16, 16], dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    made = []
-    for rounds in split_positions(8, ranks, micro, 4):
-        flat = [p for chunk in rounds for p in chunk]
-        made += maker.draw(phase, 0, networks.G, real[flat], torch.zeros(len(flat), 0), rounds)
-    return made
-
-
-def gradients(phase: Phase) -> dict[str, Tensor]:
-    return {k: p.grad.double() for k, p in phase.module.named_parameters() if p.grad is not None}
+    return [batch for made in training.draw(phase, real, ranks=ranks, micro=micro) for batch in made]
 
 
 def as_double(batch: Batch) -> Batch:
     tensors = {k: v.double() for k, v in vars(batch).items() if isinstance(v, Tensor) and v.is_floating_point()}
-    return replace(batch, **tensors)
+    return Batch(**{**vars(batch), **tensors})
 
 
 @pytest.mark.parametrize("name", ["Gmain", "Dmain", "Dreg"])
 def test_rounds_give_the_gradient_of_the_whole_batch(name: str) -> None:
-    networks, phases, _ = make_phases()
-    networks = Networks(networks.G.double(), networks.D.double())
-    phase = next(p for p in phases if p.name == name)
-
-    found = []
+    training = make_training()
+    training.state.G.double()
+    training.state.D.double()
+    phase, found = training.phase(name), []
     for micro in (8, 4):
-        stats = {
-            k: []
-            for k in (
-                "scores/fake",
-                "scores/real",
-                "signs/fake",
-                "signs/real",
-                "loss/G",
-                "loss/D",
-                "r1_penalty",
-                "loss/D_reg",
-            )
-        }
-        accumulate_gradients(phase, networks, [as_double(b) for b in batches(networks, name, 1, micro)], stats)
-        found.append(gradients(phase))
+        training.accumulate(phase, [as_double(b) for b in batches(training, name, 1, micro)])
+        found.append(training.gradients(phase))
     assert found[0].keys() == found[1].keys()
     for key, whole in found[0].items():
         torch.testing.assert_close(found[1][key], whole, rtol=1e-9, atol=1e-12)
@@ -84,28 +53,99 @@ def test_rounds_give_the_gradient_of_the_whole_batch(name: str) -> None:
 
 
 def test_the_network_that_stands_still_gets_no_gradient() -> None:
-    networks, phases, state = make_phases()
-    state.D_opt.zero_grad()
-    accumulate_gradients(phases[0], networks, batches(networks, "Gmain", 1, 8), defaultdict(list))
-    assert all(p.grad is None for p in networks.D.parameters())
-    assert all(p.grad is not None for p in networks.G.parameters())
+    training = make_training()
+    training.accumulate(training.phase("Gmain"), batches(training, "Gmain", 1, 8))
+    assert all(p.grad is None for p in training.state.D.parameters())
+    assert all(p.grad is not None for p in training.state.G.parameters())
 
 
 def test_phases_run_lazily() -> None:
-    _, phases, _ = make_phases()
+    phases = make_training().phases
     ran = {p.name: [step for step in range(33) if p in due(phases, step)] for p in phases}
     assert ran["Gmain"] == ran["Dmain"] == list(range(33))
     assert ran["Greg"] == list(range(0, 33, 4))
     assert ran["Dreg"] == [0, 16, 32]
 
 
+def rates(training: Training, network: str) -> tuple[float, tuple[float, float]]:
+    """lr and betas of a network's Adam after an iteration."""
+    training.step({phase.name: batches(training, phase.name, 1, 8) for phase in training.phases})
+    group = training.state.trained(network)[1].param_groups[0]
+    return group["lr"], group["betas"]
+
+
 def test_lazy_adam_as_in_the_paper() -> None:
     """StyleGAN2, appendix B: with k = 16, lr, beta1 and beta2 go to lr * c, beta1 ** c, beta2 ** c, c = k / (k + 1)."""
-    *_, state = make_phases(LossConfig(pl_weight=0, r1_gamma=1.0))
-    D, G = state.D_opt.param_groups[0], state.G_opt.param_groups[0]
-    assert D["lr"] == pytest.approx(0.0025 * 16 / 17)
-    assert D["betas"] == pytest.approx((0, 0.99 ** (16 / 17)))
-    assert (G["lr"], G["betas"]) == (0.0025, (0, 0.99))  # no path length: nothing to correct
+    training = make_training(LogisticConfig(pl_weight=0, r1_gamma=1.0))
+    lr, betas = rates(training, "D")
+    assert lr == pytest.approx(0.0025 * 16 / 17)
+    assert betas == pytest.approx((0, 0.99 ** (16 / 17)))
+    assert rates(training, "G") == (0.0025, (0, 0.99))  # no path length: nothing to correct
+
+
+def test_the_correction_follows_from_the_intervals_of_all_phases_of_a_network() -> None:
+    assert lazy_ratio([1]) == 1 and lazy_ratio([1, 16]) == 16 / 17 and lazy_ratio([1, 4]) == 0.8
+    assert lazy_ratio([1, 1, 4]) == pytest.approx(1 / 2.25)  # a network that takes nine steps in four iterations
+
+
+def test_rates_follow_their_ramps() -> None:
+    optim = OptimConfig(G_lr=Ramp(0.004, 0.002, 0.016), beta2=Ramp(0.9, 0.99, 0.016), D_lr=0.001)
+    training = make_training(LogisticConfig(pl_weight=0, r1_gamma=0), optim)
+    found = [rates(training, "G") for _ in range(3)]
+    assert [lr for lr, _ in found] == pytest.approx([0.004, 0.003, 0.002])
+    assert [betas[1] for _, betas in found] == pytest.approx([0.9, 0.945, 0.99])
+    assert training.state.D_opt.param_groups[0]["lr"] == 0.001
+
+
+def reads_reals(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    return LossOutput(networks.D(batch.real, batch.real_c).flatten(), {})
+
+
+def gives_signs(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    logits = networks.D(networks.G(batch.z, batch.c), batch.c).flatten()
+    return LossOutput(logits, {}, signs=logits.sign())
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [
+        (Phase("Dhinge", "D", reads_reals, Needs(fakes=True)), r"Dhinge reads batch\.real, which the needs"),
+        (Phase("Gmain", "G", gives_signs, Needs(fakes=True)), "Gmain does not declare that it gives `signs`"),
+        (
+            Phase("Gother", "G", make_training().phase("Gmain").loss, Needs(fakes=True), gives=("means",)),
+            "Gother declares that it gives `means`",
+        ),
+    ],
+)
+def test_what_was_not_declared_fails_at_once_by_name(phase: Phase, says: str) -> None:
+    training = make_training()
+    training.phases = [phase]
+    with pytest.raises(UndeclaredError, match=says):
+        training.accumulate(phase, batches(training, phase.name, 1, 8))
+
+
+def test_losses_change_no_state_and_the_step_applies_what_they_give() -> None:
+    training = make_training()
+    networks = training.networks
+    before = copy.deepcopy((networks.G.state_dict(), networks.D.state_dict(), networks.pl_mean))
+    given = {p.name: p.loss(networks, batches(training, p.name, 1, 8)[0], training.now) for p in training.phases}
+    after = (networks.G.state_dict(), networks.D.state_dict(), networks.pl_mean)
+    for old, new in zip(before, after, strict=True):
+        pairs = zip(old.values(), new.values(), strict=True) if isinstance(old, dict) else [(old, new)]
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert {
+        name: [k for k in ("signs", "means", "pl_mean") if getattr(out, k) is not None] for name, out in given.items()
+    } == {
+        "Gmain": [],
+        "Greg": ["pl_mean"],
+        "Dmain": ["signs", "means"],
+        "Dreg": [],
+    }
+    training.phases = [training.phase("Greg"), training.phase("Dmain")]  # the first one sees the same networks
+    training.step({p.name: batches(training, p.name, 1, 8) for p in training.phases})
+    want = given["Greg"].pl_mean
+    assert want is not None and torch.equal(training.state.pl_mean, want.detach())
+    assert not torch.equal(training.state.G.mapping.w_avg, before[0]["mapping.w_avg"])
 
 
 class Breaks:
@@ -114,53 +154,55 @@ class Breaks:
     def __init__(self, value: float):
         self.value = value
 
-    def __call__(self, networks: Networks, batch: Batch) -> LossOutput:
+    def __call__(self, networks: Networks, batch: Batch, now: Moment) -> LossOutput:
         total = sum((p * 1e-3).sum() for p in networks.G.parameters())
         bad = networks.G.get_parameter("mapping.fc0.bias")[0]
         return LossOutput((total + bad * self.value).expand(8), {})
 
 
-def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Phase, dict[str, list[Tensor]]]:
-    networks, phases, _ = make_phases()
-    phase = Phase("Gmain", networks.G, phases[0].optimizer, 1, Breaks(value))
-    accumulate_gradients(phase, networks, batches(networks, "Gmain", 1, 8), {})
-    stats: dict[str, list[Tensor]] = defaultdict(list)
-    assert guarded_step(phase, policy, stats) is (policy is OnNonfinite.clamp)
-    return phase, stats
+def with_gradients(loss: Any = None) -> Training:
+    """Before the step of Gmain."""
+    training = make_training()
+    phase = Phase("Gmain", "G", loss or training.phase("Gmain").loss, Needs(fakes=True), then_average=True)
+    training.phases = [phase]
+    training.accumulate(phase, batches(training, "Gmain", 1, 8))
+    training.state.G_opt.set_rates(0.0025, 0.0, 0.99)
+    return training
+
+
+def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Training, dict[str, list[Tensor]]]:
+    training, stats = with_gradients(Breaks(value)), defaultdict(list)
+    guarded_step("Gmain", training.state.G, training.state.G_opt, policy, stats)
+    return training, stats
 
 
 @pytest.mark.parametrize(("value", "becomes"), [(float("nan"), 0.0), (float("inf"), 1e5), (float("-inf"), -1e5)])
 def test_clamp_counts_by_name_and_replaces(value: float, becomes: float) -> None:
-    phase, stats = broken(OnNonfinite.clamp, value)
-    parameter = phase.module.get_parameter("mapping.fc0.bias")
+    training, stats = broken(OnNonfinite.clamp, value)
+    parameter, optimizer = training.state.G.get_parameter("mapping.fc0.bias"), training.state.G_opt
     assert parameter.grad is not None and parameter.grad[0] == becomes
     assert {k: float(v[0]) for k, v in stats.items() if k.startswith("nonfinite")} == {
         "nonfinite/Gmain/mapping.fc0.bias": 1.0
     }
     assert not stats["grad_norm/Gmain"][0].isfinite()
-    kept = list(phase.optimizer.state[parameter].values())
-    assert all(t.isfinite().all() for t in [*kept, *phase.parameters]) and len(kept) == 3
-
-
-def test_skip_says_that_it_did_not_step() -> None:
-    broken(OnNonfinite.skip)
+    kept = list(optimizer.state[parameter].values())
+    assert all(t.isfinite().all() for t in [*kept, *optimizer.parameters]) and len(kept) == 3
 
 
 @pytest.mark.parametrize("policy", OnNonfinite)
 def test_every_policy_takes_the_same_step_with_finite_gradients(policy: OnNonfinite) -> None:
     stepped = []
     for guard in (OnNonfinite.clamp, policy):
-        networks, phases, _ = make_phases()
-        phase = phases[0]
-        accumulate_gradients(phase, networks, batches(networks, "Gmain", 1, 8), defaultdict(list))
-        want = torch.stack([g.double().square().sum() for g in phase.gradients]).sum().sqrt()
-        before = [p.detach().clone() for p in phase.parameters]
+        training = with_gradients()
+        optimizer = training.state.G_opt
+        want = torch.stack([g.double().square().sum() for g in optimizer.gradients]).sum().sqrt()
+        before = [p.detach().clone() for p in optimizer.parameters]
         stats: dict[str, list[Tensor]] = defaultdict(list)
-        assert guarded_step(phase, guard, stats)
+        guarded_step("Gmain", training.state.G, optimizer, guard, stats)
         assert list(stats) == ["grad_norm/Gmain"]
         torch.testing.assert_close(stats["grad_norm/Gmain"][0], want.float(), rtol=1e-6, atol=0)
-        assert not any(torch.equal(p, b) for p, b in zip(phase.parameters, before, strict=True))
-        stepped.append([p.detach().clone() for p in phase.parameters])
+        assert not any(torch.equal(p, b) for p, b in zip(optimizer.parameters, before, strict=True))
+        stepped.append([p.detach().clone() for p in optimizer.parameters])
     assert all(torch.equal(a, b) for a, b in zip(*stepped, strict=True))
 
 
@@ -171,17 +213,41 @@ def test_stop_and_rollback_raise_with_the_parameters_name(policy: OnNonfinite) -
 
 
 def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
-    networks, _, state = make_phases()
+    training = make_training(optim=OptimConfig(ema_kimg=1.0, ema_rampup=0))
+    state = training.state
     with torch.no_grad():
         for p in state.G_ema.parameters():
             p.zero_()
-    before = copy.deepcopy(networks.G.state_dict())
-    phase = Phase("Gmain", networks.G, state.G_opt, 1, Breaks(float("nan")))
-    stats = train_step(
-        state, [phase], {"Gmain": batches(networks, "Gmain", 1, 8)}, StepConfig(8, 1.0, None, OnNonfinite.skip)
-    )
-    assert all(torch.equal(v, before[k]) for k, v in networks.G.state_dict().items())
+    before = copy.deepcopy(state.G.state_dict())
+    training.phases = [Phase("Gmain", "G", Breaks(float("nan")), Needs(fakes=True), then_average=True)]
+    stats = training.step({"Gmain": batches(training, "Gmain", 1, 8)}, OnNonfinite.skip)
+    assert all(torch.equal(v, before[k]) for k, v in state.G.state_dict().items())
     assert not state.G_opt.state and (state.nimg, state.step) == (8, 1)
     assert "nonfinite/Gmain/mapping.fc0.bias" in stats
-    for p, q in zip(state.G_ema.parameters(), networks.G.parameters(), strict=True):  # the average moves all the same
+    for p, q in zip(state.G_ema.parameters(), state.G.parameters(), strict=True):  # the average moves all the same
         torch.testing.assert_close(p, (1 - 0.5 ** (8 / 1000)) * q)
+
+
+def test_the_average_moves_after_the_phase_that_says_so() -> None:
+    """ProGAN's moves before G's step of the iteration: after D's, which comes first there."""
+    training = make_training(optim=OptimConfig(ema_beta=0.25))
+    state, (Gmain, Dmain) = training.state, (training.phase("Gmain"), training.phase("Dmain"))
+    training.phases = [Dmain, replace(Gmain, then_average=False)]
+    before, old = copy.deepcopy(state.G), copy.deepcopy(state.G_ema)
+    training.step({name: batches(training, name, 1, 8) for name in ("Gmain", "Dmain")})
+    for name, p in state.G_ema.named_parameters():
+        torch.testing.assert_close(p, old.get_parameter(name) * 0.25 + before.get_parameter(name) * 0.75)
+    assert not any(torch.equal(p, q) for p, q in zip(state.G.parameters(), before.parameters(), strict=True))
+    assert torch.equal(state.G_ema.mapping.w_avg, state.G.mapping.w_avg), "buffers are copied"
+
+
+def test_half_life_of_the_average() -> None:
+    def decay(nimg: int, **optim: Any) -> float:
+        training = make_training(optim=OptimConfig(**optim))
+        return ema_decay(training.plan.moment(nimg, training.plan.stage(nimg)), training.config.optim.ema_rampup)
+
+    assert decay(10**7, ema_kimg=10, ema_rampup=0) ** (10_000 / 8) == pytest.approx(0.5)
+    assert decay(10_000, ema_kimg=10, ema_rampup=0.05) ** (500 / 8) == pytest.approx(0.5)
+    assert decay(0, ema_kimg=10, ema_rampup=0.05) == 0.0
+    assert decay(5000, ema_kimg=Ramp(10, 20, 10), ema_rampup=0) ** (15_000 / 8) == pytest.approx(0.5)
+    assert decay(10_000, ema_beta=0.999) == 0.999

@@ -22,6 +22,7 @@ from stylegan.metrics.names import parse_all
 from stylegan.metrics.report import record, result_table
 from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.ops.backend import Backend, activate
+from stylegan.ops.device import pick_device
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
@@ -68,7 +69,7 @@ def evaluate(
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: it must be at least 1")
     requests = parse_all(list(names))
-    place = distributed.pick_device(device)
+    place = pick_device(device)
     fakes = repeats * max(request.count for request in requests)
     started = perf_counter()
     with distributed.process_group(place, timeout=distributed.PREPARING):

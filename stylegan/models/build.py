@@ -1,62 +1,29 @@
-"""From a configuration, or from the metadata of a snapshot, to a network. Nothing here runs code named by a file."""
+"""All architectures by name, and from the metadata of a snapshot to a network. Nothing here runs code named by a file."""
 
 import dataclasses
 import enum
 import types
 import typing
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from torch import nn
 
 from stylegan.errors import UserError, nearest
-from stylegan.models.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.models.generator import Generator
+from stylegan.models.base import Discriminator, Generator, Network, NetworkConfig
+from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
-from stylegan.models.stylegan2 import SynthesisNetwork as StyleGAN2Synthesis
 from stylegan.models.stylegan3 import StyleGAN3Config
-from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
 
-GeneratorConfig = StyleGAN2Config | StyleGAN3Config
+NetworkT = TypeVar("NetworkT", bound=Network)
 
-GENERATORS: dict[str, type] = {"stylegan2": StyleGAN2Config, "stylegan3": StyleGAN3Config}
-DISCRIMINATORS: dict[str, type] = {"stylegan2_discriminator": DiscriminatorConfig}
-CHANNELS = (1, 3, 4)
-HOW_IT_COMPUTES = ("precision", "reduced_blocks")  # options that weights do not depend on
-
-
-def build_generator(cfg: GeneratorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int) -> Generator:
-    """A new generator with random weights.
-
-    Args:
-        cfg: Its options.
-        resolution: (H, W) of the images: for StyleGAN2 H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7, for
-            StyleGAN3 a power of two for both.
-        channels: 1, 3 or 4.
-        c_dim: Size of a label, 0 for none.
-
-    Raises:
-        UserError: A resolution or number of channels that it cannot make.
-    """
-    _check_channels(channels)
-    match cfg:
-        case StyleGAN2Config():
-            synthesis = StyleGAN2Synthesis(cfg, resolution=resolution, channels=channels)
-        case StyleGAN3Config():
-            synthesis = StyleGAN3Synthesis(cfg, resolution=resolution, channels=channels)
-        case _:
-            raise UserError(f"no generator for {type(cfg).__name__}; there are: {', '.join(GENERATORS)}")
-    return Generator(cfg, cfg.mapping, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
-
-
-def build_discriminator(
-    cfg: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int
-) -> Discriminator:
-    """A new discriminator with random weights; arguments and errors as `build_generator`."""
-    _check_channels(channels)
-    match cfg:
-        case DiscriminatorConfig():
-            return Discriminator(cfg, resolution=resolution, channels=channels, c_dim=c_dim)
-    raise UserError(f"no discriminator for {type(cfg).__name__}; there are: {', '.join(DISCRIMINATORS)}")
+# A new architecture is a line here; its options, and how it is built, stand beside it.
+GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {
+    config.kind: config for config in (StyleGAN2Config, StyleGAN3Config)
+}
+DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {
+    config.kind: config for config in (DiscriminatorConfig,)
+}
 
 
 def model_metadata(network: nn.Module) -> dict[str, Any]:
@@ -65,16 +32,17 @@ def model_metadata(network: nn.Module) -> dict[str, Any]:
     Raises:
         UserError: A network of no known kind.
     """
-    kinds = {config_type: kind for kind, config_type in (GENERATORS | DISCRIMINATORS).items()}
-    if isinstance(network, Generator | Discriminator) and type(network.config) in kinds:
-        return {
-            "kind": kinds[type(network.config)],
-            "config": _to_json(network.config),
-            "resolution": list(network.resolution),
-            "channels": network.channels,
-            "c_dim": network.c_dim,
-        }
-    raise UserError(f"cannot describe a {type(network).__name__}: it was not built by stylegan.models.build")
+    if not isinstance(network, Network) or type(network.config) not in {*GENERATORS.values(), *DISCRIMINATORS.values()}:
+        raise UserError(
+            f"cannot describe a {type(network).__name__}: none of the tables in stylegan.models.build has it"
+        )
+    return {
+        "kind": network.config.kind,
+        "config": {name: value for name, value in _to_json(network.config).items() if name != "kind"},
+        "resolution": list(network.resolution),
+        "channels": network.channels,
+        "c_dim": network.c_dim,
+    }
 
 
 def build_from_metadata(meta: dict[str, Any]) -> Generator:
@@ -83,30 +51,39 @@ def build_from_metadata(meta: dict[str, Any]) -> Generator:
     Raises:
         UserError: Unknown kind, or fields that are missing, unknown or out of range.
     """
-    return build_generator(_config(meta, GENERATORS), **_dimensions(meta))
+    return _config(meta, GENERATORS).build(**_dimensions(meta))
 
 
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
-    return build_discriminator(_config(meta, DISCRIMINATORS), **_dimensions(meta))
+    return _config(meta, DISCRIMINATORS).build(**_dimensions(meta))
 
 
-def weights_architecture(meta: dict[str, Any]) -> dict[str, Any]:
+def weights_architecture(meta: dict[str, Any], *, alike: bool = False) -> dict[str, Any]:
     """`model_metadata` as far as weights depend on it. Options that an older version did not know are at their defaults.
+
+    Args:
+        meta: The metadata.
+        alike: Leave out, too, the options whose other values still mean the same to trained weights.
 
     Raises:
         UserError: Unknown kind, or fields that are unknown or out of range.
     """
-    config = _to_json(_config(meta, GENERATORS | DISCRIMINATORS))
-    return {**meta, "config": {name: value for name, value in config.items() if name not in HOW_IT_COMPUTES}}
+    left_out = {"any", "alike"} if alike else {"any"}
+    return {**meta, "config": _weights_options(_config(meta, {**GENERATORS, **DISCRIMINATORS}), left_out)}
 
 
-def _check_channels(channels: int) -> None:
-    if channels not in CHANNELS:
-        raise UserError(f"images of {channels} channels cannot be made; convert them to 1 (grey), 3 (RGB) or 4 (RGBA)")
+def _weights_options(config: Any, left_out: set[str]) -> dict[str, Any]:
+    """A config as JSON, without its kind and the options whose `weights` (see `NetworkConfig`) are among `left_out`."""
+    kept = [f for f in dataclasses.fields(config) if f.name != "kind" and f.metadata.get("weights") not in left_out]
+    values = {f.name: getattr(config, f.name) for f in kept}
+    return {
+        name: _weights_options(value, left_out) if dataclasses.is_dataclass(value) else _to_json(value)
+        for name, value in values.items()
+    }
 
 
-def _config(meta: dict[str, Any], kinds: dict[str, type]) -> Any:
+def _config(meta: dict[str, Any], kinds: Mapping[str, type[NetworkConfig[NetworkT]]]) -> NetworkConfig[NetworkT]:
     kind = meta.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"unknown kind of network {kind!r}; {nearest(str(kind), kinds)}")
@@ -149,3 +126,11 @@ def _from_json(target: Any, value: Any, where: str) -> Any:
     ):
         raise UserError(f"the network's metadata has {where}={value!r}, which is not of type {target.__name__}")
     return target(value)
+
+
+def build_generator(cfg: Any, **shape: Any) -> Any:
+    """`cfg.build(...)`; goes when assemble and bench call that."""
+    return cfg.build(**shape)
+
+
+build_discriminator = build_generator

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
+from stylegan.models.base import Discriminator
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -20,6 +21,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     check_clamp,
+    check_kind,
     check_positive,
     check_precision,
 )
@@ -29,32 +31,46 @@ from stylegan.ops.upfirdn2d import downsample2d, setup_filter
 
 @dataclass
 class DiscriminatorConfig:
-    """Options of the `Discriminator`."""
+    """Options of the `StyleGAN2Discriminator`."""
 
+    kind: str = field(default="stylegan2_discriminator", metadata={"help": "the architecture; model/D=NAME sets it"})
     channel_base: int = field(
         default=32768, metadata={"help": "feature maps of a block = channel_base / its longer side"}
     )
     channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
     architecture: Architecture = field(default=Architecture.resnet, metadata={"help": "resnet, skip or orig"})
-    conv_clamp: float | None = field(default=256.0, metadata={"help": "bound on activations; null = none"})
+    conv_clamp: float | None = field(
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+    )
     minibatch_std_group: int | None = field(
-        default=4, metadata={"help": "images compared by the minibatch standard deviation; null = the whole batch"}
+        default=4,
+        metadata={
+            "help": "images compared by the minibatch standard deviation; null = the whole batch",
+            "weights": "alike",
+        },
     )
     minibatch_std_channels: int = field(default=1, metadata={"help": "its feature maps; 0 = off"})
     freeze_layers: int = field(
-        default=0, metadata={"help": "convolutions that stay as they are, from the image inwards"}
+        default=0,
+        metadata={"help": "convolutions that stay as they are, from the image inwards", "weights": "alike"},
     )
     cmap_dim: int | None = field(
         default=None, metadata={"help": "size of the mapped label; null = channels at the end"}
     )
     precision: Precision = field(
         default=Precision.fp32,
-        metadata={"help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)"},
+        metadata={
+            "help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)",
+            "weights": "any",
+        },
     )
-    reduced_blocks: int = field(default=4, metadata={"help": "how many resolutions compute in bf16 or fp16"})
+    reduced_blocks: int = field(
+        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+    )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network of the labels"})
 
     def __post_init__(self) -> None:
+        check_kind(self, "model/D")
         check_positive(self, "channel_base", "channel_max")
         check_clamp(self, self.conv_clamp)
         check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
@@ -64,6 +80,10 @@ class DiscriminatorConfig:
         for name in ("minibatch_std_channels", "freeze_layers"):
             if getattr(self, name) < 0:
                 raise UserError(f"DiscriminatorConfig.{name}={getattr(self, name)}: must be at least 0")
+
+    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "StyleGAN2Discriminator":
+        """A new discriminator with random weights, for images of the same sizes as `StyleGAN2Config`; see `NetworkConfig`."""
+        return StyleGAN2Discriminator(self, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -155,24 +175,18 @@ class DiscriminatorEpilogue(nn.Module):
         return self.out(self.fc(features.flatten(1)))
 
 
-class Discriminator(nn.Module):
+class StyleGAN2Discriminator(Discriminator):
     """Images [N, channels, H, W] and labels [N, c_dim] -> logits [N, 1].
 
     Freeze-D (`freeze_layers`) counts convolutions from the image inwards: in every block fromrgb, conv0, conv1, skip,
     as far as it has them. Frozen weights are buffers: `parameters()` and `requires_grad_(True)` do not reach them, and
     a state_dict has the same names with and without freezing.
-
-    Attributes:
-        resolution, channels, c_dim: What the images and labels are.
-        minibatch_group: Size of the groups that the minibatch standard deviation compares; None for the whole batch,
-            0 for off. A batch must be a multiple of it, or smaller than it.
     """
 
+    config: DiscriminatorConfig
+
     def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
-        super().__init__()
-        self.config = config
-        self.resolution, self.channels, self.c_dim = (int(resolution[0]), int(resolution[1])), channels, c_dim
-        self.minibatch_group = config.minibatch_std_group if config.minibatch_std_channels > 0 else 0
+        super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         shapes = block_shapes(self.resolution)[::-1]
         widths = [block_channels(shape, config.channel_base, config.channel_max) for shape in shapes]
         layers = sum(len(self._layers(i, config.architecture)) for i in range(len(shapes) - 1))
@@ -211,18 +225,13 @@ class Discriminator(nn.Module):
         first = ["fromrgb"] if reads_image(index, architecture) else []
         return [*first, "conv0", "conv1", *(["skip"] if architecture is Architecture.resnet else [])]
 
+    @property
+    def minibatch_group(self) -> int | None:
+        """Size of the groups that the minibatch standard deviation compares."""
+        return self.config.minibatch_std_group if self.config.minibatch_std_channels > 0 else 0
+
     def forward(self, img: Tensor, c: Tensor | None = None, *, batches: int = 1) -> Tensor:
-        """Logits [N, 1], positive for real.
-
-        Args:
-            img: [N, channels, H, W] in about [-1, 1].
-            c: Labels [N, c_dim]; may be None if c_dim is 0.
-            batches: Of how many equally large batches these are the images, one after another. Each gets the logits that
-                it would get alone: no image is compared with those of another batch.
-
-        Raises:
-            UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
-        """
+        """See `Discriminator`."""
         if img.shape[1:] != (self.channels, *self.resolution):
             wanted = ("N", self.channels, *self.resolution)
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")

@@ -2,16 +2,15 @@
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from stylegan.errors import UserError, nearest
+from stylegan.errors import UserError
+from stylegan.models.base import NOISE_MODES, Generator, NetworkConfig, noise_for  # noqa: F401 (for stylegan.inference)
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-
-NOISE_MODES = ("random", "const", "none")
 
 
 class Synthesis(nn.Module):
@@ -29,19 +28,24 @@ class Synthesis(nn.Module):
 
     @abstractmethod
     def forward(
-        self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None, track: list[Tensor] | None = None
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: str = "const",
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        track: list[Tensor] | None = None,
     ) -> Tensor:
         """Make images of about [-1, 1].
 
         Args:
             ws: [N, num_ws, w_dim].
-            noise_mode: `random`; `const`, the stored noise, the same for all images; or `none`.
-            noise: For `random`: unit normal [N, noise_size], sliced layer by layer in order; None draws it.
+            noise_mode, noise, generator: As of `Generator.forward`. Noise is sliced layer by layer in order.
             track: Receives the mean square of the input of every layer that keeps a moving average of it, which then counts
                 it in already. Nothing is stored: `update_magnitudes` does.
 
         Raises:
-            UserError: Unknown noise mode, or ws or noise of another shape.
+            UserError: As `Generator.forward`, or ws of another shape.
         """
 
     @abstractmethod
@@ -51,42 +55,46 @@ class Synthesis(nn.Module):
     def update_magnitudes(self, magnitudes: Tensor) -> None:
         """One step of the moving averages of layers' mean squares, [num_magnitudes], as `forward` tracked them."""
 
-    def check_inputs(self, ws: Tensor, noise_mode: str, noise: Tensor | None) -> None:
-        """Raise a `UserError` for what `forward` cannot use."""
+    def checked_noise(
+        self, ws: Tensor, noise_mode: str, noise: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """The noise to use, see `noise_for`; raises a `UserError` for what `forward` cannot use."""
         if ws.ndim != 3 or ws.shape[1] != self.num_ws:
             raise UserError(f"the network needs ws of shape (N, {self.num_ws}, w_dim), got {tuple(ws.shape)}")
-        if noise_mode not in NOISE_MODES:
-            raise UserError(f"noise_mode {noise_mode!r} is unknown; {nearest(noise_mode, NOISE_MODES)}")
-        if noise_mode == "random" and noise is not None and noise.shape != (ws.shape[0], self.noise_size):
-            raise UserError(f"noise must be {(ws.shape[0], self.noise_size)}, got {tuple(noise.shape)}")
+        return noise_for(ws, self.noise_size, noise_mode, noise, generator)
 
 
-class Generator(nn.Module):
-    """Mapping and synthesis network. `config` and the injected dimensions say all that is needed to build it again.
+class StyleConfig(NetworkConfig["StyleBased"], Protocol):
+    """The options that every style-based generator has."""
+
+    z_dim: int
+    w_dim: int
+    precision: Precision
+    reduced_blocks: int
+    mapping: MappingConfig
+
+
+class StyleBased(Generator):
+    """Mapping and synthesis network: z, c -> w -> images. Truncation, style mixing, path lengths and directions need w.
 
     Attributes:
-        resolution: (H, W) of the images.
-        channels: 1, 3 or 4.
-        z_dim, c_dim, w_dim, num_ws: Sizes of z, labels and w, and number of ws.
+        w_dim, num_ws: Size of w, and number of ws.
+        mapping: z, c -> ws [N, num_ws, w_dim]; keeps the mean of w.
+        synthesis: ws -> images.
     """
 
+    config: StyleConfig
+
     def __init__(
-        self,
-        config: Any,
-        mapping: MappingConfig,
-        synthesis: Synthesis,
-        *,
-        resolution: tuple[int, int],
-        channels: int,
-        c_dim: int,
+        self, config: StyleConfig, synthesis: Synthesis, *, resolution: tuple[int, int], channels: int, c_dim: int
     ):
-        """`config`: the architecture's options, with at least z_dim, w_dim, precision and reduced_blocks."""
-        super().__init__()
-        self.config = config
-        self.resolution, self.channels = (int(resolution[0]), int(resolution[1])), channels
-        self.z_dim, self.c_dim, self.w_dim, self.num_ws = config.z_dim, c_dim, config.w_dim, synthesis.num_ws
+        super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
+        self.z_dim, self.w_dim = config.z_dim, config.w_dim
+        self.num_ws, self.noise_size = synthesis.num_ws, synthesis.noise_size
         self.synthesis = synthesis
-        self.mapping = MappingNetwork(mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=synthesis.num_ws)
+        self.mapping = MappingNetwork(
+            config.mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=self.num_ws
+        )
 
     def forward(
         self,
@@ -95,12 +103,13 @@ class Generator(nn.Module):
         *,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
+        noise_mode: str = "const",
         noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """z [N, z_dim], c [N, c_dim] -> images [N, channels, H, W] of about [-1, 1]; options as in the two parts."""
+        """See `Generator`; truncation as in `MappingNetwork.forward`."""
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
-        return self.synthesis(ws, noise_mode=noise_mode, noise=noise)
+        return self.synthesis(ws, noise_mode=noise_mode, noise=noise, generator=generator)
 
     @torch.no_grad()
     def update_averages(self, means: Tensor) -> None:
@@ -113,7 +122,28 @@ class Generator(nn.Module):
         self.mapping.update_w_avg(w_mean)
         self.synthesis.update_magnitudes(magnitudes)
 
+    @property
+    def precision(self) -> Precision:
+        """The format in which convolutions compute."""
+        return self.config.precision
+
     def set_precision(self, precision: Precision) -> None:
-        """Compute in another format than the network was trained in, for instance where fp16 is slow."""
+        """See `Generator`; style-based ones know all."""
         self.config = replace(self.config, precision=precision)
         self.synthesis.set_precision(precision, self.config.reduced_blocks)
+
+
+def require_w(G: Generator, what: str, instead: str) -> StyleBased:
+    """The generator as one that has w.
+
+    Args:
+        G: Any generator.
+        what: What needs w, as the beginning of a sentence: `style mixing`.
+        instead: What to set to do without: `loss.style_mixing_prob=0`.
+
+    Raises:
+        UserError: It has none.
+    """
+    if not isinstance(G, StyleBased):
+        raise UserError(f"{what} needs a network with w; {G.config.kind} has none: {instead}")
+    return G

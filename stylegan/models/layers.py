@@ -201,6 +201,12 @@ def block_channels(shape: tuple[int, int], channel_base: int, channel_max: int) 
     return max(min(channel_base // max(shape), channel_max), 1)
 
 
+def check_kind(config: Any, group: str) -> None:
+    """Raise a `UserError` if a config's `kind` is not that of its class, which `group`=NAME chooses."""
+    if config.kind != type(config).kind:
+        raise UserError(f"kind={config.kind}: these are the options of {type(config).kind}; choose it by {group}=NAME")
+
+
 def check_positive(config: object, *fields: str) -> None:
     """Raise a `UserError` if one of the config's fields is below one."""
     for field in fields:

@@ -16,7 +16,9 @@ class MappingConfig:
     num_layers: int = field(default=8, metadata={"help": "fully connected layers"})
     hidden_dim: int | None = field(default=None, metadata={"help": "features between layers; null = width of w"})
     lr_multiplier: float = field(default=0.01, metadata={"help": "learning rate relative to the other layers"})
-    w_avg_beta: float = field(default=0.998, metadata={"help": "decay of the moving average of w, used by truncation"})
+    w_avg_beta: float = field(
+        default=0.998, metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike"}
+    )
 
     def __post_init__(self) -> None:
         check_positive(self, "num_layers")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan.models.generator import Synthesis
+from stylegan.models.generator import StyleBased, Synthesis
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -25,6 +25,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     check_clamp,
+    check_kind,
     check_positive,
     check_precision,
     conv_weight,
@@ -41,6 +42,7 @@ from stylegan.ops.upfirdn2d import setup_filter, upsample2d
 class StyleGAN2Config:
     """Options of the StyleGAN2 `Generator`, without what follows from the data: resolution, channels, labels."""
 
+    kind: str = field(default="stylegan2", metadata={"help": "the architecture; model/G=NAME sets it"})
     z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
     w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
     channel_base: int = field(
@@ -48,21 +50,39 @@ class StyleGAN2Config:
     )
     channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
     architecture: Architecture = field(default=Architecture.skip, metadata={"help": "skip, resnet or orig"})
-    conv_clamp: float | None = field(default=256.0, metadata={"help": "bound on activations; null = none"})
+    conv_clamp: float | None = field(
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+    )
     fused_modconv: bool = field(
-        default=False, metadata={"help": "weights per image and grouped convolution; slower on CPUs, same results"}
+        default=False,
+        metadata={
+            "help": "weights per image and grouped convolution; slower on CPUs, same results",
+            "weights": "alike",
+        },
     )
     precision: Precision = field(
         default=Precision.fp32,
-        metadata={"help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)"},
+        metadata={
+            "help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)",
+            "weights": "any",
+        },
     )
-    reduced_blocks: int = field(default=4, metadata={"help": "how many resolutions compute in bf16 or fp16"})
+    reduced_blocks: int = field(
+        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+    )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network"})
 
     def __post_init__(self) -> None:
+        check_kind(self, "model/G")
         check_positive(self, "z_dim", "w_dim", "channel_base", "channel_max")
         check_clamp(self, self.conv_clamp)
         check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
+
+    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
+        """A new generator with random weights, for images of H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7; see
+        `NetworkConfig`."""
+        synthesis = SynthesisNetwork(self, resolution=resolution, channels=channels)
+        return StyleBased(self, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 class SynthesisLayer(nn.Module):
@@ -231,24 +251,27 @@ class SynthesisNetwork(Synthesis):
             block.dtype = dtype
 
     def forward(
-        self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None, track: list[Tensor] | None = None
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: str = "const",
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        track: list[Tensor] | None = None,
     ) -> Tensor:
         """See `Synthesis`; nothing is tracked."""
-        self.check_inputs(ws, noise_mode, noise)
-        noises, styles = iter(self._noises(ws, noise_mode, noise)), iter(self.styles(ws, self.affines))
+        noise = self.checked_noise(ws, noise_mode, noise, generator)
+        noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles(ws, self.affines))
         x = img = None
         for block in self.blocks:
             x, img = block(x, img, [next(styles) for _ in block.affines], [next(noises) for _ in block.layers])
         assert img is not None  # the last block makes one in every architecture
         return img
 
-    def _noises(self, ws: Tensor, noise_mode: str, noise: Tensor | None) -> list[Tensor | None]:
+    def _noises(self, noise_mode: str, noise: Tensor | None) -> Sequence[Tensor | None]:
+        """For each layer: noise [N, 1, H, W], the stored one [H, W] for all images, or None."""
         layers = [layer for block in self.blocks for layer in block.layers]
-        if noise_mode == "none":
-            return [None] * len(layers)
-        if noise_mode == "const":
-            return [layer.noise_const for layer in layers]
         if noise is None:
-            noise = torch.randn(ws.shape[0], self.noise_size, dtype=ws.dtype, device=ws.device)
+            return [layer.noise_const if noise_mode == "const" else None for layer in layers]
         pieces = noise.split([math.prod(layer.shape) for layer in layers], dim=1)
         return [p.reshape(-1, 1, *layer.shape) for p, layer in zip(pieces, layers, strict=True)]

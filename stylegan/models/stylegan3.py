@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.alias_free import LayerDesign, Schedule
-from stylegan.models.generator import Synthesis
+from stylegan.models.generator import StyleBased, Synthesis
 from stylegan.models.layers import (
     FullyConnected,
     Precision,
     activate,
     check_clamp,
+    check_kind,
     check_positive,
     check_precision,
     conv_weight,
@@ -33,6 +34,7 @@ from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
 class StyleGAN3Config:
     """Options of a StyleGAN3 generator, without what follows from the data: resolution, channels, labels."""
 
+    kind: str = field(default="stylegan3", metadata={"help": "the architecture; model/G=NAME sets it"})
     z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
     w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
     channel_base: int = field(default=32768, metadata={"help": "feature maps of a layer = channel_base / 2 / cut-off"})
@@ -49,21 +51,29 @@ class StyleGAN3Config:
     filter_size: int = field(default=6, metadata={"help": "taps of a filter per factor of resampling"})
     lrelu_upsampling: int = field(default=2, metadata={"help": "how much finer the grid of the non-linearity is"})
     radial_filters: bool = field(default=False, metadata={"help": "circular filters: false for T, true for R"})
-    conv_clamp: float | None = field(default=256.0, metadata={"help": "bound on activations; null = none"})
+    conv_clamp: float | None = field(
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+    )
     magnitude_ema_beta: float = field(
         default=0.999, metadata={"help": "decay of the moving average of each layer's mean square, per update"}
     )
     output_scale: float = field(default=0.25, metadata={"help": "factor of the image"})
     precision: Precision = field(
         default=Precision.fp32,
-        metadata={"help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)"},
+        metadata={
+            "help": "of the highest resolutions: fp32, bf16 or fp16 (fp16 is slow on CPUs)",
+            "weights": "any",
+        },
     )
-    reduced_blocks: int = field(default=4, metadata={"help": "how many resolutions compute in bf16 or fp16"})
+    reduced_blocks: int = field(
+        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+    )
     mapping: MappingConfig = field(
         default_factory=lambda: MappingConfig(num_layers=2), metadata={"help": "mapping network"}
     )
 
     def __post_init__(self) -> None:
+        check_kind(self, "model/G")
         check_positive(
             self,
             "z_dim", "w_dim", "channel_base", "channel_max", "conv_kernel", "filter_size", "lrelu_upsampling",
@@ -74,6 +84,11 @@ class StyleGAN3Config:
             raise UserError(f"StyleGAN3Config.margin_size={self.margin_size}: must be at least 0")
         if not 0 <= self.magnitude_ema_beta <= 1:
             raise UserError(f"StyleGAN3Config.magnitude_ema_beta={self.magnitude_ema_beta}: must be from 0 to 1")
+
+    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
+        """A new generator with random weights, for square images of a power of two; see `NetworkConfig`."""
+        synthesis = SynthesisNetwork(self, resolution=resolution, channels=channels)
+        return StyleBased(self, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
 
     def schedule(self, resolution: tuple[int, int]) -> Schedule:
         """The layers' frequencies for images of (H, W).
@@ -289,10 +304,16 @@ class SynthesisNetwork(Synthesis):
             layer.dtype = precision.dtype if reduced and precision is not Precision.fp32 else None
 
     def forward(
-        self, ws: Tensor, *, noise_mode: str = "random", noise: Tensor | None = None, track: list[Tensor] | None = None
+        self,
+        ws: Tensor,
+        *,
+        noise_mode: str = "const",
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        track: list[Tensor] | None = None,
     ) -> Tensor:
         """See `Synthesis`."""
-        self.check_inputs(ws, noise_mode, noise)
+        self.checked_noise(ws, noise_mode, noise, generator)
         x = self.input(ws[:, 0])
         for layer, s in zip(self.layers, self.styles(ws, [layer.affine for layer in self.layers]), strict=True):
             x = layer(x, s, track)

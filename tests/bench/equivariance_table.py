@@ -20,8 +20,7 @@ from stylegan.config.groups import read_experiment
 from stylegan.inference import load_generator
 from stylegan.metrics.names import parse_all
 from stylegan.metrics.network_metrics import NetworkMetrics
-from stylegan.models.build import build_generator
-from stylegan.models.generator import Generator
+from stylegan.models.generator import StyleBased
 from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
 from stylegan.ops.backend import Backend, activate
 
@@ -49,10 +48,10 @@ def main() -> None:
     console.print(table)
 
 
-def random_network(config: StyleGAN3Config) -> Generator:
+def random_network(config: StyleGAN3Config) -> StyleBased:
     """With random weights, and a gain that gives its pictures a standard deviation of 0.5."""
     torch.manual_seed(0)
-    G = build_generator(config, resolution=(32, 32), channels=3, c_dim=0).eval().requires_grad_(False)
+    G = config.build(resolution=(32, 32), channels=3, c_dim=0).eval().requires_grad_(False)
     assert isinstance(G.synthesis, SynthesisNetwork)
     G.synthesis.output_scale *= 0.5 / float(G(torch.randn(16, G.z_dim)).std())
     return G

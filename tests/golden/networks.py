@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config, build_discriminator, build_generator
-from stylegan.models.discriminator import Discriminator
-from stylegan.models.generator import Generator
+from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
+from stylegan.models.discriminator import StyleGAN2Discriminator
+from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import Golden
@@ -24,7 +24,7 @@ def stylegan3_config(kwargs: dict[str, Any]) -> StyleGAN3Config:
     return StyleGAN3Config(**named, radial_filters=kwargs.get("use_radial_filters", False), mapping=mapping)
 
 
-def build_pair(golden: Golden) -> tuple[Generator, Discriminator]:
+def build_pair(golden: Golden) -> tuple[StyleBased, StyleGAN2Discriminator]:
     """G and D of a file, with its initial weights."""
     g, d = golden.config["G_kwargs"], golden.config["D_kwargs"]
     side = g["img_resolution"]
@@ -36,13 +36,12 @@ def build_pair(golden: Golden) -> tuple[Generator, Discriminator]:
         channel_max=g["channel_max"],
         mapping=MappingConfig(**g["mapping_kwargs"]),
     )
-    G = build_generator(stylegan3_config(g) if golden.config.get("arch") == "sg3" else stylegan2, **common)
-    D = build_discriminator(
-        DiscriminatorConfig(
-            channel_base=d["channel_base"],
-            channel_max=d["channel_max"],
-            minibatch_std_group=d["epilogue_kwargs"]["mbstd_group_size"],
-        ),
+    G = (stylegan3_config(g) if golden.config.get("arch") == "sg3" else stylegan2).build(**common)
+    D = DiscriminatorConfig(
+        channel_base=d["channel_base"],
+        channel_max=d["channel_max"],
+        minibatch_std_group=d["epilogue_kwargs"]["mbstd_group_size"],
+    ).build(
         **common,
     )
     with torch.no_grad():

@@ -20,7 +20,6 @@ from stylegan.files import sha256, shipped
 from stylegan.inference import load_generator, sample
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import save_snapshot
-from stylegan.models.build import build_generator
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
@@ -41,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     config = StyleGAN2Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2))
     torch.manual_seed(0)
-    G = build_generator(config, resolution=(8, 8), channels=3, c_dim=0)
+    G = config.build(resolution=(8, 8), channels=3, c_dim=0)
     save_snapshot(run_dir.snapshot_path(folder, 1000), G, provenance={"nimg": 1000})
     (folder / run_dir.CONFIG).touch()
     return folder

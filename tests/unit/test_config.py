@@ -10,7 +10,6 @@ from stylegan.config.groups import flatten, register, to_typed
 from stylegan.config.resume import MAY_CHANGE, save_config
 from stylegan.config.schema import StyleGAN2Model, TrainConfig
 from stylegan.files import shipped
-from stylegan.models.build import build_discriminator, build_generator
 from stylegan.training.batch import split_positions
 from tests.integration.command import run_here
 
@@ -31,8 +30,8 @@ def test_every_experiment_composes_and_its_networks_can_be_built(name: str) -> N
     config = compose(f"experiment={name}")
     if name in ("demo", "demo_stylegan3", "debug"):  # the others are large
         shape = {"resolution": (config.data.resolution, config.data.resolution), "channels": 3, "c_dim": 0}
-        build_generator(config.model.G, **shape)
-        build_discriminator(config.model.D, **shape)
+        config.model.G.build(**shape)
+        config.model.D.build(**shape)
     batch = config.training.batch_size
     split_positions(batch, 1, config.training.micro_batch or batch, config.model.D.minibatch_std_group)
 

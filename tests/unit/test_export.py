@@ -24,8 +24,7 @@ from stylegan.interop import export
 from stylegan.interop.export import ExportOptions, export_network
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
-from stylegan.models.build import build_generator
-from stylegan.models.generator import Generator
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
@@ -42,12 +41,12 @@ NETWORKS = {
 }
 
 
-def network(name: str) -> Generator:
+def network(name: str) -> StyleBased:
     """A generator of which every parameter and buffer counts."""
     config, resolution, c_dim = NETWORKS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        G = build_generator(config, resolution=resolution, channels=3, c_dim=c_dim)
+        G = config.build(resolution=resolution, channels=3, c_dim=c_dim)
         for key, parameter in G.named_parameters():
             if key.endswith(("bias", "noise_strength")):
                 parameter.data += 0.5 * torch.randn(parameter.shape)

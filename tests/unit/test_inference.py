@@ -17,18 +17,17 @@ from stylegan.errors import UserError
 from stylegan.files import shipped
 from stylegan.inference import latents, layer_noise, resolve_network, sample, to_uint8
 from stylegan.interop.snapshot import save_snapshot
-from stylegan.models.build import build_generator
-from stylegan.models.generator import Generator
+from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 
 TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
 
 
-def tiny(c_dim: int = 0) -> Generator:
+def tiny(c_dim: int = 0) -> StyleBased:
     """A generator of 16x16 images whose layer noise is strong enough to be seen."""
     torch.manual_seed(0)
-    G = build_generator(TINY, resolution=(16, 16), channels=3, c_dim=c_dim)
+    G = TINY.build(resolution=(16, 16), channels=3, c_dim=c_dim)
     for name, parameter in G.named_parameters():
         if name.endswith("noise_strength"):
             torch.nn.init.constant_(parameter, 0.5)
@@ -36,16 +35,16 @@ def tiny(c_dim: int = 0) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def G() -> Generator:
+def G() -> StyleBased:
     return tiny()
 
 
 @pytest.fixture(scope="module")
-def conditional() -> Generator:
+def conditional() -> StyleBased:
     return tiny(c_dim=3)
 
 
-def draw(G: Generator, seeds: list[int] | range, **settings: object) -> Tensor:
+def draw(G: StyleBased, seeds: list[int] | range, **settings: object) -> Tensor:
     return torch.stack(list(sample(G, seeds, **settings)))  # pyright: ignore[reportArgumentType]
 
 
@@ -72,7 +71,7 @@ def test_uint8_rounds_to_the_nearest_and_clamps() -> None:
     assert to_uint8(torch.tensor([-1.0, 1.0], dtype=torch.float16)).tolist() == [0, 255]
 
 
-def test_images_are_what_the_network_makes_of_the_latents(G: Generator) -> None:
+def test_images_are_what_the_network_makes_of_the_latents(G: StyleBased) -> None:
     z = latents([3, 8], G.z_dim)
     images = draw(G, [3, 8], batch=2, truncation_psi=0.5, truncation_cutoff=2)
     expected = G(z, None, truncation_psi=0.5, truncation_cutoff=2, noise_mode="const")
@@ -82,7 +81,7 @@ def test_images_are_what_the_network_makes_of_the_latents(G: Generator) -> None:
 
 
 @pytest.mark.parametrize("mode", ["const", "random", "none"])
-def test_same_seed_same_bits_at_the_same_place_of_a_batch(G: Generator, mode: str) -> None:
+def test_same_seed_same_bits_at_the_same_place_of_a_batch(G: StyleBased, mode: str) -> None:
     computed: list[Any] = []  # floats: most differences are too small to be seen in grey levels
     hook = G.synthesis.register_forward_hook(lambda _, arguments, img: computed.append(img))
     alone = draw(G, [11], batch=4, noise_mode=mode)
@@ -97,14 +96,14 @@ def test_same_seed_same_bits_at_the_same_place_of_a_batch(G: Generator, mode: st
 
 
 @pytest.mark.parametrize("mode", ["const", "random"])
-def test_another_batch_or_place_changes_at_most_one_grey_level(G: Generator, mode: str) -> None:
+def test_another_batch_or_place_changes_at_most_one_grey_level(G: StyleBased, mode: str) -> None:
     images = draw(G, range(7), batch=1, noise_mode=mode).int()
     for batch in (3, 16):
         assert (images - draw(G, range(7), batch=batch, noise_mode=mode).int()).abs().max() <= 1
     assert (images.flip(0) - draw(G, range(6, -1, -1), batch=4, noise_mode=mode).int()).abs().max() <= 1
 
 
-def test_random_numbers_are_a_function_of_the_seed_alone(G: Generator) -> None:
+def test_random_numbers_are_a_function_of_the_seed_alone(G: StyleBased) -> None:
     assert torch.equal(latents([4, 5], 8)[1], latents([5], 8)[0])
     assert torch.equal(layer_noise([4, 5], 8)[1], layer_noise([5], 8)[0])
     assert not torch.equal(latents([5], 8), layer_noise([5], 8))
@@ -121,7 +120,7 @@ def test_latents_are_standard_normal() -> None:
     assert (torch.corrcoef(z.T) - torch.eye(8)).abs().max() < 5 / 2000**0.5
 
 
-def test_classes(G: Generator, conditional: Generator) -> None:
+def test_classes(G: StyleBased, conditional: StyleBased) -> None:
     images = draw(conditional, [1], class_idx=2, batch=1)
     label = torch.tensor([[0.0, 0.0, 1.0]])
     assert torch.equal(images, to_uint8(conditional(latents([1], conditional.z_dim), label, noise_mode="const")))
@@ -134,13 +133,13 @@ def test_classes(G: Generator, conditional: Generator) -> None:
 @pytest.mark.parametrize(
     "settings", [{"batch": 0}, {"noise_mode": "constant"}, {"truncation_cutoff": -1}, {"truncation_cutoff": 99}]
 )
-def test_impossible_settings_are_refused_before_sampling(G: Generator, settings: dict[str, object]) -> None:
+def test_impossible_settings_are_refused_before_sampling(G: StyleBased, settings: dict[str, object]) -> None:
     (name,) = settings
     with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
         sample(G, [1], **settings)  # pyright: ignore[reportArgumentType]
 
 
-def test_load_generator(tmp_path: Path, G: Generator) -> None:
+def test_load_generator(tmp_path: Path, G: StyleBased) -> None:
     make_run(tmp_path / "run", 1000)
     save_snapshot(run_dir.snapshot_path(tmp_path / "run", 2000), G, provenance={})
     loaded = stylegan.load_generator(tmp_path / "run")
@@ -177,7 +176,7 @@ ABSENT = (
 )
 
 
-def test_a_plain_script_needs_torch_numpy_and_safetensors_alone(tmp_path: Path, G: Generator) -> None:
+def test_a_plain_script_needs_torch_numpy_and_safetensors_alone(tmp_path: Path, G: StyleBased) -> None:
     save_snapshot(tmp_path / "a.safetensors", G, provenance={})
     command = [sys.executable, "-c", PLAIN_SCRIPT, "a.safetensors", ",".join(ABSENT)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(stylegan.__file__).parents[1])}

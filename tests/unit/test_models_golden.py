@@ -6,11 +6,9 @@ import torch
 from stylegan.models.build import (
     DiscriminatorConfig,
     StyleGAN2Config,
-    build_discriminator,
-    build_generator,
 )
-from stylegan.models.discriminator import Discriminator
-from stylegan.models.generator import Generator
+from stylegan.models.discriminator import StyleGAN2Discriminator
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture
 from stylegan.models.mapping import MappingConfig
 from tests.golden.golden import HERE, Golden, load
@@ -23,7 +21,7 @@ def common(k: dict) -> dict:
     return {"resolution": (k["img_resolution"],) * 2, "channels": k["img_channels"], "c_dim": k["c_dim"]}
 
 
-def generator(golden: Golden, fused: bool = False) -> Generator:
+def generator(golden: Golden, fused: bool = False) -> StyleBased:
     k = golden.config["kwargs"]
     config = StyleGAN2Config(
         z_dim=k["z_dim"],
@@ -35,12 +33,12 @@ def generator(golden: Golden, fused: bool = False) -> Generator:
         fused_modconv=fused,
         mapping=MappingConfig(**k["mapping_kwargs"]),
     )
-    G = build_generator(config, **common(k))
+    G = config.build(**common(k))
     golden.load_into(G)
     return G
 
 
-def discriminator(golden: Golden) -> Discriminator:
+def discriminator(golden: Golden) -> StyleGAN2Discriminator:
     k = golden.config["kwargs"]
     config = DiscriminatorConfig(
         channel_base=k["channel_base"],
@@ -50,7 +48,7 @@ def discriminator(golden: Golden) -> Discriminator:
         minibatch_std_group=k["epilogue_kwargs"]["mbstd_group_size"],
         mapping=MappingConfig(**k.get("mapping_kwargs", {})),
     )
-    D = build_discriminator(config, **common(k))
+    D = config.build(**common(k))
     golden.load_into(D)
     return D
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -10,17 +11,14 @@ from torch import nn
 
 from stylegan.errors import UserError
 from stylegan.models.build import (
-    Discriminator,
     DiscriminatorConfig,
-    Generator,
     StyleGAN2Config,
-    build_discriminator,
     build_discriminator_from_metadata,
     build_from_metadata,
-    build_generator,
     model_metadata,
 )
-from stylegan.models.discriminator import minibatch_std
+from stylegan.models.discriminator import StyleGAN2Discriminator, minibatch_std
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import (
     Architecture,
     Conv2d,
@@ -33,12 +31,12 @@ from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.models.stylegan2 import SynthesisLayer, SynthesisNetwork, ToRGB
 
 
-def stylegan2(G: Generator) -> SynthesisNetwork:
+def stylegan2(G: StyleBased) -> SynthesisNetwork:
     assert isinstance(G.synthesis, SynthesisNetwork)
     return G.synthesis
 
 
-def tiny_G(resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int = 0, **options) -> Generator:
+def tiny_G(resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int = 0, **options) -> StyleBased:
     torch.manual_seed(0)
     options = {
         "z_dim": 8,
@@ -47,17 +45,19 @@ def tiny_G(resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int =
         "channel_max": 8,
         "mapping": MappingConfig(num_layers=2),
     } | options
-    G = build_generator(StyleGAN2Config(**options), resolution=resolution, channels=channels, c_dim=c_dim)
+    G = StyleGAN2Config(**options).build(resolution=resolution, channels=channels, c_dim=c_dim)
     for name, parameter in G.named_parameters():  # at the start strengths and biases are zero, which hides mistakes
         if name.endswith(("noise_strength", "bias")):
             torch.nn.init.normal_(parameter, 0.3)
     return G
 
 
-def tiny_D(resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int = 0, **options) -> Discriminator:
+def tiny_D(
+    resolution: tuple[int, int] = (8, 8), channels: int = 3, c_dim: int = 0, **options
+) -> StyleGAN2Discriminator:
     torch.manual_seed(0)
     options = {"channel_base": 64, "channel_max": 8, "mapping": MappingConfig(num_layers=2)} | options
-    return build_discriminator(DiscriminatorConfig(**options), resolution=resolution, channels=channels, c_dim=c_dim)
+    return DiscriminatorConfig(**options).build(resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 @pytest.mark.parametrize("resolution", [(4, 4), (16, 8), (8, 16), (12, 12), (24, 20), (7, 7), (14, 2)])
@@ -92,8 +92,8 @@ def test_float32_agrees_with_float64() -> None:
     z, noise = torch.randn(200, 8, dtype=torch.float64), torch.randn(200, G.synthesis.noise_size, dtype=torch.float64)
     c = torch.nn.functional.one_hot(torch.arange(200) % 3, 3).double()
     with torch.no_grad():
-        want = exact(z, c, noise=noise).flatten(1)
-        got = G(z.float(), c.float(), noise=noise.float()).double().flatten(1)
+        want = exact(z, c, noise_mode="random", noise=noise).flatten(1)
+        got = G(z.float(), c.float(), noise_mode="random", noise=noise.float()).double().flatten(1)
     assert ((got - want).norm(dim=1) / want.norm(dim=1)).max() < 1e-4
 
 
@@ -103,22 +103,45 @@ def test_noise_is_sliced_layer_by_layer() -> None:
     layers = [layer for block in stylegan2(G).blocks for layer in block.layers]
     stored = torch.cat([layer.noise_const.flatten() for layer in layers]).repeat(3, 1)
     assert stored.shape == (3, G.synthesis.noise_size) == (3, 4 * 4 + 2 * 8 * 8)
-    const = G.synthesis(ws, noise_mode="const")
-    torch.testing.assert_close(G.synthesis(ws, noise=stored), const)
+    const = G.synthesis(ws)
+    torch.testing.assert_close(G.synthesis(ws, noise_mode="random", noise=stored), const)
     other = stored.clone()
     other[1] = torch.randn_like(other[1])
-    changed = G.synthesis(ws, noise=other)
-    assert torch.equal(changed[[0, 2]], G.synthesis(ws, noise=stored)[[0, 2]]) and not torch.allclose(
-        changed[1], const[1]
-    )
-    torch.manual_seed(3)
-    drawn = G.synthesis(ws)
-    torch.manual_seed(3)
-    torch.testing.assert_close(drawn, G.synthesis(ws, noise=torch.randn(3, G.synthesis.noise_size)))
-    with pytest.raises(UserError, match="noise must be"):
-        G.synthesis(ws, noise=stored[:, :-1])
-    with pytest.raises(UserError, match="noise_mode"):
-        G.synthesis(ws, noise_mode="constant")
+    changed = G.synthesis(ws, noise_mode="random", noise=other)
+    assert torch.equal(changed[[0, 2]], G.synthesis(ws, noise_mode="random", noise=stored)[[0, 2]])
+    assert not torch.allclose(changed[1], const[1])
+    drawn = G.synthesis(ws, noise_mode="random", generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(3, G.noise_size, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(drawn, G.synthesis(ws, noise_mode="random", noise=noise))
+
+
+def test_a_network_repeats_itself() -> None:
+    """Nothing is drawn from hidden state: noise is constant, or comes from an argument."""
+    G = tiny_G(c_dim=2)
+    z, c = torch.randn(3, 8), torch.eye(2)[[0, 1, 0]]
+    for mode in (True, False):
+        G.train(mode)
+        assert torch.equal(G(z, c), G(z, c)) and torch.equal(G(z, c), G(z, c, noise_mode="const"))
+        one, two, other = (
+            G(z, c, noise_mode="random", generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        )
+        assert torch.equal(one, two) and not torch.allclose(one, other) and not torch.allclose(one, G(z, c))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise_mode": "constant"}, "did you mean 'const'"),
+        ({"noise_mode": "random"}, r"either noise \(3, 144\) or generator="),
+        ({"noise_mode": "random", "noise": torch.zeros(3, 144), "generator": torch.Generator()}, "either noise"),
+        ({"noise_mode": "random", "noise": torch.zeros(3, 143)}, r"noise must be \(3, 144\), got \(3, 143\)"),
+        ({"noise": torch.zeros(3, 144)}, "noise_mode='random'"),
+        ({"noise_mode": "none", "generator": torch.Generator()}, "noise_mode='none' needs no noise"),
+    ],
+)
+def test_noise_from_nowhere_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny_G()(torch.randn(3, 8), **arguments)
 
 
 def test_an_image_does_not_depend_on_its_batch() -> None:

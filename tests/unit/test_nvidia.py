@@ -18,7 +18,7 @@ from stylegan.interop.convert import convert, save_public
 from stylegan.interop.networks import read_networks, summary
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import read_companions, read_snapshot
-from stylegan.models.build import build_discriminator, build_generator, model_metadata
+from stylegan.models.build import model_metadata
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
@@ -115,7 +115,7 @@ def test_options_survive_names_of_others(tmp_path: Path, architecture: Architect
         cmap_dim=4 if c_dim else None,
         mapping=MappingConfig(num_layers=2, lr_multiplier=0.02),
     )
-    networks = {"G_ema": build_generator(G_config, **shape), "D": build_discriminator(D_config, **shape)}
+    networks = {"G_ema": G_config.build(**shape), "D": D_config.build(**shape)}
     networks = {name: scramble(network) for name, network in networks.items()}
     save_public(tmp_path / "a.pt", networks)
     (tmp_path / "a.pkl").write_bytes(dumps({name: network_call(network) for name, network in networks.items()}))
@@ -148,7 +148,7 @@ def test_options_of_stylegan3_survive(tmp_path: Path, radial: bool, c_dim: int) 
         output_scale=0.5,
         mapping=MappingConfig(num_layers=3, lr_multiplier=0.02, w_avg_beta=0.99),
     )
-    G = scramble(build_generator(config, resolution=(16, 16), channels=3, c_dim=c_dim))
+    G = scramble(config.build(resolution=(16, 16), channels=3, c_dim=c_dim))
     save_public(tmp_path / "a.pt", {"G_ema": G})
     (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": network_call(G)}))
     for file in ("a.pt", "a.pkl"):
@@ -167,7 +167,7 @@ def test_options_of_stylegan3_survive(tmp_path: Path, radial: bool, c_dim: int) 
 )
 def test_filters_of_any_size_are_not_computed(tmp_path: Path, option: str, value: float) -> None:
     config = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1)
-    call = network_call(build_generator(config, resolution=(8, 8), channels=3, c_dim=0))
+    call = network_call(config.build(resolution=(8, 8), channels=3, c_dim=0))
     call.arguments[0]["state"]["_init_kwargs"][option] = value
     (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": call}))
     with pytest.raises(UserError, match=option):

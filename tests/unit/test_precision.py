@@ -12,14 +12,12 @@ from stylegan.inference import load_generator
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
 from stylegan.losses.base import Batch, Networks
 from stylegan.models.build import (
-    Discriminator,
     DiscriminatorConfig,
-    Generator,
     StyleGAN2Config,
-    build_discriminator,
-    build_generator,
     model_metadata,
 )
+from stylegan.models.discriminator import StyleGAN2Discriminator
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision, block_dtypes
 from stylegan.models.mapping import MappingConfig
 from stylegan.ops.modulated_conv2d import modulated_conv2d
@@ -29,13 +27,13 @@ from stylegan.training.step import accumulate_gradients
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
 
-def networks(precision: Precision, seed: int = 0, **options: Any) -> tuple[Generator, Discriminator]:
+def networks(precision: Precision, seed: int = 0, **options: Any) -> tuple[StyleBased, StyleGAN2Discriminator]:
     """G and D for 32 x 32 pixels; weights are the same in every precision."""
     shape: dict[str, Any] = {"resolution": (32, 32), "channels": 3, "c_dim": 0}
     options = {"channel_base": 256, "channel_max": 16, "mapping": MappingConfig(num_layers=2)} | options
     torch.manual_seed(seed)
-    G = build_generator(StyleGAN2Config(z_dim=16, w_dim=16, precision=precision, **options), **shape)
-    D = build_discriminator(DiscriminatorConfig(precision=precision, **options), **shape)
+    G = StyleGAN2Config(z_dim=16, w_dim=16, precision=precision, **options).build(**shape)
+    D = DiscriminatorConfig(precision=precision, **options).build(**shape)
     with torch.no_grad():  # biases and noise strengths start at zero
         for parameter in [*G.parameters(), *D.parameters()]:
             parameter.add_(0.1 * torch.randn_like(parameter))

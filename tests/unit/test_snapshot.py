@@ -15,8 +15,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import FORMAT, KEY, add_provenance, read_snapshot, save_snapshot
-from stylegan.models.build import build_generator
-from stylegan.models.generator import Generator
+from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 
@@ -29,13 +28,13 @@ PROVENANCE = {
 
 
 @pytest.fixture(scope="module")
-def G() -> Generator:
+def G() -> StyleBased:
     torch.manual_seed(0)
-    return build_generator(TINY, resolution=(8, 16), channels=3, c_dim=2)
+    return TINY.build(resolution=(8, 16), channels=3, c_dim=2)
 
 
 @pytest.fixture
-def file(tmp_path: Path, G: Generator) -> Path:
+def file(tmp_path: Path, G: StyleBased) -> Path:
     path = tmp_path / "a.safetensors"
     save_snapshot(path, G, provenance=PROVENANCE)
     return path
@@ -54,7 +53,7 @@ def bits(tensor: Tensor) -> bytes:
     return tensor.contiguous().numpy().tobytes()
 
 
-def test_every_bit_survives(tmp_path: Path, G: Generator) -> None:
+def test_every_bit_survives(tmp_path: Path, G: StyleBased) -> None:
     awkward = torch.tensor([0x7FC12345, -0x80000000, 1, 0x7F800000, -0x00412345], dtype=torch.int32).view(torch.float32)
     state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in G.state_dict().items()}
     for tensor in state.values():
@@ -70,7 +69,7 @@ def test_every_bit_survives(tmp_path: Path, G: Generator) -> None:
         assert bits(loaded[name]) == bits(tensor), name
 
 
-def test_metadata_survives(file: Path, G: Generator) -> None:
+def test_metadata_survives(file: Path, G: StyleBased) -> None:
     snapshot = read_snapshot(file)
     assert snapshot.metadata["provenance"] == PROVENANCE
     assert snapshot.metadata["format"] == FORMAT
@@ -79,14 +78,14 @@ def test_metadata_survives(file: Path, G: Generator) -> None:
     assert list(snapshot.G.state_dict()) == list(G.state_dict())
 
 
-def test_bytes_are_a_function_of_the_network(tmp_path: Path, file: Path, G: Generator) -> None:
+def test_bytes_are_a_function_of_the_network(tmp_path: Path, file: Path, G: StyleBased) -> None:
     reordered = dict(reversed(PROVENANCE.items()))
     save_snapshot(tmp_path / "b.safetensors", read_snapshot(file).G, provenance=reordered)
     assert (tmp_path / "b.safetensors").read_bytes() == file.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
-def test_provenance_must_be_json(tmp_path: Path, G: Generator) -> None:
+def test_provenance_must_be_json(tmp_path: Path, G: StyleBased) -> None:
     with pytest.raises(TypeError):
         save_snapshot(tmp_path / "a.safetensors", G, provenance={"path": Path("x")})
     with pytest.raises(ValueError, match="JSON"):

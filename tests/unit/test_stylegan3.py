@@ -12,8 +12,8 @@ from stylegan.figures.scanline import ScanlineConfig, scanline, walk
 from stylegan.inference import move_input, sample
 from stylegan.metrics.equivariance import Motion, decibels, squared_errors
 from stylegan.models.alias_free import low_pass
-from stylegan.models.build import build_from_metadata, build_generator, model_metadata
-from stylegan.models.generator import Generator
+from stylegan.models.build import build_from_metadata, model_metadata
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Precision
 from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
 from tests.unit.tiny import tiny_pair
@@ -21,19 +21,19 @@ from tests.unit.tiny import tiny_pair
 ROTATION = {"conv_kernel": 1, "radial_filters": True}
 
 
-def tiny(resolution: int = 32, **options: Any) -> Generator:
+def tiny(resolution: int = 32, **options: Any) -> StyleBased:
     torch.manual_seed(0)
     defaults: dict[str, Any] = {"z_dim": 8, "w_dim": 8, "channel_base": 512, "channel_max": 16, "num_layers": 5}
     config = StyleGAN3Config(**(defaults | options))
-    return build_generator(config, resolution=(resolution, resolution), channels=3, c_dim=0).eval()
+    return config.build(resolution=(resolution, resolution), channels=3, c_dim=0).eval()
 
 
-def synthesis(G: Generator) -> SynthesisNetwork:
+def synthesis(G: StyleBased) -> SynthesisNetwork:
     assert isinstance(G.synthesis, SynthesisNetwork)
     return G.synthesis
 
 
-def equivariance(G: Generator, motion: Motion) -> float:
+def equivariance(G: StyleBased, motion: Motion) -> float:
     """In decibels, of a few pictures scaled to the range of images."""
     network, ws = synthesis(G), G.mapping(torch.randn(4, G.z_dim, generator=torch.Generator().manual_seed(1)))
     with torch.no_grad():
@@ -148,8 +148,7 @@ def test_a_snapshot_describes_the_network() -> None:
 
 def test_channels_and_resolutions() -> None:
     for channels in (1, 3, 4):
-        G = build_generator(
-            StyleGAN3Config(z_dim=8, w_dim=8, channel_base=128, channel_max=4, num_layers=3, margin_size=2),
+        G = StyleGAN3Config(z_dim=8, w_dim=8, channel_base=128, channel_max=4, num_layers=3, margin_size=2).build(
             resolution=(16, 16), channels=channels, c_dim=2,
         )  # fmt: skip
         assert G(torch.randn(1, 8), torch.eye(2)[:1]).shape == (1, channels, 16, 16)
@@ -174,7 +173,7 @@ def test_no_schedule(resolution: tuple[int, int], options: dict[str, Any], messa
     sizes: dict[str, Any] = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 4}
     config = StyleGAN3Config(**(sizes | options))
     with pytest.raises(UserError, match=message):
-        build_generator(config, resolution=resolution, channels=3, c_dim=0)
+        config.build(resolution=resolution, channels=3, c_dim=0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from stylegan.models.alias_free import LayerDesign
-from stylegan.models.build import build_generator
-from stylegan.models.generator import Generator
+from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Precision
 from stylegan.models.stylegan3 import SynthesisNetwork
 from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
@@ -20,17 +19,15 @@ GENERATORS = sorted(path.stem for path in HERE.glob("sg3_g_*.npz"))
 TABLES = json.loads(str(np.load(HERE / "sg3_design_tables.npz")["config"]))["tables"]
 
 
-def generator(golden: Golden) -> Generator:
+def generator(golden: Golden) -> StyleBased:
     k = golden.config["kwargs"]
     side = k["img_resolution"]
-    G = build_generator(
-        stylegan3_config(k), resolution=(side, side), channels=k.get("img_channels", 3), c_dim=k.get("c_dim", 0)
-    )
+    G = stylegan3_config(k).build(resolution=(side, side), channels=k.get("img_channels", 3), c_dim=k.get("c_dim", 0))
     golden.load_into(G)
     return G
 
 
-def synthesis(G: Generator) -> SynthesisNetwork:
+def synthesis(G: StyleBased) -> SynthesisNetwork:
     assert isinstance(G.synthesis, SynthesisNetwork)
     return G.synthesis
 

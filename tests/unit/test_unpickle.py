@@ -20,7 +20,6 @@ from stylegan.interop.networks import read_networks
 from stylegan.interop.pickled import module_words
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import Budget, Machine, Source, UnreadableError
-from stylegan.models.build import build_generator
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import HERE
 from tests.unit.public_pickle import dumps, network_call
@@ -341,7 +340,7 @@ def test_thousands_of_mutations_run_nothing(tmp_path: Path) -> None:
     for zipped in (True, False):
         torch.save({"g_ema": G.state_dict()}, tmp_path / f"{zipped}.pt", _use_new_zipfile_serialization=zipped)
     config = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1)
-    alias_free = build_generator(config, resolution=(8, 8), channels=3, c_dim=0)
+    alias_free = config.build(resolution=(8, 8), channels=3, c_dim=0)
     (tmp_path / "r.pkl").write_bytes(dumps({"G_ema": network_call(alias_free)}))
     command = [sys.executable, "-m", "tests.unit.fuzz_pickles", str(tmp_path), str(MUTATIONS)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}

@@ -13,9 +13,8 @@ from stylegan.config.schema import MODELS, StyleGAN2Model, TrainConfig
 from stylegan.data.loader import DataConfig, images_and_resolution
 from stylegan.errors import UserError, nearest
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import GridConfig
-from stylegan.figures.images import ImagesConfig
-from stylegan.figures.scanline import ScanlineConfig
+from stylegan.figures.grid import Grid
+from stylegan.figures.table import FIGURES
 from stylegan.files import shipped
 from stylegan.training.auto import auto_settings
 
@@ -30,11 +29,10 @@ def register() -> None:
     for name, model in MODELS.items():
         store.store(group="model", name=name, node=model)
     store.store(name="generate_schema", node=GenerateConfig)
-    store.store(group="figure", name="grid", node=GridConfig)
-    store.store(group="figure", name="images", node=ImagesConfig)
-    store.store(group="figure", name="scanline", node=ScanlineConfig)
-    generate = GenerateConfig(figure=GridConfig())
-    store.store(group="hydra/help", name="generate", node=help_page("generate.py", GENERATE_HELP, generate))
+    for name, figure in FIGURES.items():
+        store.store(group="figure", name=name, node=figure)
+    generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), {"figure": FIGURES})
+    store.store(group="hydra/help", name="generate", node=generate)
     store.store(
         group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig(model=StyleGAN2Model()))
     )

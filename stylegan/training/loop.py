@@ -19,7 +19,8 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.cache import PixelCache
 from stylegan.data.loader import image_batches
 from stylegan.errors import UserError
-from stylegan.figures.grid import image_grid, save_png
+from stylegan.figures.grid import image_grid
+from stylegan.figures.writing import save_png
 from stylegan.inference import to_uint8
 from stylegan.interop.snapshot import save_snapshot, weights_sha256
 from stylegan.rng import generator

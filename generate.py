@@ -1,6 +1,7 @@
 """Make a picture from a trained network: `python generate.py network=runs/demo seeds=0-31 out=grid.png`."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,7 +13,7 @@ from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import Grid
 from stylegan.figures.seeds import parse_seeds
 from stylegan.figures.writing import describe, find_place
-from stylegan.inference import load_generator, resolve_network
+from stylegan.inference import Sampling, load_generator, resolve_network
 
 
 def run(composed: DictConfig) -> None:
@@ -30,7 +31,8 @@ def make_figure(config: GenerateConfig) -> Path:
         UserError: Something in the configuration cannot be done.
     """
     figure = config.figure
-    request = Request(parse_seeds(config.seeds), config.sampling(), progress=True)
+    sampling = Sampling(**{item.name: getattr(config, item.name) for item in fields(Sampling)})
+    request = Request(parse_seeds(config.seeds), sampling, progress=True)
     place = find_place(figure, request, config.out, overwrite=config.overwrite, provenance=config.provenance)
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)

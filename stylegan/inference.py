@@ -20,8 +20,7 @@ from stylegan.interop.networks import Networks, read_networks
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan3 import SynthesisInput
-from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
+from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import generator
@@ -309,16 +308,6 @@ def _check(G: Generator, sampling: Sampling) -> None:
         pass  # it refuses what it cannot do
 
 
-def _movable(G: Generator) -> SynthesisInput:
-    """What moves a network's pictures."""
-    if isinstance(G, StyleBased) and isinstance(G.synthesis, StyleGAN3Synthesis):
-        return G.synthesis.input
-    raise UserError(
-        f"translate, rotate: a {G.config.kind} network starts from something that cannot be moved; StyleGAN3 networks can "
-        "(model=stylegan3)"
-    )
-
-
 def _inputs(G: Generator, seeds: Sequence[int], label: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """z and c of seeds, on G's device."""
     device = next(G.parameters()).device
@@ -357,22 +346,12 @@ def _chunks(items: Sequence[int], batch: int) -> Iterator[tuple[list[int], list[
 def _set_up(G: Generator, sampling: Sampling) -> Iterator[None]:
     """The network with another precision and moved input, inside of the body only."""
     with ExitStack() as undo:
+        if sampling.moves:
+            undo.enter_context(moved(G, sampling.translate, sampling.rotate))
         if sampling.precision is not None:
             undo.callback(G.set_precision, G.precision)
             G.set_precision(sampling.precision)
-        if sampling.moves:
-            origin = _movable(G)
-            undo.callback(origin.set_transform, origin.transform.clone())
-            origin.set_transform(_movement(sampling))
         yield
-
-
-def _movement(sampling: Sampling) -> Tensor:
-    """The transform [3, 3] of the input that shows the picture turned, then moved."""
-    angle, (right, down) = math.radians(sampling.rotate), sampling.translate
-    cos, sin = math.cos(angle), math.sin(angle)
-    moved = torch.tensor([[cos, -sin, right], [sin, cos, down], [0, 0, 1]], dtype=torch.float64)
-    return torch.linalg.inv(moved).float()
 
 
 def _bar(batches: list[_T], progress: bool) -> Iterable[_T]:

@@ -1,9 +1,9 @@
 """Everything that generate.py can be told."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from stylegan.inference import NoiseMode, Sampling
+from stylegan.inference import NoiseMode
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import SamplingOpsConfig
 
@@ -43,7 +43,3 @@ class GenerateConfig:
             "help": "say in the files and a JSON beside them that they are generated, and how; false: plain files"
         },
     )
-
-    def sampling(self) -> Sampling:
-        """How images are made of latents."""
-        return Sampling(**{item.name: getattr(self, item.name) for item in fields(Sampling)})

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something in the user's input is wrong. The message says what, where, and how to mend it."""
 
 
+class UnreadableError(ValueError):
+    """Why a file is not read, as the end of a sentence: what it tried, or where it is damaged. Its reader adds the name."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A clause to end an "unknown name" message with.
 

@@ -14,6 +14,7 @@ from stylegan.errors import UserError
 from stylegan.files import sha256
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
+from stylegan.models.generator import StyleBased
 
 UNKNOWN = "not recorded"
 FEW_IMAGES = 10_000  # where discriminators overfit (StyleGAN2-ADA, figure 1)
@@ -45,7 +46,7 @@ def model_card(
         _table("Training", _training_rows(provenance)),
         _measured(path, provenance, evaluations),
         _intended_use(provenance),
-        _limits(provenance),
+        _limits(provenance, truncation=isinstance(snapshot.G, StyleBased)),
         _recognition(path),
         _use(path, snapshot),
     )
@@ -98,9 +99,9 @@ def _network_rows(path: Path, snapshot: Snapshot, licence: str | None) -> Iterat
     yield "file", f"`{path.name}`, SHA-256 `{sha256(path)}`"
     yield "weights", f"SHA-256 `{metadata.get('weights_sha256', UNKNOWN)}`"
     yield "size", f"{sum(p.numel() for p in G.parameters()) / 1e6:.2f} million parameters"
-    yield "latents", f"z of {G.z_dim}, {G.num_ws} times w of {G.w_dim}"
+    yield "latents", f"z of {G.z_dim}" + (f", {G.num_ws} times w of {G.w_dim}" if isinstance(G, StyleBased) else "")
     yield "classes", G.c_dim or "none"
-    yield "precision", G.config.precision.value
+    yield "precision", G.precision.value
     yield "written by", metadata.get("software")
 
 
@@ -175,11 +176,12 @@ def _intended_use(provenance: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(provenance: Mapping[str, Any]) -> str:
+def _limits(provenance: Mapping[str, Any], *, truncation: bool) -> str:
     data = provenance.get("data", {})
     points = [
         f"It makes what its training data show ({_text(data.get('name'))}), in the proportions found there or more one-sided "
-        "ones: what is rare in the data is rarer in the pictures. Truncation (psi below 1) makes them better and more alike.",
+        "ones: what is rare in the data is rarer in the pictures."
+        + (" Truncation (psi below 1) makes them better and more alike." if truncation else ""),
         "Some pictures fail: look at them before you use them.",
         "A picture can resemble a training image; nothing in the file rules that out.",
     ]
@@ -216,6 +218,7 @@ converted or uploaded: one without them may be generated all the same."""
 def _use(path: Path, snapshot: Snapshot) -> str:
     G = snapshot.G
     label = f"torch.eye({G.c_dim})[[0] * 4]" if G.c_dim else "None"
+    truncation = ", truncation_psi=0.7" if isinstance(G, StyleBased) else ""
     return f"""## Use
 
 ```python
@@ -224,7 +227,7 @@ import stylegan
 
 G = stylegan.load_generator("{path.name}")  # runs no code from the file
 z = torch.randn(4, G.z_dim)
-images = G(z, {label}, truncation_psi=0.7)  # float32 [4, {G.channels}, {G.resolution[0]}, {G.resolution[1]}] in about [-1, 1]
+images = G(z, {label}{truncation})  # float32 [4, {G.channels}, {G.resolution[0]}, {G.resolution[1]}] in about [-1, 1]
 ```"""
 
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from torch import nn
 
-from stylegan.errors import UserError
+from stylegan.errors import UnreadableError, UserError
 from stylegan.files import atomic_path
 from stylegan.interop.networks import INIT_KWARGS, read_networks
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import save_snapshot
-from stylegan.interop.unpickle import UnreadableError
+from stylegan.models.base import Network
 
 SHOW_FROM = 2**25  # bytes; smaller files are read in a moment
 FORMS = ".safetensors (a snapshot of ours) or .pt (the public tools' names)"
@@ -48,12 +47,12 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
         if dest.suffix == ".pt":
             save_public(dest, found.networks)
         else:
-            companions = {name: network for name, network in found.networks.items() if name != "G_ema"}
+            companions = {name: network for name, network in found.networks.items() if network is not found.G_ema}
             save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions)
     return [*found.report, f"wrote {dest}: {', '.join(found.networks)}"]
 
 
-def save_public(path: str | Path, networks: Mapping[str, nn.Module]) -> None:
+def save_public(path: str | Path, networks: Mapping[str, Network]) -> None:
     """Write networks under the parameter names of the public StyleGAN2-ADA and StyleGAN3 tools.
 
     The file is what `torch.save` makes of `{"G_ema": {name: tensor}, ..., "init_kwargs": {"G_ema": {argument: value}, ...}}`,

@@ -21,7 +21,8 @@ from stylegan.files import atomic_path, sha256
 from stylegan.interop import onnx
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
-from stylegan.models.generator import Generator
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
 from stylegan.models.stylegan2 import SynthesisLayer, ToRGB
 from stylegan.ops.backend import TorchOpsOnly
@@ -129,9 +130,6 @@ def export_network(source: Path, snapshot: Snapshot, out: Path, options: ExportO
         raise UserError(f"{out}: its ending says what is written: {' (ONNX) or '.join(FORMATS)} (torch.export)")
     if out.suffix == ".onnx":
         onnx.require()
-    cutoff = options.truncation_cutoff
-    if cutoff is not None and not 0 <= cutoff <= G.num_ws:
-        raise UserError(f"--truncation-cutoff {cutoff}: this network takes 0 to {G.num_ws}")
     parts = network_parts(_plain(G), options)
     paths = [out.with_stem(f"{out.stem}-{part.name}") if options.split else out for part in parts]
     for path in paths:
@@ -148,23 +146,43 @@ def export_network(source: Path, snapshot: Snapshot, out: Path, options: ExportO
 
 
 def network_parts(G: Generator, options: ExportOptions) -> list[Part]:
-    """The generator as one part, or, with `split`, as two."""
-    inputs = {
-        "z": ((G.z_dim,), "latent, standard normal"),
-        "psi": ((), "truncation: 1 is off, 0 gives the mean image"),
-    }
-    if G.c_dim > 0:
-        inputs["c"] = ((G.c_dim,), "label; for a class, 1 at its place and 0 elsewhere")
-    ws = ((G.num_ws, G.w_dim), "styles, one w a layer, the coarsest first")
+    """The generator as one part, or, with `split`, as two. One without w takes no psi.
+
+    Raises:
+        UserError: An option that needs w, and the network has none; a cut-off beyond its ws.
+    """
+    z = {"z": ((G.z_dim,), "latent, standard normal")}
+    c = {"c": ((G.c_dim,), "label; for a class, 1 at its place and 0 elsewhere")} if G.c_dim > 0 else {}
     image = ("image", (G.channels, *G.resolution), "pixels from -1 (black) to 1 (white), a little more at times")
-    mapping, synthesis = _Mapping(G, options.truncation_cutoff), _Synthesis(G, options.noise_mode)
+    cutoff = options.truncation_cutoff
+    if options.split:
+        G = require_w(G, "--split", "write one file")
+    if cutoff is not None:
+        G = require_w(G, "--truncation-cutoff", "leave it out")
+    if not isinstance(G, StyleBased):
+        return [Part("generator", _Direct(G, options.noise_mode), {**z, **c}, image)]
+    if cutoff is not None and not 0 <= cutoff <= G.num_ws:
+        raise UserError(f"--truncation-cutoff {cutoff}: this network takes 0 to {G.num_ws}")
+    inputs = {**z, "psi": ((), "truncation: 1 is off, 0 gives the mean image"), **c}
+    ws = ((G.num_ws, G.w_dim), "styles, one w a layer, the coarsest first")
+    mapping, synthesis = _Mapping(G, cutoff), _Synthesis(G, options.noise_mode)
     if options.split:
         return [Part("mapping", mapping, inputs, ("ws", *ws)), Part("synthesis", synthesis, {"ws": ws}, image)]
     return [Part("generator", _Whole(mapping, synthesis), inputs, image)]
 
 
+class _Direct(nn.Module):
+    def __init__(self, G: Generator, noise_mode: str):
+        super().__init__()
+        self.G, self.noise_mode = G, noise_mode
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        with TorchOpsOnly():
+            return self.G(z, c, noise_mode=self.noise_mode)
+
+
 class _Mapping(nn.Module):
-    def __init__(self, G: Generator, cutoff: int | None):
+    def __init__(self, G: StyleBased, cutoff: int | None):
         super().__init__()
         self.mapping, self.cutoff = G.mapping, cutoff
 
@@ -174,7 +192,7 @@ class _Mapping(nn.Module):
 
 
 class _Synthesis(nn.Module):
-    def __init__(self, G: Generator, noise_mode: str):
+    def __init__(self, G: StyleBased, noise_mode: str):
         super().__init__()
         self.synthesis, self.noise_mode = G.synthesis, noise_mode
 

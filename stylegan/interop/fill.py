@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from stylegan.errors import UserError
-from stylegan.interop.unpickle import UnreadableError
+from stylegan.errors import UnreadableError, UserError
+from stylegan.models.base import Network
 from stylegan.models.build import DISCRIMINATORS, build_discriminator_from_metadata, build_from_metadata
 
 SLACK = 2**20  # tables that networks keep besides
 _FACTORIES = {torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty}
 
 
-def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> Network:
     """The network of an architecture with these parameters and buffers, bit by bit.
 
     Args:
@@ -52,7 +52,7 @@ class _AtMost(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _build(meta: dict[str, Any]) -> nn.Module:
+def _build(meta: dict[str, Any]) -> Network:
     try:
         return build_discriminator_from_metadata(meta) if meta["kind"] in DISCRIMINATORS else build_from_metadata(meta)
     except UserError as error:

@@ -1,22 +1,24 @@
 """Any file of networks: our snapshots, and what the StyleGAN tools of others write."""
 
+import dataclasses
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from stylegan.errors import UserError
+from stylegan.errors import UnreadableError, UserError
 from stylegan.files import sha256
-from stylegan.interop.nvidia import PublicNetwork, build, network_from_record
+from stylegan.interop.adapters import ARCHITECTURES, take_over
+from stylegan.interop.nvidia import network_from_record
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.interop.rosinality import is_rosinality, networks_from_rosinality
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.torch_file import read_pickled
-from stylegan.interop.unpickle import ForbiddenError, UnreadableError
-from stylegan.models.build import DISCRIMINATORS, model_metadata
+from stylegan.interop.unpickle import ForbiddenError
+from stylegan.models.adapter import Foreign, PublicLayout
+from stylegan.models.base import Discriminator, Generator, Network
 
 NAMES = ("G", "D", "G_ema")
 INIT_KWARGS = "init_kwargs"  # where a .pt with public names says how the public tools build its networks
@@ -41,14 +43,16 @@ class Networks:
         report: What was found, a line for each network and for each thing to know.
     """
 
-    networks: dict[str, nn.Module]
+    networks: dict[str, Network]
     provenance: dict[str, Any]
     report: list[str] = field(default_factory=list)
 
     @property
-    def G_ema(self) -> Any:
+    def G_ema(self) -> Generator:
         """The generator to make images with."""
-        return self.networks["G_ema"]
+        G_ema = self.networks["G_ema"]
+        assert isinstance(G_ema, Generator)
+        return G_ema
 
 
 def read_networks(
@@ -90,7 +94,7 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_file() and _contains(path, CHECKPOINT)
 
 
-def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, nn.Module], list[str]]:
+def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, Network], list[str]]:
     """What the content of a file is, its networks by name, and what the user should know."""
     notes: list[str] = []
     if is_rosinality(content):
@@ -112,7 +116,7 @@ def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, nn.
         networks["G_ema"] = networks["G"]
         notes.append("G_ema: the file has none; G stands in for it")
     for name, network in networks.items():
-        if (model_metadata(network)["kind"] in DISCRIMINATORS) != (name == "D"):
+        if isinstance(network, Discriminator) != (name == "D"):
             raise UnreadableError(f"holds a network named {name} that is none")
     if "G_ema" not in networks:
         raise UnreadableError("holds no generator")
@@ -126,19 +130,19 @@ def _wanted(content: Mapping[Any, Any], only_generator: bool) -> dict[str, Any]:
     return {name: item for name, item in present.items() if not only_generator or name == generator}
 
 
-def _from_records(records: dict[str, Any]) -> dict[str, nn.Module]:
+def _from_records(records: dict[str, Any]) -> dict[str, Network]:
     networks = {}
     for name in list(records):
         record = records.pop(name)  # so that no network is in memory twice for longer than needed
         expected = "Discriminator" if name == "D" else "Generator"
         found = record.class_name if isinstance(record, ModuleRecord) else type(record).__name__
         if found != expected:
-            raise UnreadableError(f"holds as {name} a {found[:60]}, not a {expected} of StyleGAN2 or StyleGAN3")
+            raise UnreadableError(f"holds as {name} a {found[:60]}, not a {expected} of {' or '.join(ARCHITECTURES)}")
         networks[name] = _named(name, network_from_record, record)
     return networks
 
 
-def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> dict[str, nn.Module]:
+def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> dict[str, Network]:
     networks = {}
     for name, options in described.items():
         tensors = content.get(name)
@@ -146,12 +150,12 @@ def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> d
             raise UnreadableError(f"has {INIT_KWARGS} of {name}, but no tensors")
         if not all(isinstance(key, str) and isinstance(tensor, TensorRecord) for key, tensor in tensors.items()):
             raise UnreadableError(f"holds {name} as something else than tensors by name")
-        public = PublicNetwork({key: tensor.tensor() for key, tensor in tensors.items()}, dict(options))
-        networks[name] = _named(name, build, public)
+        public = Foreign({key: tensor.tensor() for key, tensor in tensors.items()}, dict(options))
+        networks[name] = _named(name, lambda public: take_over(public, PublicLayout), public)
     return networks
 
 
-def _named(name: str, make: Callable[[Any], nn.Module], source: Any) -> nn.Module:
+def _named(name: str, make: Callable[[Any], Network], source: Any) -> Network:
     """Say in errors which network they are about."""
     try:
         return make(source)
@@ -185,42 +189,42 @@ def _refusal(path: Path, error: UnreadableError) -> str:
         if any(_contains(path, marker) for marker in markers):
             return (
                 f"{path} is a network of {name}, an architecture that this version does not have (it {error}); there are "
-                "StyleGAN2 and StyleGAN3"
+                + " and ".join(ARCHITECTURES)
             )
     if isinstance(error, ForbiddenError):
         return (
             f"{path} {error}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
             "network again from those who published it"
         )
-    return f"{path} {error}; if it is a network of StyleGAN2 or StyleGAN3, get it again from those who published it"
-
-
-def _lines(networks: Mapping[str, nn.Module]) -> list[str]:
-    return [f"{name}: {summary(network)}" for name, network in networks.items()]
-
-
-def summary(network: nn.Module) -> str:
-    """A network in a line: kind, size of images, widths, number of parameters."""
-    meta = model_metadata(network)
-    config, (height, width) = meta["config"], meta["resolution"]
-    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[meta["channels"]]
-    labels = f", {meta['c_dim']} classes" if meta["c_dim"] else ""
-    options = ", ".join(f"{name}={config[name]}" for name in _SHOWN if name in config)
-    count = sum(tensor.numel() for tensor in network.parameters())
-    buffers = sum(1 for _ in network.buffers())
     return (
-        f"{meta['kind']}, {height}x{width} {colours}{labels}, {options}; {count:,} parameters in "
-        f"{sum(1 for _ in network.parameters())} tensors and {buffers} buffers, all matched"
+        f"{path} {error}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"
     )
 
 
-_SHOWN = (
-    "z_dim",
-    "w_dim",
-    "channel_base",
-    "channel_max",
-    "architecture",
-    "conv_kernel",
-    "radial_filters",
-    "conv_clamp",
-)
+def _lines(networks: Mapping[str, Network]) -> list[str]:
+    return [f"{name}: {summary(network)}" for name, network in networks.items()]
+
+
+def summary(network: Network) -> str:
+    """A network in a line: kind, size of images, options that are not as usual, number of parameters."""
+    height, width = network.resolution
+    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[network.channels]
+    labels = [f"{network.c_dim} classes"] if network.c_dim else []
+    head = [network.config.kind, f"{height}x{width} {colours}", *labels, *_unusual(network.config)]
+    count = sum(tensor.numel() for tensor in network.parameters())
+    buffers = sum(1 for _ in network.buffers())
+    return (
+        f"{', '.join(head)}; {count:,} parameters in {sum(1 for _ in network.parameters())} tensors and {buffers} buffers, "
+        "all matched"
+    )
+
+
+def _unusual(config: Any, where: str = "") -> Iterator[str]:
+    """`name=value` of the options that are not at their defaults."""
+    usual = type(config)()
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from _unusual(value, f"{where}{f.name}.")
+        elif value != getattr(usual, f.name):
+            yield f"{where}{f.name}={value.name if isinstance(value, Enum) else value}"

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan.interop.unpickle import Budget, Namespace, Parts, Record, Stateful, UnreadableError, Word
+from stylegan.errors import UnreadableError
+from stylegan.interop.unpickle import Budget, Namespace, Parts, Record, Stateful, Word
 
 MOST_DIMENSIONS = 8
 DTYPES = {

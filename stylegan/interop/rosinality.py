@@ -1,28 +1,26 @@
-"""Networks of the StyleGAN2 implementation by rosinality (GitHub: rosinality/stylegan2-pytorch) to ours.
+"""Files of the StyleGAN2 implementation by rosinality (GitHub: rosinality/stylegan2-pytorch).
 
-A file of that project is a dictionary of state_dicts: `g_ema`, perhaps `g` and `d`, and where it was converted from weights for
-TensorFlow `latent_avg`, the mean of w. Both implementations compute the same function, with the same scaled weights,
-the same order of convolution, noise, bias and activation, and no bound on activations. Layers are numbered there through all
-resolutions; weights of modulated convolutions have a leading axis of one; the taps of up-sampling filters are stored times
-their gain of four (two per axis).
+Such a file is a dictionary of state_dicts: `g_ema`, perhaps `g` and `d`, and where it was converted from weights for TensorFlow
+`latent_avg`, the mean of w.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stylegan.interop.fill import build_and_fill
+from stylegan.errors import UnreadableError
+from stylegan.interop.adapters import take_over
 from stylegan.interop.pickled import TensorRecord
-from stylegan.interop.unpickle import UnreadableError
+from stylegan.models.adapter import Foreign
+from stylegan.models.base import Network
+from stylegan.models.generator import StyleBased
+from stylegan.models.stylegan2_rosinality import LATENT_AVG
 
 GENERATORS = {"G_ema": "g_ema", "G": "g"}
 DISCRIMINATOR = "d"
-LARGEST = 12  # log2 of the resolution
 MEAN_OF = 10_000  # latents, where the mean of w was not stored; the public tools' default
-UP_GAIN = 4
 
 
 def is_rosinality(content: Any) -> bool:
@@ -32,7 +30,7 @@ def is_rosinality(content: Any) -> bool:
 
 def networks_from_rosinality(
     content: Mapping[str, Any], only_generator: bool = False
-) -> tuple[dict[str, nn.Module], list[str]]:
+) -> tuple[dict[str, Network], list[str]]:
     """Networks by our names (`G_ema`, `G`, `D`; as far as they are there), and what the user should know.
 
     Args:
@@ -42,184 +40,37 @@ def networks_from_rosinality(
     Raises:
         UnreadableError: A tensor is missing, left over, or has another shape; names the first.
     """
-    networks: dict[str, nn.Module] = {}
+    networks: dict[str, Network] = {}
     notes = []
-    stored = content.get("latent_avg")
+    stored = content.get(LATENT_AVG)
+    mean = stored.tensor() if isinstance(stored, TensorRecord) else None
     for ours, theirs in GENERATORS.items():
         if isinstance(content.get(theirs), dict):
-            mean = stored.tensor() if isinstance(stored, TensorRecord) else None
-            networks[ours] = _generator(_Tensors(content[theirs], theirs), mean)
-            if mean is None:
+            networks[ours] = G = take_over(Foreign(_tensors(content[theirs], theirs), {LATENT_AVG: mean}, theirs))
+            if mean is None and isinstance(G, StyleBased):
+                _measure_mean(G)
                 notes.append(
                     f"{ours}: the file has no latent_avg; the mean of w for truncation was measured on {MEAN_OF} latents"
                 )
             if only_generator:
                 return networks, notes
     if isinstance(content.get(DISCRIMINATOR), dict):
-        networks["D"] = _discriminator(_Tensors(content[DISCRIMINATOR], DISCRIMINATOR))
+        networks["D"] = take_over(Foreign(_tensors(content[DISCRIMINATOR], DISCRIMINATOR), name=DISCRIMINATOR))
     return networks, notes
 
 
-class _Tensors:
-    """A state_dict of which every tensor is to be taken once."""
-
-    def __init__(self, records: Mapping[Any, Any], name: str):
-        self.name, self.left = name, dict[str, Tensor]()
-        for key, record in records.items():
-            if not isinstance(key, str) or not isinstance(record, TensorRecord):
-                raise UnreadableError(f"holds {name}.{str(key)[:60]} as something else than a tensor")
-            self.left[key] = record.tensor()
-
-    def take(self, key: str, *, dimensions: int | None = None) -> Tensor:
-        if key not in self.left:
-            raise UnreadableError(f"lacks {self.name}.{key}")
-        tensor = self.left.pop(key)
-        if dimensions is not None and tensor.ndim != dimensions:
-            raise UnreadableError(f"holds {self.name}.{key} with {tensor.ndim} dimensions instead of {dimensions}")
-        return tensor
-
-    def count(self, pattern: str) -> int:
-        return sum(re.fullmatch(pattern, key) is not None for key in self.left)
-
-    def check_all_taken(self) -> None:
-        if self.left:
-            raise UnreadableError(f"holds {self.name}.{next(iter(self.left))[:100]}, which our StyleGAN2 does not have")
-
-
-def _generator(tensors: _Tensors, mean: Tensor | None) -> nn.Module:
-    const = tensors.take("input.input", dimensions=4)[0]
-    if const.shape[1:] != (4, 4):
-        raise UnreadableError(f"holds {tensors.name}.input.input of shape {list(const.shape)} instead of [C, 4, 4]")
-    levels, layers = 2 + tensors.count(r"to_rgbs\.\d+\.bias"), tensors.count(r"style\.\d+\.weight")
-    blocks = [f"b{2**level}" for level in range(2, levels + 1)]
-    state: dict[str, Tensor] = {"synthesis.b4.const": const}
-    for i in range(layers):
-        for part in ("weight", "bias"):
-            state[f"mapping.fc{i}.{part}"] = tensors.take(
-                f"style.{i + 1}.{part}", dimensions=2 if part == "weight" else 1
-            )
-    filters = _up_filters(tensors, blocks)
-    for ours, theirs, noise in _styled_layers(blocks):
-        state |= _styled(tensors, f"synthesis.{ours}", theirs)
-        state[f"synthesis.{ours}.noise_const"] = tensors.take(f"noises.noise_{noise}", dimensions=4)[0, 0]
-        up = tensors.take(f"{theirs}.conv.blur.kernel", dimensions=2) / UP_GAIN if ours.endswith("conv0") else None
-        # A layer that does not resample has a filter there that it does not use.
-        state[f"synthesis.{ours}.resample_filter"] = filters["b4"] if up is None else up
-    for i, block in enumerate(blocks):
-        theirs = f"to_rgbs.{i - 1}" if i else "to_rgb1"
-        state |= _modulated(tensors, f"synthesis.{block}.torgb", f"{theirs}.conv")
-        state[f"synthesis.{block}.torgb.bias"] = tensors.take(f"{theirs}.bias").flatten()
-        state[f"synthesis.{block}.resample_filter"] = filters[block]
-    tensors.check_all_taken()
-    last = state[f"synthesis.{blocks[-1]}.torgb.weight"]
-    z_dim = w_dim = _axis(state, "mapping.fc0.weight", 1)
-    config = {"z_dim": z_dim, "w_dim": w_dim, "mapping": {"num_layers": layers}, "architecture": "skip"}
-    config |= {"channel_base": last.shape[1] * 2**levels, "channel_max": const.shape[0]}
-    meta = _metadata("stylegan2", config, levels, channels=last.shape[0])
-    state["mapping.w_avg"] = torch.zeros(w_dim) if mean is None else mean.flatten()
-    network = build_and_fill(meta, state)
-    if mean is None:
-        _measure_mean(network, z_dim)
-    return network
-
-
-def _discriminator(tensors: _Tensors) -> nn.Module:
-    levels = 2 + tensors.count(r"convs\.\d+\.conv1\.0\.weight")
-    blocks = [f"b{2**level}" for level in range(levels, 1, -1)]
-    first, smallest = blocks[0], blocks[-1]
-    state: dict[str, Tensor] = {}
-    state |= _convolution(tensors, f"{first}.fromrgb", "convs.0", 0)
-    for i, block in enumerate(blocks[:-1], start=1):
-        state |= _convolution(tensors, f"{block}.conv0", f"convs.{i}.conv1", 0)
-        state |= _convolution(tensors, f"{block}.conv1", f"convs.{i}.conv2", 1)
-        state |= {f"{block}.skip.weight": tensors.take(f"convs.{i}.skip.1.weight", dimensions=4)}
-        for ours, theirs in (("conv1", "conv2"), ("skip", "skip")):
-            state[f"{block}.{ours}.resample_filter"] = tensors.take(f"convs.{i}.{theirs}.0.kernel", dimensions=2)
-        unused = state[f"{block}.skip.resample_filter"]
-        state |= {f"{block}.resample_filter": unused, f"{block}.conv0.resample_filter": unused}
-    state |= _convolution(tensors, f"{smallest}.conv", "final_conv", 0)
-    for ours, theirs in (("fc", "final_linear.0"), ("out", "final_linear.1")):
-        state |= {f"{smallest}.{ours}.{part}": tensors.take(f"{theirs}.{part}") for part in ("weight", "bias")}
-    if levels < 3:
-        raise UnreadableError(f"holds {tensors.name} without blocks")
-    unused = state[f"{first}.skip.resample_filter"]
-    state |= {f"{first}.fromrgb.resample_filter": unused, f"{smallest}.conv.resample_filter": unused}
-    tensors.check_all_taken()
-    width, channels = _axis(state, f"{first}.fromrgb.weight", 0), _axis(state, f"{first}.fromrgb.weight", 1)
-    # Groups of 4 images and one feature map: that project does not store them.
-    config = {"architecture": "resnet", "minibatch_std_group": 4, "minibatch_std_channels": 1}
-    config |= {"channel_base": width * 2**levels, "channel_max": _axis(state, f"{smallest}.conv.weight", 0)}
-    return build_and_fill(_metadata("stylegan2_discriminator", config, levels, channels=channels), state)
-
-
-def _styled_layers(blocks: list[str]) -> Iterator[tuple[str, str, int]]:
-    """Our name, theirs and the number of the noise of every layer with noise, in order."""
-    yield "b4.conv1", "conv1", 0
-    for i, block in enumerate(blocks[1:]):
-        yield f"{block}.conv0", f"convs.{2 * i}", 2 * i + 1
-        yield f"{block}.conv1", f"convs.{2 * i + 1}", 2 * i + 2
-
-
-def _up_filters(tensors: _Tensors, blocks: list[str]) -> dict[str, Tensor]:
-    """Filters by which images are doubled; the first block, which doubles none, holds that of the next."""
-    if len(blocks) < 2:
-        raise UnreadableError(f"holds {tensors.name} without to_rgbs")
-    found = {
-        block: tensors.take(f"to_rgbs.{i}.upsample.kernel", dimensions=2) / UP_GAIN
-        for i, block in enumerate(blocks[1:])
-    }
-    return {"b4": found[blocks[1]], **found}
-
-
-def _styled(tensors: _Tensors, ours: str, theirs: str) -> dict[str, Tensor]:
-    """A modulated convolution with noise and activation."""
-    strength = tensors.take(f"{theirs}.noise.weight")
-    if strength.numel() != 1:
-        raise UnreadableError(
-            f"holds {tensors.name}.{theirs}.noise.weight of shape {list(strength.shape)} instead of [1]"
-        )
-    return {
-        **_modulated(tensors, ours, f"{theirs}.conv"),
-        f"{ours}.noise_strength": strength.reshape([]),
-        f"{ours}.bias": tensors.take(f"{theirs}.activate.bias").flatten(),
-    }
-
-
-def _modulated(tensors: _Tensors, ours: str, theirs: str) -> dict[str, Tensor]:
-    return {
-        f"{ours}.weight": tensors.take(f"{theirs}.weight", dimensions=5)[0],
-        f"{ours}.affine.weight": tensors.take(f"{theirs}.modulation.weight", dimensions=2),
-        f"{ours}.affine.bias": tensors.take(f"{theirs}.modulation.bias", dimensions=1),
-    }
-
-
-def _convolution(tensors: _Tensors, ours: str, theirs: str, position: int) -> dict[str, Tensor]:
-    """A convolution and its activation, which holds the bias; `position` counts the blur before it."""
-    return {
-        f"{ours}.weight": tensors.take(f"{theirs}.{position}.weight", dimensions=4),
-        f"{ours}.bias": tensors.take(f"{theirs}.{position + 1}.bias").flatten(),
-    }
-
-
-def _metadata(kind: str, config: dict[str, Any], levels: int, *, channels: int) -> dict[str, Any]:
-    """The architecture. Its widths follow from the largest resolution's: channel_base / side, at most those at 4x4."""
-    if levels > LARGEST:
-        raise UnreadableError(f"holds a network of {levels - 1} resolutions; the largest has {LARGEST - 1}")
-    config = {**config, "conv_clamp": None}
-    return {"kind": kind, "config": config, "resolution": [2**levels] * 2, "channels": channels, "c_dim": 0}
-
-
-def _axis(state: Mapping[str, Tensor], name: str, axis: int) -> int:
-    if name not in state:
-        raise UnreadableError(f"lacks the tensor that is {name} here")
-    return state[name].shape[axis]
+def _tensors(records: Mapping[Any, Any], name: str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for key, record in records.items():
+        if not isinstance(key, str) or not isinstance(record, TensorRecord):
+            raise UnreadableError(f"holds {name}.{str(key)[:60]} as something else than a tensor")
+        tensors[key] = record.tensor()
+    return tensors
 
 
 @torch.no_grad()
-def _measure_mean(network: nn.Module, z_dim: int) -> None:
+def _measure_mean(G: StyleBased) -> None:
     """Set the mean of w, which truncation moves towards, from latents of a fixed seed."""
-    mapping = network.get_submodule("mapping")
-    z = torch.randn(MEAN_OF, z_dim, generator=torch.Generator().manual_seed(0))
-    ws: Tensor = torch.cat([mapping(part)[:, 0] for part in z.split(1000)])
-    mean = mapping.get_buffer("w_avg")
-    mean.copy_(ws.mean(dim=0))
+    z = torch.randn(MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
+    ws = torch.cat([G.mapping(part)[:, 0] for part in z.split(1000)])
+    G.mapping.w_avg.copy_(ws.mean(dim=0))

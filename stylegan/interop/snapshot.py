@@ -24,23 +24,23 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
 from stylegan.interop.fill import first_mismatch
+from stylegan.models.base import Generator, Network
 from stylegan.models.build import (
     build_discriminator_from_metadata,
     build_from_metadata,
     model_metadata,
 )
-from stylegan.models.generator import Generator
 
 FORMAT = 1
 KEY = "stylegan"
 SEPARATOR = "/"  # between the name of a companion and that of its tensor
-_Network = TypeVar("_Network", bound=nn.Module)
+_NetworkT = TypeVar("_NetworkT", bound=Network)
 _READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
@@ -59,10 +59,10 @@ class Snapshot:
 
 def save_snapshot(
     path: str | Path,
-    G_ema: nn.Module,
+    G_ema: Generator,
     *,
     provenance: Mapping[str, Any],
-    companions: Mapping[str, nn.Module] | None = None,
+    companions: Mapping[str, Network] | None = None,
 ) -> None:
     """Write a generator with its architecture and provenance, whole or not at all.
 
@@ -122,7 +122,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
     )
 
 
-def read_companions(path: str | Path) -> dict[str, nn.Module]:
+def read_companions(path: str | Path) -> dict[str, Network]:
     """The networks that came along with a snapshot's, `G` and `D`, by name; none in a snapshot of a run.
 
     Raises:
@@ -137,7 +137,7 @@ def read_companions(path: str | Path) -> dict[str, nn.Module]:
     for name, description in described.items():
         start = f"{name}{SEPARATOR}"
         own = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
-        make: Callable[..., nn.Module] = build_discriminator_from_metadata if name == "D" else build_from_metadata
+        make: Callable[..., Network] = build_discriminator_from_metadata if name == "D" else build_from_metadata
         network = _build(path, description["model"], make)
         companions[name] = _filled(path, network, own, description["weights_sha256"])
     return companions
@@ -154,7 +154,7 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], di
         raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
 
 
-def _filled(path: Path, network: _Network, tensors: dict[str, Tensor], checksum: str) -> _Network:
+def _filled(path: Path, network: _NetworkT, tensors: dict[str, Tensor], checksum: str) -> _NetworkT:
     """The network with these weights, if they are those of the checksum."""
     if problem := first_mismatch(tensors, network.state_dict()):
         raise UserError(f"{path} {problem}; the file was changed after it was saved: get it again")
@@ -172,7 +172,7 @@ def _describes_network(metadata: Any) -> bool:
     )
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
+def _tensors(network: Network) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
@@ -229,7 +229,7 @@ def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
     return metadata
 
 
-def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _Network]) -> _Network:
+def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _NetworkT]) -> _NetworkT:
     try:
         return make(model)
     except UserError as error:

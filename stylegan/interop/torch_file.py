@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stylegan.errors import UnreadableError
 from stylegan.interop.pickled import Storage, module_words, storage_of, tensor_words
-from stylegan.interop.unpickle import Budget, Machine, Source, UnreadableError, Word
+from stylegan.interop.unpickle import Budget, Machine, Source, Word
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save begins a file of old with
 VERSION = 1001

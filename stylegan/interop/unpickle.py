@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from stylegan.errors import UnreadableError
+
 OPCODES = 1_000_000  # published files have 15 thousand to 60 thousand
 NESTING = 100  # published files reach 25
 LONGEST_INTEGER = 80  # bits; torch.save's mark has 77
@@ -37,10 +39,6 @@ _PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
 _GET = {"GET", "BINGET", "LONG_BINGET"}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _EXTENSIONS = {"EXT1", "EXT2", "EXT4"}
-
-
-class UnreadableError(ValueError):
-    """Why a file is not read: what it tried, or where it is damaged. The reader of the file adds its name."""
 
 
 class ForbiddenError(UnreadableError):

@@ -11,11 +11,14 @@ from typing import Any
 from torch import nn
 
 from stylegan.interop.nvidia import describe
+from stylegan.models.base import Network
 
 _CLASSES = {
     "Conv2d": "Conv2dLayer",
     "FullyConnected": "FullyConnectedLayer",
     "ToRGB": "ToRGBLayer",
+    "StyleBased": "Generator",
+    "StyleGAN2Discriminator": "Discriminator",
 }
 _HOOKS = ("_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks")
 
@@ -77,7 +80,7 @@ def module_call(module: nn.Module, *, source: str = "", **attributes: Any) -> Ca
     return Call(*PERSISTENT, meta)
 
 
-def network_call(network: nn.Module, **more: Any) -> Call:
+def network_call(network: Network, **more: Any) -> Call:
     """A network of ours as a record of the public tools, with the arguments of its constructor."""
     options = {name: value for name, value in describe(network).options.items() if name != "class_name"}
     return module_call(network, _init_args=(), _init_kwargs=options, **more)

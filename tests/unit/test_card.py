@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from stylegan.files import sha256, shipped
 from stylegan.interop.card import model_card
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.models.build import GENERATORS
 from tests.integration.test_evaluate import stylegan
 from tests.unit.tiny import tiny_pair
+from tests.unit.without_w import WithoutWConfig
 
 DATA = {
     "name": "heads",
@@ -130,6 +133,20 @@ def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(code, scope)
         assert scope["images"].shape == (4, 3, 16, 16)
         assert DIGITAL_SOURCE_TYPE in text
+
+
+def test_a_network_without_w_is_not_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, WithoutWConfig.kind, WithoutWConfig)
+    monkeypatch.chdir(tmp_path)
+    path = Path("a.safetensors")
+    assert "runcation" in card(path, FULL) and "times w of" in card(path, FULL)
+    save_snapshot(path, WithoutWConfig().build(resolution=(8, 8), channels=3, c_dim=0), provenance=FULL)
+    text = model_card(path, read_snapshot(path))
+    assert "runcation" not in text and rows(text)["The network/latents"] == "z of 8"
+    assert rows(text)["The network/precision"] == "fp32"
+    scope: dict[str, Any] = {"stylegan": SimpleNamespace(load_generator=lambda path: read_snapshot(path).G)}
+    exec(text.rpartition("```python\n")[2].partition("```")[0].replace("import stylegan\n", ""), scope)
+    assert scope["images"].shape == (4, 3, 8, 8)
 
 
 def test_metrics_of_the_file_come_before_those_of_the_run(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ from stylegan.interop import export
 from stylegan.interop.export import ExportOptions, export_network
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.models.build import GENERATORS
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.integration.test_evaluate import stylegan
+from tests.unit.without_w import WithoutWConfig
 
 PROVENANCE = {"data": {"name": "heads", "licence": "CC0-1.0"}, "nimg": 4000}
 TINY: dict[str, Any] = {"z_dim": 8, "w_dim": 6, "channel_max": 8, "mapping": MappingConfig(num_layers=2)}
@@ -161,6 +163,29 @@ def test_torch_export_runs_without_this_project(folder: Path, tmp_path: Path) ->
     about = json.loads(result.stdout)
     assert about["network_sha256"] == sha256(folder / "resnet.safetensors") and about["licence"] is None
     assert about["provenance"] == PROVENANCE and list(about["inputs"]) == ["c", "psi", "z"]
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_a_network_without_w_takes_no_psi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c_dim: int) -> None:
+    monkeypatch.setitem(GENERATORS, WithoutWConfig.kind, WithoutWConfig)
+    source = tmp_path / "a.safetensors"
+    G = WithoutWConfig().build(resolution=(8, 4), channels=3, c_dim=c_dim)
+    save_snapshot(source, G, provenance=PROVENANCE)
+    for options, message in (
+        ({"split": True}, "--split needs a network with w; without_w has none: write one file"),
+        ({"truncation_cutoff": 1}, "--truncation-cutoff needs a network with w; without_w has none: leave it out"),
+    ):
+        with pytest.raises(UserError, match=message):
+            exported(source, tmp_path / "b.pt2", **options)
+    (file,) = exported(source, tmp_path / "a.onnx")
+    label = {"c": ["batch", 3]} if c_dim else {}
+    assert interface(file.path) == {"z": ["batch", 8], **label, "image": ["batch", 3, 8, 4]}
+    exported(source, tmp_path / "a.pt2")
+    for batch in (1, 5):
+        given = {"z": torch.randn(batch, 8), **({"c": torch.eye(3)[torch.arange(batch) % 3]} if c_dim else {})}
+        image = G(**given)
+        assert agrees(in_onnxruntime(file.path)(**given), image) and image.std() > 0.01
+        assert agrees(torch.export.load(tmp_path / "a.pt2").module()(*given.values()), image)
 
 
 def test_what_differs_from_the_network_is_not_kept(

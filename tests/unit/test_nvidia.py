@@ -5,7 +5,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from stylegan import cli
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
+from stylegan.interop.adapters import ADAPTERS, adapter_for, public_layout
 from stylegan.interop.convert import convert, save_public
 from stylegan.interop.networks import read_networks, summary
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import read_companions, read_snapshot
-from stylegan.models.build import model_metadata
+from stylegan.models.adapter import PublicLayout
+from stylegan.models.base import Discriminator, Generator, Network
+from stylegan.models.build import DISCRIMINATORS, GENERATORS, model_metadata
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
@@ -27,7 +30,10 @@ from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import HERE, load
 from tests.unit.public_pickle import Call, dumps, importable, module_call, network_call
 from tests.unit.tiny import tiny_pair
+from tests.unit.without_w import WithoutWConfig
 
+NetworkT = TypeVar("NetworkT", bound=Network)
+Pair = tuple[Generator, Discriminator]
 PICKLES = ["sg2ada", "sg3t", "sg3r"]
 
 
@@ -43,7 +49,7 @@ def bits(tensor: Tensor) -> bytes:
     return tensor.contiguous().numpy().tobytes()
 
 
-def scramble(network: nn.Module) -> nn.Module:
+def scramble(network: NetworkT) -> NetworkT:
     """Every tensor gets values of its own, so that two that change places are noticed."""
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -115,8 +121,7 @@ def test_options_survive_names_of_others(tmp_path: Path, architecture: Architect
         cmap_dim=4 if c_dim else None,
         mapping=MappingConfig(num_layers=2, lr_multiplier=0.02),
     )
-    networks = {"G_ema": G_config.build(**shape), "D": D_config.build(**shape)}
-    networks = {name: scramble(network) for name, network in networks.items()}
+    networks: dict[str, Network] = {"G_ema": scramble(G_config.build(**shape)), "D": scramble(D_config.build(**shape))}
     save_public(tmp_path / "a.pt", networks)
     (tmp_path / "a.pkl").write_bytes(dumps({name: network_call(network) for name, network in networks.items()}))
     for file in ("a.pt", "a.pkl"):
@@ -175,7 +180,7 @@ def test_filters_of_any_size_are_not_computed(tmp_path: Path, option: str, value
 
 
 @pytest.fixture
-def pair() -> tuple[nn.Module, nn.Module]:
+def pair() -> Pair:
     G, D = tiny_pair(c_dim=2)
     return scramble(G), scramble(D)
 
@@ -185,7 +190,7 @@ def rename(module: str) -> Callable[[bytes], bytes]:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_forms_that_do_not_matter(tmp_path: Path, pair: tuple[nn.Module, nn.Module], protocol: int) -> None:
+def test_forms_that_do_not_matter(tmp_path: Path, pair: Pair, protocol: int) -> None:
     """Protocol, source text, kinds of dictionaries, hooks of newer versions of torch, arrays and numbers of numpy, paths."""
     import numpy as np
 
@@ -264,7 +269,7 @@ def merge(value: dict[str, Any]) -> Callable[[dict[str, Any], str], None]:
     ],
 )
 def test_what_does_not_match_is_named(
-    tmp_path: Path, pair: tuple[nn.Module, nn.Module], path: str, key: str, edit: Any, message: str | None
+    tmp_path: Path, pair: Pair, path: str, key: str, edit: Any, message: str | None
 ) -> None:
     content = {"G_ema": network_call(pair[0]), "D": network_call(pair[1])}
     change(content, path, key, edit)
@@ -278,7 +283,7 @@ def test_what_does_not_match_is_named(
     assert str(file) in str(caught.value)
 
 
-def test_a_tensor_too_many_is_named(tmp_path: Path, pair: tuple[nn.Module, nn.Module]) -> None:
+def test_a_tensor_too_many_is_named(tmp_path: Path, pair: Pair) -> None:
     content = {"G_ema": network_call(pair[0])}
     content["G_ema"].arguments[0]["state"]["_buffers"]["more"] = torch.zeros(3)
     (tmp_path / "a.pkl").write_bytes(dumps(content))
@@ -297,9 +302,7 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     "place", ["activation", "conv_clamp", "channel_base", "mapping_kwargs", "z_dim", "w_avg_beta", "name"]
 )
-def test_values_that_never_end_are_not_walked_through(
-    tmp_path: Path, pair: tuple[nn.Module, nn.Module], place: str
-) -> None:
+def test_values_that_never_end_are_not_walked_through(tmp_path: Path, pair: Pair, place: str) -> None:
     call = network_call(pair[0])
     state = call.arguments[0]["state"]
     parts = state["_modules"]
@@ -320,7 +323,7 @@ def test_values_that_never_end_are_not_walked_through(
         read_networks(tmp_path / "a.pkl")
 
 
-def test_modules_within_themselves_are_refused(tmp_path: Path, pair: tuple[nn.Module, nn.Module]) -> None:
+def test_modules_within_themselves_are_refused(tmp_path: Path, pair: Pair) -> None:
     call = network_call(pair[0])
     inner = call.arguments[0]["state"]["_modules"]
     for _ in range(25):  # what is within a module is within it twice
@@ -388,7 +391,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
         read_networks(tmp_path / "d.pkl")
 
 
-def test_a_discriminator_is_no_generator(tmp_path: Path, pair: tuple[nn.Module, nn.Module]) -> None:
+def test_a_discriminator_is_no_generator(tmp_path: Path, pair: Pair) -> None:
     call = network_call(pair[1])
     call.arguments[0]["class_name"] = "Generator"
     (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": call}))
@@ -396,18 +399,22 @@ def test_a_discriminator_is_no_generator(tmp_path: Path, pair: tuple[nn.Module, 
         read_networks(tmp_path / "a.pkl")
 
 
-def test_without_an_average_the_generator_itself_is_taken(tmp_path: Path, pair: tuple[nn.Module, nn.Module]) -> None:
+def test_without_an_average_the_generator_itself_is_taken(tmp_path: Path, pair: Pair) -> None:
     (tmp_path / "a.pkl").write_bytes(dumps({"G": network_call(pair[0]), "D": None, "G_ema": None}))
     found = read_networks(tmp_path / "a.pkl")
     assert "G stands in" in found.report[-1]
     assert_same_bits(found.networks["G_ema"], pair[0])
     assert_same_bits(load_generator(tmp_path / "a.pkl"), pair[0])
+    convert(tmp_path / "a.pkl", tmp_path / "a.safetensors")
+    assert_same_bits(read_networks(tmp_path / "a.safetensors").networks["G_ema"], pair[0])
 
 
 def test_a_converted_file_is_a_snapshot(tmp_path: Path) -> None:
     source, dest = HERE / "pickles" / "sg2ada.pkl", tmp_path / "a.safetensors"
     lines = convert(source, dest)
-    assert any("G_ema: stylegan2, 16x16 RGB, 3 classes" in line and "all matched" in line for line in lines)
+    (line,) = (line for line in lines if line.startswith("G_ema: "))
+    assert line.startswith("G_ema: stylegan2, 16x16 RGB, 3 classes, z_dim=") and line.endswith("all matched")
+    assert "mapping.num_layers=" in line and "architecture" not in line and "kind" not in line
     snapshot = read_snapshot(dest)
     assert snapshot.metadata["provenance"]["imported_from"]["file"] == "sg2ada.pkl"
     assert set(read_companions(dest)) == {"G", "D"}
@@ -443,6 +450,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "evil.pkl"]
 
 
+def test_every_adapter_knows_its_own(pair: Pair) -> None:
+    """Each is of a known kind, and no network is taken for another's."""
+    assert {adapter.kind for adapter in ADAPTERS} <= {*GENERATORS, *DISCRIMINATORS}
+    for adapter in ADAPTERS:
+        stored = {adapter.marker: torch.zeros(1)}
+        assert [other for other in ADAPTERS if other.recognises(stored)] == [adapter]
+    for network in pair:
+        found = adapter_for(network.state_dict(), PublicLayout)
+        assert found is public_layout(network.config.kind)
+
+
+def test_what_the_public_tools_do_not_have_stays_here(tmp_path: Path) -> None:
+    config = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1)
+    config.mapping = MappingConfig(num_layers=2, hidden_dim=5)
+    G = config.build(resolution=(8, 8), channels=3, c_dim=0)
+    with pytest.raises(UserError, match=r"G_ema has mapping\.hidden_dim=5, which the public tools do not have"):
+        save_public(tmp_path / "a.pt", {"G_ema": G})
+    other = WithoutWConfig().build(resolution=(8, 8), channels=3, c_dim=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GENERATORS, WithoutWConfig.kind, WithoutWConfig)
+        with pytest.raises(UserError, match="is a without_w network, which the public StyleGAN tools do not have"):
+            save_public(tmp_path / "a.pt", {"G_ema": other})
+    assert not (tmp_path / "a.pt").exists()
+
+
 def test_images_that_are_not_square_stay_here(tmp_path: Path) -> None:
     G, _ = tiny_pair(resolution=(8, 16))
     with pytest.raises(UserError, match=re.escape("8x16 (HxW)")):
@@ -450,7 +482,7 @@ def test_images_that_are_not_square_stay_here(tmp_path: Path) -> None:
     assert not (tmp_path / "a.pt").exists()
 
 
-def test_reduced_precision_is_said_and_not_taken_over(pair: tuple[nn.Module, nn.Module]) -> None:
+def test_reduced_precision_is_said_and_not_taken_over(pair: Pair) -> None:
     G, _ = tiny_pair()
     assert describe(G).options["num_fp16_res"] == 0
     G.set_precision(Precision.bf16)

@@ -116,7 +116,7 @@ class Breaks:
 
     def __call__(self, networks: Networks, batch: Batch) -> LossOutput:
         total = sum((p * 1e-3).sum() for p in networks.G.parameters())
-        bad = networks.G.mapping.get_parameter("fc0.bias")[0]
+        bad = networks.G.get_parameter("mapping.fc0.bias")[0]
         return LossOutput((total + bad * self.value).expand(8), {})
 
 

@@ -119,7 +119,7 @@ def test_a_snapshot_brings_G_and_says_what_became_of_it(tmp_path: Path) -> None:
     assert "D starts anew" in lines[0] and "0 new" in lines[0] and "left out" in lines[0]
     assert lines[1:] == ["G, taken over: synthesis.*, mapping.*", "G, left out: synthesis.b32.*"]
     for network in (state.G, state.G_ema):
-        assert torch.equal(network.mapping.w_avg, old.mapping.w_avg)
+        assert torch.equal(network.get_buffer("mapping.w_avg"), old.get_buffer("mapping.w_avg"))
 
 
 @pytest.mark.parametrize("form", ["a.pkl", "b.pt", "c.safetensors"])

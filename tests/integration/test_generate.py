@@ -1,7 +1,10 @@
 """generate.py as people type it: pictures appear, and what is wrong ends in one message and exit code 2."""
 
 import json
+import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
-from tests.integration.command import run_here, start
+from tests.integration.command import ROOT, run_here, start
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +221,23 @@ def test_scanline(
     assert (result.code, result.out) == (0, "scanline.png\n"), result.err
     assert pixels(Path("scanline.png")).shape == (3, 16, 17)
     assert json.loads(Path("scanline.json").read_text())["figure"]["frames"] == 8
+
+
+def test_from_a_seed_to_a_picture_is_short_to_read(tmp_path: Path) -> None:
+    """Network included; without the reading of files, ops, errors and provenance."""
+    begin, out = "generate.py:make_figure", f"out={tmp_path / 'grid.png'}"
+    command = [sys.executable, "tests/bench/reading_length.py", begin, "--only", "generate.py", "stylegan/figures"]
+    command += [
+        "stylegan/inference.py",
+        "stylegan/models",
+        "--",
+        "generate.py",
+        "network=demo",
+        "seeds=0",
+        "batch=1",
+        out,
+    ]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    lines, files = (int(number) for number in re.findall(r"(\d+) lines in (\d+) files", result.stdout)[0])
+    assert "stylegan/models/stylegan2.py" in result.stdout and "stylegan/figures/grid.py" in result.stdout
+    assert files <= 13 and lines <= 2000, result.stdout

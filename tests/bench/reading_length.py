@@ -1,12 +1,12 @@
 """How much code one opens to follow a piece of work: the files that a command enters between two functions, and their lines.
 
     python tests/bench/reading_length.py generate.py:make_figure generate.py network=demo seeds=0-3 out=/tmp/grid.png
-    python tests/bench/reading_length.py stylegan/training/batch.py:draw train.py experiment=debug run_dir=/tmp/r \\
-        --until stylegan/training/loop.py:run_iteration --callers --only stylegan/training stylegan/losses
+    python tests/bench/reading_length.py stylegan/training/batch.py:draw --until stylegan/training/step.py:train_step \\
+        --callers --only stylegan/training stylegan/losses -- train.py experiment=debug run_dir=/tmp/r
 
 The first argument, FILE:FUNCTION, starts the trace when it is called first; what follows is the command. The trace ends when
-that function returns, or, with `--until FILE:FUNCTION`, at the last return of that one before it is called again. A file counts
-with all its lines as soon as one of its functions runs; what an import runs does not count.
+that function returns, or, with `--until FILE:FUNCTION`, when that one returns first. A file counts with all its lines as soon as
+one of its functions runs in the main thread; what an import runs does not count.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -46,7 +47,7 @@ class Trace:
             return
         code = frame.f_code
         if self._frame is None:
-            if event == "call" and _name(code) == self.start:
+            if event == "call" and _is(code, self.start):
                 self._frame = frame
                 self._note(code)
                 if self.callers:
@@ -56,7 +57,7 @@ class Trace:
             self._importing += 1 if event == "call" else -1
         elif event == "call" and not self._importing:
             self._note(code)
-        if event == "return" and (frame is self._frame if self.until is None else _name(code) == self.until):
+        if event == "return" and (frame is self._frame if self.until is None else _is(code, self.until)):
             self._over = True
 
     @property
@@ -65,7 +66,7 @@ class Trace:
         return self._frame is not None
 
     def _note(self, code: CodeType) -> None:
-        if (file := _file(code)) is not None:
+        if (file := _file(code.co_filename)) is not None:
             self.entered[file] = None
 
     def _note_callers(self, frame: FrameType | None) -> None:
@@ -74,16 +75,18 @@ class Trace:
             frame = frame.f_back
 
 
-def _file(code: CodeType) -> str | None:
-    """A code's file relative to the project, or None: a library, a test, or code without a file."""
-    path = Path(code.co_filename)
+@cache
+def _file(filename: str) -> str | None:
+    """A file of the project relative to it, or None: a library, a test, or code without a file."""
+    path = Path(filename)
     if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "tests"):
         return None
     return str(path.relative_to(ROOT))
 
 
-def _name(code: CodeType) -> str:
-    return f"{_file(code)}:{code.co_name}"
+def _is(code: CodeType, place: str) -> bool:
+    file, _, function = place.rpartition(":")
+    return code.co_name == function and _file(code.co_filename) == file
 
 
 def run(command: Sequence[str], trace: Trace) -> None:

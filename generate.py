@@ -10,8 +10,8 @@ from stylegan.config.entry import run_entry
 from stylegan.config.groups import to_typed
 from stylegan.figures.base import Request
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import Grid
 from stylegan.figures.seeds import parse_seeds
+from stylegan.figures.table import FIGURES
 from stylegan.figures.writing import describe, find_place
 from stylegan.inference import Sampling, load_generator, resolve_network
 
@@ -42,7 +42,8 @@ def make_figure(config: GenerateConfig) -> Path:
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    run_entry(run, lambda: GenerateConfig(figure=Grid()), Path(__file__).with_name("configs"), "generate")
+    options = {item.name: None for figure in FIGURES.values() for item in fields(figure)}  # to propose names from
+    run_entry(run, lambda: GenerateConfig(figure=options), Path(__file__).with_name("configs"), "generate")
 
 
 if __name__ == "__main__":

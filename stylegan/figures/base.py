@@ -57,6 +57,7 @@ class Pictures:
     images: Iterator[tuple[int, Image.Image]]
 
 
+@dataclass
 class Figure(ABC):
     """A kind of figure: a dataclass of its options, which are checked as it is made.
 

@@ -111,7 +111,7 @@ def describe(figure: Figure, G: Generator, network: Path, seeds: Any, request: R
     """
     sampling = {**asdict(request.sampling), "precision": request.sampling.precision or G.precision}
     return {
-        "figure": {"name": name_of(figure), **_json_types(asdict(figure))},  # pyright: ignore[reportArgumentType]
+        "figure": {"name": name_of(figure), **_json_types(asdict(figure))},
         "network": network.name,
         "network_sha256": sha256(network),
         "seeds": seeds,

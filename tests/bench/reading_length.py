@@ -5,8 +5,8 @@
         --callers --only stylegan/training stylegan/losses -- train.py experiment=debug run_dir=/tmp/r
 
 The first argument, FILE:FUNCTION, starts the trace when it is called first; what follows is the command. The trace ends when
-that function returns, or, with `--until FILE:FUNCTION`, when that one returns first. A file counts with all its lines as soon as
-one of its functions runs in the main thread; what an import runs does not count.
+that function returns, or, with `--until FILE:FUNCTION`, when that one returns first. A file counts with all its lines as soon
+as one of its functions runs in the main thread; what an import runs does not count.
 """
 
 import argparse

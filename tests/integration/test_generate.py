@@ -82,6 +82,8 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
     [
         (["seeds=5-2"], "the range 5-2 runs backwards"),
         (["seeds=4294967296"], "4294967296 is no seed"),
+        (["figure=scanline", "figure.frame=2"], "did you mean 'figure.frames'"),
+        (["figure=scanline", "figure.rows=2"], "Key 'rows' not in 'Scanline'"),
         (["figure=scanline", "figure.frames=0"], "figure.frames=0"),
         (["figure=scanline", "seeds=1"], "at least two"),
         (["truncation_psi=nan"], "truncation_psi=nan"),

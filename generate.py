@@ -1,22 +1,19 @@
 """Make a picture from a trained network: `python generate.py network=runs/demo seeds=0-31 out=grid.png`."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from stylegan.config.entry import run_entry
 from stylegan.config.groups import to_typed
-from stylegan.errors import UserError
+from stylegan.figures.base import Request
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import GridConfig, write_grid
-from stylegan.figures.images import ImagesConfig, write_images
-from stylegan.figures.scanline import ScanlineConfig, write_scanline
 from stylegan.figures.seeds import parse_seeds
-from stylegan.files import sha256
-from stylegan.inference import load_generator, move_input, resolve_network
-from stylegan.ops.backend import activate
+from stylegan.figures.table import FIGURES
+from stylegan.figures.writing import describe, find_place
+from stylegan.inference import Sampling, load_generator, resolve_network
 
 
 def run(composed: DictConfig) -> None:
@@ -33,41 +30,20 @@ def make_figure(config: GenerateConfig) -> Path:
     Raises:
         UserError: Something in the configuration cannot be done.
     """
-    seeds = parse_seeds(config.seeds)
+    figure = config.figure
+    sampling = Sampling(**{item.name: getattr(config, item.name) for item in fields(Sampling)})
+    request = Request(parse_seeds(config.seeds), sampling, progress=True)
+    place = find_place(figure, request, config.out, overwrite=config.overwrite, provenance=config.provenance)
     network = resolve_network(config.network)
-    G = load_generator(network, config.device, config.precision)
-    if config.translate is not None or config.rotate is not None:
-        move_input(G, config.translate or (0.0, 0.0), config.rotate or 0.0)
-    ops = activate(config.ops.backend, next(G.parameters()).device, build_for_auto=False)
-    if ops.warning:
-        print(f"warning: {ops.warning}", file=sys.stderr)
-    sampling: dict[str, Any] = {
-        "truncation_psi": config.truncation_psi,
-        "truncation_cutoff": config.truncation_cutoff,
-        "noise_mode": config.noise_mode.value,
-        "class_idx": config.class_idx,
-        "batch": config.batch,
-    }
-    about = None
-    if config.provenance:
-        about = {"network": network.name, "network_sha256": sha256(network), "seeds": config.seeds, **sampling}
-        moved = {"translate": config.translate, "rotate": config.rotate}
-        about |= {name: value for name, value in moved.items() if value is not None}
-        about |= {"precision": G.config.precision.value, "ops": ops.name}
-    common: dict[str, Any] = {"overwrite": config.overwrite, "about": about, "progress": True, **sampling}
-    match config.figure:
-        case GridConfig():
-            return write_grid(G, seeds, config.figure, config.out, **common)
-        case ImagesConfig():
-            return write_images(G, seeds, config.out, **common)
-        case ScanlineConfig():
-            return write_scanline(G, seeds, config.figure, config.out, **common)
-    raise UserError(f"figure={config.figure}: choose figure=grid, figure=images or figure=scanline")
+    G = load_generator(network, config.device, config.ops.backend)
+    about = describe(figure, G, network, config.seeds, request)
+    return place.write(figure.draw(G, request), about, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    run_entry(run, lambda: GenerateConfig(figure=GridConfig()), Path(__file__).with_name("configs"), "generate")
+    options = {item.name: None for figure in FIGURES.values() for item in fields(figure)}  # to propose names from
+    run_entry(run, lambda: GenerateConfig(figure=options), Path(__file__).with_name("configs"), "generate")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,43 @@
 """Train, sample and share style-based GANs.
 
-`stylegan.load_generator(path)` loads a network; everything else is imported from its own module.
+What a notebook needs is here by name and is imported on first use; everything else is imported from its own module.
+
+>>> G = stylegan.load_generator("demo")
+>>> images = torch.stack(list(stylegan.sample(G, range(8), stylegan.Sampling(truncation_psi=0.7))))
+>>> stylegan.image_grid(images, columns=4)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers, the same as in _OFFERED
+    from stylegan.figures.grid import image_grid as image_grid
+    from stylegan.inference import Sampling as Sampling
+    from stylegan.inference import load as load
     from stylegan.inference import load_generator as load_generator
+    from stylegan.inference import render as render
+    from stylegan.inference import sample as sample
+    from stylegan.inference import sample_ws as sample_ws
 
-__all__ = ["load_generator"]
 __version__ = "0.1.0"
+
+# Name -> module. `import stylegan.errors` must not pay for importing torch.
+_OFFERED = {
+    "Sampling": "stylegan.inference",
+    "image_grid": "stylegan.figures.grid",
+    "load": "stylegan.inference",
+    "load_generator": "stylegan.inference",
+    "render": "stylegan.inference",
+    "sample": "stylegan.inference",
+    "sample_ws": "stylegan.inference",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved on first use: `import stylegan.errors` must not pay for importing torch.
-    if name == "load_generator":
-        from stylegan.inference import load_generator
+    if name not in _OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_OFFERED[name]), name)
 
-        return load_generator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OFFERED})

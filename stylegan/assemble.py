@@ -23,6 +23,7 @@ from stylegan.models.base import Growing
 from stylegan.models.build import model_metadata
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import activate
+from stylegan.ops.device import pick_device
 from stylegan.ops.memory import keep_freed_memory
 from stylegan.schedule import Plan, schedules_of
 from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
@@ -55,7 +56,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit; another process is in
             the folder; or the disk became full.
     """
-    device = distributed.pick_device(config.device)
+    device = pick_device(config.device)
     run_dir = Path(config.run_dir or "")
     with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:
         if resuming and distributed.is_main():  # before the checkpoint is chosen: the other process may write another

@@ -1,23 +1,41 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stylegan import run_dir
-from stylegan.distributed import pick_device
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
-from stylegan.interop.networks import read_networks
-from stylegan.models.generator import NOISE_MODES, Generator
+from stylegan.interop.networks import Networks, read_networks
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
-from stylegan.models.stylegan3 import SynthesisNetwork as StyleGAN3Synthesis
+from stylegan.models.movement import moved
+from stylegan.ops.backend import Backend, activate
+from stylegan.ops.device import pick_device
 from stylegan.rng import generator
 
+_T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
+MAX_SEED = 2**32 - 1
+
+
+class NoiseMode(StrEnum):
+    """Where the layer noise of an image comes from."""
+
+    const = "const"
+    random = "random"
+    none = "none"
 
 
 def resolve_network(network: str | Path) -> Path:
@@ -46,26 +64,49 @@ def resolve_network(network: str | Path) -> Path:
     return path
 
 
+def load(network: str | Path) -> Networks:
+    """All networks that a file holds: `G_ema`, and perhaps `G` and `D`, on the CPU, as they are; `load_generator` prepares one.
+
+    Args:
+        network: As for `resolve_network`.
+
+    Example:
+        >>> D = stylegan.load("ffhq.pkl").networks["D"]
+
+    Raises:
+        UserError: The networks cannot be found or read.
+    """
+    return read_networks(resolve_network(network))
+
+
 def load_generator(
-    network: str | Path, device: str | torch.device = "cpu", precision: Precision | None = None
+    network: str | Path, device: str | torch.device = "cpu", ops: str | Backend = Backend.auto
 ) -> Generator:
     """Load a generator for inference.
 
     Args:
         network: As for `resolve_network`.
         device: Where the network goes: cpu, cuda, cuda:1, or auto for cuda where there is one.
-        precision: Compute in this format instead of that of the training; fp32 where fp16 is slow or the last bit counts.
+        ops: `compiled`, `reference`, or `auto`: the compiled ops where training or `stylegan precompile` has built them
+            before. The choice is the whole process's, for all networks on this kind of device.
 
     Returns:
-        The network in eval mode; its parameters do not require gradients.
+        The network in eval mode; its parameters do not require gradients. `G.set_precision` chooses another format.
+
+    Example:
+        >>> G = stylegan.load_generator("demo")
+        >>> images = G(torch.randn(4, G.z_dim))  # float32 [4, 3, 64, 64] in about [-1, 1]
 
     Raises:
-        UserError: The network cannot be found or read, or there is no such device.
+        UserError: The network cannot be found or read, there is no such device, or `compiled` cannot be had.
     """
     place = pick_device(str(device))
+    if ops not in list(Backend) and ops not in Backend.__members__:
+        raise UserError(f"ops={ops}: {nearest(str(ops), Backend.__members__)}")
     G = read_networks(resolve_network(network), only_generator=True).G_ema
-    if precision is not None:
-        G.set_precision(precision)
+    active = activate(Backend(ops), place, build_for_auto=False)
+    if active.warning:
+        warnings.warn(active.warning, stacklevel=2)
     return G.to(place).eval().requires_grad_(False)
 
 
@@ -78,8 +119,23 @@ def to_uint8(img: Tensor) -> Tensor:
 
 
 def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """The latent z of each seed, [N, z_dim], standard normal, float32, on the CPU: a function of the seed alone."""
-    return torch.stack([torch.randn(z_dim, generator=generator(seed, "z")) for seed in seeds])
+    """The latent z of each seed, [N, z_dim], standard normal, float32, on the CPU.
+
+    It is `numpy.random.RandomState(seed).randn(1, z_dim)`, as the public StyleGAN tools draw it and as NumPy has frozen it:
+    seed 85 of a published network is here the same face as in everyone's papers.
+
+    Raises:
+        UserError: A seed is not from 0 to 2^32 - 1.
+    """
+    for seed in seeds:
+        check_seed(seed)
+    return torch.cat([torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)) for seed in seeds]).float()
+
+
+def check_seed(seed: int, name: str = "seeds") -> None:
+    """Raise `UserError` for a number that is no seed of NumPy's frozen generator; `name` is the option that it came by."""
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"{name}: {seed} is no seed; they go from 0 to {MAX_SEED} (2^32 - 1)")
 
 
 def layer_noise(seeds: Sequence[int], noise_size: int) -> Tensor:
@@ -103,141 +159,209 @@ def class_label(G: Generator, class_idx: int | None) -> Tensor | None:
     return torch.eye(G.c_dim)[class_idx : class_idx + 1]
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made of latents.
+
+    Attributes:
+        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
+        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
+        noise_mode: Layer noise: `const` (one fixed pattern for all images), `random` (drawn by seed) or `none`.
+        class_idx: The class, for a network that has classes.
+        translate: Move what a StyleGAN3 network shows, to the right and down, in image sides.
+        rotate: Turn it, in degrees clockwise, about the centre; before the translation.
+        precision: Compute the highest resolutions in this format; None: as trained.
+        batch: How many images are computed at a time, also where fewer are asked for.
+    """
+
+    truncation_psi: float = 1.0
+    truncation_cutoff: int | None = None
+    noise_mode: NoiseMode | str = NoiseMode.const
+    class_idx: int | None = None
+    translate: Sequence[float] = (0.0, 0.0)
+    rotate: float = 0.0
+    precision: Precision | None = None
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.truncation_psi):
+            raise UserError(f"truncation_psi={self.truncation_psi}: it must be a finite number")
+        if self.noise_mode not in list(NoiseMode):
+            raise UserError(f"noise_mode={self.noise_mode}: {nearest(self.noise_mode, list(NoiseMode))}")
+        object.__setattr__(self, "translate", tuple(self.translate))
+        if len(self.translate) != 2 or not all(math.isfinite(value) for value in (*self.translate, self.rotate)):
+            raise UserError(f"translate={list(self.translate)} rotate={self.rotate}: write translate=[0.1,0] rotate=15")
+        if self.batch < 1:
+            raise UserError(f"batch={self.batch}: it must be at least 1")
+
+    @property
+    def moves(self) -> bool:
+        """Whether what is shown is moved or turned."""
+        return any((*self.translate, self.rotate))
+
+
+_AS_TRAINED = Sampling()
+
+
 def sample(
-    G: Generator,
-    seeds: Sequence[int],
-    *,
-    truncation_psi: float = 1.0,
-    truncation_cutoff: int | None = None,
-    noise_mode: str = "const",
-    class_idx: int | None = None,
-    batch: int = 16,
-    progress: bool = False,
+    G: Generator, seeds: Sequence[int], sampling: Sampling = _AS_TRAINED, *, progress: bool = False
 ) -> Iterator[Tensor]:
     """Generate the image of each seed, in the order of `seeds`, a batch at a time.
 
     Everything random about an image is a function of its seed: its z and, with `noise_mode="random"`, its layer noise.
     On one machine with one number of threads and one back end of the ops, the image's bits are a function of its seed,
-    `batch` and its place in the batch (its index modulo `batch`), whatever the other seeds are. Another `batch` or place, or
-    the other back end, changes it by at most one grey level: sums are rounded in another order.
+    the batch and its place in the batch (its index modulo the batch), whatever the other seeds are. Another batch or place,
+    or the other back end, changes it by at most one grey level: sums are rounded in another order.
 
     Args:
         G: A generator in eval mode, on any device.
-        seeds: Whole numbers.
-        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
-        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
-        noise_mode: Layer noise: "const" (one fixed pattern for all images), "random" (drawn by seed) or "none".
-        class_idx: The class, for a network that has classes.
-        batch: How many images are computed at a time, also where fewer are asked for.
+        seeds: Whole numbers from 0 to 2^32 - 1.
+        sampling: Truncation, noise, class, batch and so on.
         progress: Show a progress bar on a terminal's stderr while there is more than one batch.
 
     Returns:
         An iterator over uint8 images [C, H, W] on the CPU. `torch.stack(list(...))` makes a batch of them.
 
+    Example:
+        >>> images = torch.stack(list(stylegan.sample(G, range(8), stylegan.Sampling(truncation_psi=0.7))))
+
     Raises:
         UserError: At once, for a setting that this network cannot follow.
     """
-    _check_sampling(G, batch, noise_mode, truncation_cutoff)
-    c = class_label(G, class_idx)
+    for seed in seeds:
+        check_seed(seed)
+    _check(G, sampling)
+    label = class_label(G, sampling.class_idx)
+    truncation: dict[str, Any] = {}
+    if isinstance(G, StyleBased):
+        truncation = {"truncation_psi": sampling.truncation_psi, "truncation_cutoff": sampling.truncation_cutoff}
 
-    @torch.inference_mode()
-    def batch_images(chunk: list[int]) -> Tensor:
-        full = _filled(chunk, batch)
-        ws = _ws(G, full, c, truncation_psi, truncation_cutoff)
-        noise = layer_noise(full, G.synthesis.noise_size).to(ws.device) if noise_mode == "random" else None
-        return to_uint8(G.synthesis(ws, noise_mode=noise_mode, noise=noise)[: len(chunk)]).cpu()
+    def images(chunk: list[int]) -> Tensor:
+        return G(*_inputs(G, chunk, label), **_noise(G, chunk, sampling), **truncation)
 
-    starts = _bar(range(0, len(seeds), batch), progress)
-    return (image for start in starts for image in batch_images(list(seeds[start : start + batch])))
+    return _batches(G, images, seeds, sampling, progress)
 
 
 @torch.inference_mode()
-def sample_ws(
-    G: Generator,
-    seeds: Sequence[int],
-    *,
-    truncation_psi: float = 1.0,
-    truncation_cutoff: int | None = None,
-    class_idx: int | None = None,
-    batch: int = 16,
-) -> Tensor:
-    """The intermediate latents of each seed's image, [N, num_ws, w_dim], on G's device; arguments as for `sample`."""
-    _check_sampling(G, batch, "const", truncation_cutoff)
-    c = class_label(G, class_idx)
-    chunks = [list(seeds[start : start + batch]) for start in range(0, len(seeds), batch)]
+def sample_ws(G: Generator, seeds: Sequence[int], sampling: Sampling = _AS_TRAINED) -> Tensor:
+    """The intermediate latents of each seed's image, [N, num_ws, w_dim], on G's device; arguments as for `sample`.
+
+    Raises:
+        UserError: As `sample`, and for a network that has no w.
+    """
+    style_based = require_w(G, "sample_ws", "use sample")
+    _check(G, sampling)
+    label = class_label(G, sampling.class_idx)
+    truncation = sampling.truncation_psi, sampling.truncation_cutoff
+    chunks = _chunks(seeds, sampling.batch)
     return torch.cat(
-        [_ws(G, _filled(chunk, batch), c, truncation_psi, truncation_cutoff)[: len(chunk)] for chunk in chunks]
+        [style_based.mapping(*_inputs(G, full, label), *truncation)[: len(chunk)] for chunk, full in chunks]
     )
 
 
 def render(
-    G: Generator, ws: Tensor, *, noise_mode: str = "const", batch: int = 16, progress: bool = False
+    G: Generator,
+    ws: Tensor,
+    sampling: Sampling = _AS_TRAINED,
+    *,
+    noise_seeds: Sequence[int] | None = None,
+    progress: bool = False,
 ) -> Iterator[Tensor]:
-    """The images of latents ws [N, num_ws, w_dim], as `sample` gives them: uint8 [C, H, W] each, on the CPU."""
-    _check_sampling(G, batch, noise_mode, None)
-
-    @torch.inference_mode()
-    def batch_images(chunk: Tensor) -> Tensor:
-        full = torch.cat([chunk, chunk[-1:].expand(batch - len(chunk), -1, -1)])
-        return to_uint8(G.synthesis(full, noise_mode=noise_mode)[: len(chunk)]).cpu()
-
-    return (
-        image for start in _bar(range(0, len(ws), batch), progress) for image in batch_images(ws[start : start + batch])
-    )
-
-
-def move_input(G: Generator, translate: Sequence[float] = (0.0, 0.0), rotate: float = 0.0) -> None:
-    """Move what a StyleGAN3 network shows, by its input transform; it stays so.
+    """The images of latents, as `sample` gives them: uint8 [C, H, W] each, on the CPU.
 
     Args:
-        G: The generator.
-        translate: To the right and down, in image sides.
-        rotate: Degrees clockwise, about the centre; before the translation.
+        G: A generator in eval mode.
+        ws: [N, num_ws, w_dim], taken as they are: truncation and class are those of who made them.
+        sampling: Noise, movement, precision and batch.
+        noise_seeds: The N seeds of the layer noise with `noise_mode="random"`.
+        progress: As for `sample`.
+
+    Example:
+        >>> ws = stylegan.sample_ws(G, [0, 1])
+        >>> between = next(stylegan.render(G, ws.mean(0, keepdim=True)))
 
     Raises:
-        UserError: The network cannot be moved, or the numbers are no translation.
+        UserError: At once, for a setting that this network cannot follow.
     """
-    if not isinstance(G.synthesis, StyleGAN3Synthesis):
-        raise UserError(
-            "translate, rotate: this network starts from a learned constant that cannot be moved; StyleGAN3 networks can "
-            "(model=stylegan3)"
-        )
-    if len(translate) != 2 or not all(math.isfinite(value) for value in (*translate, rotate)):
-        raise UserError(f"translate={list(translate)} rotate={rotate}: write translate=[0.1,0] rotate=15")
-    angle = math.radians(rotate)
-    cos, sin = math.cos(angle), math.sin(angle)
-    moved = torch.tensor([[cos, -sin, translate[0]], [sin, cos, translate[1]], [0, 0, 1]], dtype=torch.float64)
-    G.synthesis.input.set_transform(torch.linalg.inv(moved).float())
+    synthesis = require_w(G, "render", "use sample").synthesis
+    _check(G, sampling)
+    if sampling.noise_mode == NoiseMode.random and (noise_seeds is None or len(noise_seeds) != len(ws)):
+        raise UserError("noise_mode=random: a seed of the noise is needed for each of the ws (noise_seeds)")
+
+    def images(chunk: list[int]) -> Tensor:
+        return synthesis(ws[chunk], **_noise(G, [noise_seeds[i] for i in chunk] if noise_seeds else [], sampling))
+
+    return _batches(G, images, range(len(ws)), sampling, progress)
 
 
-def _check_sampling(G: Generator, batch: int, noise_mode: str, truncation_cutoff: int | None) -> None:
-    if batch < 1:
-        raise UserError(f"batch={batch}: it must be at least 1")
-    if noise_mode not in NOISE_MODES:
-        raise UserError(f"noise_mode={noise_mode}: {nearest(noise_mode, NOISE_MODES)}")
-    if truncation_cutoff is not None and not 0 <= truncation_cutoff <= G.num_ws:
-        raise UserError(f"truncation_cutoff={truncation_cutoff}: this network takes 0 to {G.num_ws}, or null for all")
+def _check(G: Generator, sampling: Sampling) -> None:
+    """Raise `UserError` for what this network cannot follow."""
+    if sampling.truncation_psi != 1:
+        require_w(G, f"truncation_psi={sampling.truncation_psi}", "leave it out")
+    if (cutoff := sampling.truncation_cutoff) is not None:
+        num_ws = require_w(G, f"truncation_cutoff={cutoff}", "leave it out").num_ws
+        if not 0 <= cutoff <= num_ws:
+            raise UserError(f"truncation_cutoff={cutoff}: this network takes 0 to {num_ws}, or null for all")
+    if sampling.noise_mode == NoiseMode.random and G.noise_size == 0:
+        raise UserError(f"noise_mode=random: {G.config.kind} networks have no layer noise; leave it out")
+    with _set_up(G, sampling):
+        pass  # it refuses what it cannot do
 
 
-def _ws(G: Generator, seeds: list[int], c: Tensor | None, psi: float, cutoff: int | None) -> Tensor:
+def _inputs(G: Generator, seeds: Sequence[int], label: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """z and c of seeds, on G's device."""
     device = next(G.parameters()).device
-    label = None if c is None else c.expand(len(seeds), -1).to(device)
-    return G.mapping(latents(seeds, G.z_dim).to(device), label, psi, cutoff)
+    return latents(seeds, G.z_dim).to(device), None if label is None else label.expand(len(seeds), -1).to(device)
 
 
-def _filled(chunk: list[int], batch: int) -> list[int]:
-    """Kernels are chosen by the batch's size, so the last batch is filled up to it."""
-    return chunk + chunk[-1:] * (batch - len(chunk))
+def _noise(G: Generator, seeds: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+    """What a network is told about noise."""
+    if sampling.noise_mode != NoiseMode.random:
+        return {"noise_mode": str(sampling.noise_mode)}
+    return {"noise_mode": "random", "noise": layer_noise(seeds, G.noise_size).to(next(G.parameters()).device)}
 
 
-def _bar(starts: range, progress: bool) -> Iterable[int]:
+def _batches(
+    G: Generator, images: Callable[[list[int]], Tensor], items: Sequence[int], sampling: Sampling, progress: bool
+) -> Iterator[Tensor]:
+    """uint8 images of items, a batch at a time."""
+
+    @torch.inference_mode()
+    def batch_images(count: int, full: list[int]) -> Tensor:
+        with _set_up(G, sampling):
+            return to_uint8(images(full)[:count]).cpu()
+
+    batches = _bar(list(_chunks(items, sampling.batch)), progress)
+    return (image for chunk, full in batches for image in batch_images(len(chunk), full))
+
+
+def _chunks(items: Sequence[int], batch: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Batches, each as it is and filled up to `batch` with its last: kernels are chosen by the batch's size."""
+    for start in range(0, len(items), batch):
+        chunk = list(items[start : start + batch])
+        yield chunk, chunk + chunk[-1:] * (batch - len(chunk))
+
+
+@contextmanager
+def _set_up(G: Generator, sampling: Sampling) -> Iterator[None]:
+    """The network with another precision and moved input, inside of the body only."""
+    with ExitStack() as undo:
+        if sampling.moves:
+            undo.enter_context(moved(G, sampling.translate, sampling.rotate))
+        if sampling.precision is not None:
+            undo.callback(G.set_precision, G.precision)
+            G.set_precision(sampling.precision)
+        yield
+
+
+def _bar(batches: list[_T], progress: bool) -> Iterable[_T]:
     """The batches, with a progress bar if it is wanted and there is more than one."""
-    if not progress or len(starts) == 1:
-        return starts
+    if not progress or len(batches) == 1:
+        return batches
     from rich.console import Console  # not above: networks load where there is nothing but torch, numpy and safetensors
     from rich.progress import track
 
-    return track(starts, description="sampling", console=Console(stderr=True), transient=True)
+    return track(batches, description="sampling", console=Console(stderr=True), transient=True)
 
 
 def _known_networks(folder: Path) -> list[str]:

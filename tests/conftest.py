@@ -15,11 +15,17 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def reference_afterwards() -> Iterator[None]:
+    """The ops are chosen for a whole process, also by who loads a network: every test begins with the reference."""
+    yield
+    activate(Backend.reference, torch.device("cpu"))
+
+
 @pytest.fixture(params=["reference", "compiled"])
 def ops(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs a test with either kind of ops and says which are in use; afterwards it is the reference again."""
+    """Runs a test with either kind of ops and says which are in use."""
     if request.param == "compiled" and not compiler_available():
         pytest.skip("no C++ compiler")
     activate(Backend(request.param), torch.device("cpu"))
     yield request.param
-    activate(Backend.reference, torch.device("cpu"))

@@ -11,9 +11,8 @@ from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, help_page
 from stylegan.config.schema import train_schema
 from stylegan.errors import UserError, nearest
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import GridConfig
-from stylegan.figures.images import ImagesConfig
-from stylegan.figures.scanline import ScanlineConfig
+from stylegan.figures.grid import Grid
+from stylegan.figures.table import FIGURES
 from stylegan.files import shipped
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
@@ -27,15 +26,13 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=train_schema())
     store.store(name="generate_schema", node=GenerateConfig)
-    for group, table in (("model/G", GENERATORS), ("model/D", DISCRIMINATORS), ("loss", LOSSES)):
+    choices = {"model/G": GENERATORS, "model/D": DISCRIMINATORS, "loss": LOSSES}
+    for group, table in (*choices.items(), ("figure", FIGURES)):
         for name, config in table.items():
             store.store(group=group, name=name, node=config)
-    store.store(group="figure", name="grid", node=GridConfig)
-    store.store(group="figure", name="images", node=ImagesConfig)
-    store.store(group="figure", name="scanline", node=ScanlineConfig)
-    generate = GenerateConfig(figure=GridConfig())
-    store.store(group="hydra/help", name="generate", node=help_page("generate.py", GENERATE_HELP, generate))
-    store.store(group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig()))
+    generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), {"figure": FIGURES})
+    store.store(group="hydra/help", name="generate", node=generate)
+    store.store(group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig(), choices))
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:

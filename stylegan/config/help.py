@@ -1,7 +1,7 @@
 """The pages of `--help`, made from the documentation of the dataclasses' fields."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -21,22 +21,38 @@ GENERATE_HELP = """Make a picture from a trained network.
   python generate.py network=demo figure=images seeds=[0,3,7] out=faces truncation_psi=0.7"""
 
 
-def help_page(app: str, header: str, root: Any) -> dict[str, str]:
-    """A help page for Hydra's `--help`, made from the documentation of the dataclasses' fields."""
-    settings = "\n".join(f"  {name:<34} {text}" for name, text in _field_help(root))
+def help_page(
+    app: str, header: str, root: Any, choices: Mapping[str, Mapping[str, type[Any]]] | None = None
+) -> dict[str, str]:
+    """A help page for Hydra's `--help`, made from the documentation of the dataclasses' fields.
+
+    Args:
+        app: The script.
+        header: What the page begins with.
+        root: The script's configuration with its defaults.
+        choices: Tables by Hydra's group, such as `model/G`: all that may stand in that place is listed with its options.
+    """
+    settings = "\n".join(f"  {name:<34} {text}".rstrip() for name, text in _field_help(root, choices or {}))
     page = f"{header}\n\nSettings (name=value), with what they are when not given:\n\n{settings}"
     page = page.replace("$", "$$")
     groups = "\n\nRecipes and other groups (group=name):\n\n$APP_CONFIG_GROUPS"
     return {"app_name": app, "header": "", "footer": "", "template": page + groups}
 
 
-def _field_help(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _field_help(
+    config: Any, choices: Mapping[str, Mapping[str, type[Any]]], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
     for item in dataclasses.fields(config):
         value, key = getattr(config, item.name), f"{prefix}{item.name}"
-        if dataclasses.is_dataclass(value):
-            yield from _field_help(value, f"{key}.")
-            continue
-        yield f"{key}={'null' if value is None else shown(value)}", item.metadata.get("help", "")
+        group = key.replace(".", "/")
+        if group in choices:
+            for name, kind in choices[group].items():
+                yield f"{group}={name}", (kind.__doc__ or "").splitlines()[0]
+                yield from ((f"  {option}", text) for option, text in _field_help(kind(), choices, f"{key}."))
+        elif dataclasses.is_dataclass(value):
+            yield from _field_help(value, choices, f"{key}.")
+        else:
+            yield f"{key}={'null' if value is None else shown(value)}", item.metadata.get("help", "")
 
 
 def shown(value: Any) -> Any:

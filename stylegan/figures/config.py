@@ -1,43 +1,36 @@
 """Everything that generate.py can be told."""
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
+from stylegan.inference import NoiseMode
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import SamplingOpsConfig
 
 
-class NoiseMode(Enum):
-    """Where the layer noise of an image comes from."""
-
-    const = "const"
-    random = "random"
-    none = "none"
-
-
 @dataclass
 class GenerateConfig:
-    """Everything that generate.py can be told."""
+    """Everything that generate.py can be told. All fields of `Sampling` are among it, with the same defaults."""
 
     network: str = field(
         default="demo",
         metadata={"help": "demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"},
     )
-    figure: Any = "???"  # one of the figures' configurations
-    seeds: Any = field(default="0-31", metadata={"help": "one image a seed: 0-31, [0,3,7] or 5"})
+    figure: Any = "???"  # one of stylegan.figures.table
+    seeds: Any = field(default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 0-31, [0,3,7] or 5"})
     out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})
-    overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`"})
+    overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`, and the JSON beside it"})
     truncation_psi: float = field(default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face"})
     truncation_cutoff: int | None = field(
         default=None, metadata={"help": "truncate only so many first layers; null: all"}
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
-    translate: list[float] | None = field(
-        default=None, metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"}
+    translate: list[float] = field(
+        default_factory=lambda: [0.0, 0.0],
+        metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"},
     )
-    rotate: float | None = field(default=None, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees"})
+    rotate: float = field(default=0.0, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees"})
     precision: Precision | None = field(
         default=None, metadata={"help": "format of the highest resolutions: fp32, bf16 or fp16; null: as trained"}
     )
@@ -46,5 +39,7 @@ class GenerateConfig:
     ops: SamplingOpsConfig = field(default_factory=SamplingOpsConfig)
     provenance: bool = field(
         default=True,
-        metadata={"help": "write into the files that they are generated, and how; false: plain files without metadata"},
+        metadata={
+            "help": "say in the files and a JSON beside them that they are generated, and how; false: plain files"
+        },
     )

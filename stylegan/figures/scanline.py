@@ -4,30 +4,36 @@ Details that belong to the face move with it and draw waves; details that stick 
 streaks (Karras et al. 2021, "Alias-Free Generative Adversarial Networks", figure 1 right, "texture sticking").
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.figures.grid import check_free, image_grid, png_path, save_png
-from stylegan.inference import render, sample_ws
-from stylegan.models.generator import Generator
+from stylegan.figures.base import Figure, Picture, Request
+from stylegan.figures.grid import image_grid
+from stylegan.inference import NoiseMode, render, sample_ws
+from stylegan.models.base import Generator
+from stylegan.models.generator import require_w
 
 
 @dataclass
-class ScanlineConfig:
-    """What is cut out, and how slow the walk is."""
+class Scanline(Figure):
+    """One column of pixels of a slow walk from seed to seed, time to the right.
 
-    frames: int = field(default=128, metadata={"help": "scanline: images from one seed to the next"})
-    column: float = field(default=0.5, metadata={"help": "scanline: where the column lies, 0 left to 1 right"})
-    top: float = field(default=0.0, metadata={"help": "scanline: where it begins, 0 top to 1 bottom"})
-    bottom: float = field(default=1.0, metadata={"help": "scanline: where it ends"})
-    scale: int = field(default=4, metadata={"help": "scanline: side of a pixel in the picture"})
+    Above it stand images of the walk, each at its moment.
+
+    Example:
+        >>> Scanline(frames=64).draw(stylegan.load_generator("demo"), Request([0, 1])).image
+    """
+
+    frames: int = field(default=128, metadata={"help": "images from one seed to the next"})
+    column: float = field(default=0.5, metadata={"help": "where the column lies, 0 left to 1 right"})
+    top: float = field(default=0.0, metadata={"help": "where it begins, 0 top to 1 bottom"})
+    bottom: float = field(default=1.0, metadata={"help": "where it ends"})
+    scale: int = field(default=4, metadata={"help": "side of a pixel in the picture"})
 
     def __post_init__(self) -> None:
         for name in ("frames", "scale"):
@@ -38,50 +44,18 @@ class ScanlineConfig:
         if not 0 <= self.top < self.bottom <= 1:
             raise UserError(f"figure.top={self.top} figure.bottom={self.bottom}: from 0 to 1, top above bottom")
 
-
-def write_scanline(
-    G: Generator,
-    seeds: Sequence[int],
-    config: ScanlineConfig,
-    out: str | None,
-    *,
-    overwrite: bool,
-    about: Mapping[str, Any] | None,
-    progress: bool = False,
-    **sampling: Any,
-) -> Path:
-    """Write a PNG file: images of the walk in the first row, each above its moment, and below them the column in time.
-
-    Args:
-        G: The generator, in eval mode.
-        seeds: The walk goes from each to the next, in straight lines between their ws.
-        config: See above.
-        out: The file; None: `scanline.png` in the working directory.
-        overwrite: Whether an existing file may be replaced.
-        about: What the file should say about itself, as JSON types; None for a plain file.
-        progress: Show a progress bar.
-        sampling: As `stylegan.inference.sample` takes them; random noise would be new in every image of the walk.
-
-    Returns:
-        The file written.
-
-    Raises:
-        UserError: Fewer than two seeds, the file exists or cannot be written, or the network refuses the arguments.
-    """
-    path = png_path(out, "scanline")
-    if len(seeds) < 2:
-        raise UserError(
-            f"seeds={list(seeds)}: this figure walks from one seed to the next; give at least two, such as 0-1"
-        )
-    check_free([path], overwrite)
-    batch, noise_mode = sampling.pop("batch"), sampling.pop("noise_mode")
-    if noise_mode == "random":
-        raise UserError("noise_mode=random: every image of the walk would have other noise; choose const or none")
-    ws = walk(sample_ws(G, seeds, batch=batch, **sampling), config.frames)
-    save_png(
-        scanline(render(G, ws, noise_mode=noise_mode, batch=batch, progress=progress), len(ws), config), path, about
-    )
-    return path
+    def draw(self, G: Generator, request: Request) -> Picture:
+        """See `Figure`. The walk goes in straight lines between the seeds' ws, so that a network must have w, and there must be
+        two seeds; random noise is refused, since it would be new in every image."""
+        require_w(G, "figure=scanline, which walks through w,", "choose another figure")
+        if len(request.seeds) < 2:
+            raise UserError(
+                f"seeds={list(request.seeds)}: this figure walks from one seed to the next; give at least two, such as 0-1"
+            )
+        if request.sampling.noise_mode == NoiseMode.random:
+            raise UserError("noise_mode=random: every image of the walk would have other noise; choose const or none")
+        ws = walk(sample_ws(G, request.seeds, request.sampling), self.frames)
+        return Picture(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
 
 
 def walk(ws: Tensor, frames: int) -> Tensor:
@@ -91,20 +65,20 @@ def walk(ws: Tensor, frames: int) -> Tensor:
     return ws[before].lerp(ws[before + 1], (place - before)[:, None, None])
 
 
-def scanline(images: Iterator[Tensor], count: int, config: ScanlineConfig) -> Image.Image:
+def scanline(images: Iterator[Tensor], count: int, options: Scanline) -> Image.Image:
     """The picture.
 
     Args:
         images: uint8 [C, H, W], `count` of them; only those that are shown are kept.
         count: Their number.
-        config: See above.
+        options: See `Scanline`.
     """
     columns, shown = [], []
     for i, image in enumerate(images):
         _, height, width = image.shape
-        column = min(int(config.column * width), width - 1)
-        top = min(int(config.top * height), height - 1)
-        columns.append(image[:, top : max(round(config.bottom * height), top + 1), column])
+        column = min(int(options.column * width), width - 1)
+        top = min(int(options.top * height), height - 1)
+        columns.append(image[:, top : max(round(options.bottom * height), top + 1), column])
         if i % width == width // 2 and i - width // 2 + width <= count:
             shown.append(image)
     strip = torch.stack(columns, dim=2)
@@ -113,4 +87,4 @@ def scanline(images: Iterator[Tensor], count: int, config: ScanlineConfig) -> Im
         above = torch.cat(shown, dim=2)
         rows.insert(0, torch.nn.functional.pad(above, [0, strip.shape[2] - above.shape[2]]))
     picture = image_grid(torch.cat(rows, dim=1)[None], columns=1)
-    return picture.resize((picture.width * config.scale, picture.height * config.scale), Image.Resampling.NEAREST)
+    return picture.resize((picture.width * options.scale, picture.height * options.scale), Image.Resampling.NEAREST)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stylegan.errors import UserError
+from stylegan.inference import check_seed
 
 MAX_SEEDS = 1_000_000
 _HOW = "write 5, 0-31, or a list such as [0,3,10-12] (in quotes, so that the shell leaves it alone)"
@@ -18,7 +19,7 @@ def parse_seeds(value: Any, name: str = "seeds") -> list[int]:
         name: What the value is called in error messages, such as `figure.rows`.
 
     Raises:
-        UserError: It names no seeds, something that is not a seed, or more than `MAX_SEEDS`.
+        UserError: It names no seeds, something that is not a seed, one above 2^32 - 1, or more than `MAX_SEEDS`.
     """
     seeds: list[int] = []
     for part in _parts(value):
@@ -28,6 +29,7 @@ def parse_seeds(value: Any, name: str = "seeds") -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise UserError(f"{name}={value}: the range {part} runs backwards; write {last}-{first}")
+        check_seed(last, f"{name}={value}")
         if len(seeds) + last - first >= MAX_SEEDS:
             raise UserError(f"{name}={value}: more than {MAX_SEEDS} seeds; ask for fewer at a time")
         seeds.extend(range(first, last + 1))

@@ -24,6 +24,7 @@ from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.metrics.table import METRICS
 from stylegan.models.base import Generator
 from stylegan.ops.backend import Backend, activate
+from stylegan.ops.device import pick_device
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
@@ -85,7 +86,7 @@ def evaluate(
     files = weight_files([f"{name}={path}" for name, path in (weights or {}).items()])
     settings = Settings(seed, batch, weights=files, progress=progress)
     if isinstance(network, str | Path):
-        place = distributed.pick_device(str(device))
+        place = pick_device(str(device))
         G = load_generator(network, place)
         activate(Backend.auto, place, build_for_auto=max(request.count for request in requests) >= WORTH_A_BUILD)
     else:
@@ -129,7 +130,7 @@ def evaluate_saved(
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: it must be at least 1")
     requests = parse_all(names)
-    place = distributed.pick_device(device)
+    place = pick_device(device)
     fakes = repeats * max(request.count for request in requests)
     started = perf_counter()
     with distributed.process_group(place, timeout=distributed.PREPARING):

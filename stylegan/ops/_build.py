@@ -18,9 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import ninja
-from filelock import FileLock, Timeout
-
 from stylegan.errors import UserError
 
 LOCK_TIMEOUT = 900.0  # seconds; a build of all CUDA kernels takes minutes, so waiting for another process is normal
@@ -196,6 +193,8 @@ def build(spec: BuildSpec, *, lock_timeout: float = LOCK_TIMEOUT) -> Path:
     folder = library.parent
     if library.exists():
         return library
+    from filelock import FileLock, Timeout  # who finds the library in the cache need not have it
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock", timeout=lock_timeout):
@@ -269,6 +268,8 @@ def _build_aside(spec: BuildSpec, folder: Path) -> None:
         flush=True,
     )
     try:
+        import ninja
+
         (aside / "build.ninja").write_text(_ninja_file(spec))
         result = _run([str(Path(ninja.BIN_DIR) / _program("ninja")), "-C", str(aside), "-v"])
         if result.returncode != 0:

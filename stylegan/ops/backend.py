@@ -132,6 +132,11 @@ def activate(backend: Backend, device: torch.device, *, build_for_auto: bool = T
     return Active("compiled")
 
 
+def in_use(device: torch.device) -> str:
+    """Which ops run on `device`'s type: `compiled` or `reference`."""
+    return "compiled" if device.type in _loaded and not _overrides else "reference"
+
+
 def load(device_type: str) -> Path:
     """Build and load the library for `cpu` or `cuda`, once a process, and return its path.
 

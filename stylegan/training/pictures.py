@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from stylegan import run_dir as layout
-from stylegan.figures.grid import image_grid, save_png
+from stylegan.figures.grid import image_grid
+from stylegan.figures.writing import save_png
 from stylegan.inference import to_uint8
 from stylegan.interop.snapshot import weights_sha256
 from stylegan.rng import generator

@@ -10,7 +10,8 @@ from stylegan.augment.diffaugment import POLICIES, DiffAugment
 from stylegan.augment.pipe import Augment, AugmentPipe
 from stylegan.augment.strengths import PRESETS, PipeConfig
 from stylegan.data.loader import DataConfig, open_dataset
-from stylegan.figures.grid import image_grid, save_png
+from stylegan.figures.grid import image_grid
+from stylegan.figures.writing import save_png
 
 COLUMNS, SIDE, P, MARGIN = 12, 64, 0.8, 96
 

@@ -1,6 +1,10 @@
 """generate.py as people type it: pictures appear, and what is wrong ends in one message and exit code 2."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,26 +16,17 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from stylegan import run_dir
 from stylegan.config.groups import register, to_typed
-from stylegan.errors import UserError
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import GridConfig, image_grid, write_grid
-from stylegan.figures.images import ImagesConfig, write_images
+from stylegan.figures.grid import Grid, image_grid
+from stylegan.figures.images import Images
 from stylegan.files import sha256, shipped
-from stylegan.inference import load_generator, sample
+from stylegan.inference import Sampling, load_generator, sample
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
-from stylegan.ops.backend import Backend, activate
-from tests.integration.command import run_here, start
-
-
-@pytest.fixture(autouse=True)
-def reference_afterwards():
-    """The ops are chosen for a whole process."""
-    yield
-    activate(Backend.reference, torch.device("cpu"))
+from tests.integration.command import ROOT, run_here, start
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +58,9 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
     process = start("generate", *arguments, cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "grid.png\n"), err
-    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.json", "grid.png"]
     seeds = [0, 1, 2, 7]
-    images = torch.stack(list(sample(load_generator(run), seeds, truncation_psi=0.5)))
+    images = torch.stack(list(sample(load_generator(run), seeds, Sampling(truncation_psi=0.5))))
     found = pixels(tmp_path / "grid.png").int()
     # Another process may use another number of threads, so one grey level is granted.
     assert (found - pil_to_tensor(image_grid(images, 4)).int()).abs().max() <= 1
@@ -74,12 +69,25 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
     assert about["network_sha256"] == sha256(run_dir.snapshots(run)[-1])
     assert (about["seeds"], about["truncation_psi"], about["noise_mode"]) == (["0-2", 7], 0.5, "const")
     assert DIGITAL_SOURCE_TYPE in packet and about["network_sha256"] in packet
+    record = json.loads((tmp_path / "grid.json").read_text())
+    assert about.items() <= record.items()
+    assert record["command"] == shlex.join(["python", "generate.py", *arguments])
+    process = start("generate", *arguments, cwd=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and "grid.png exists already" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["seeds=5-2"], "the range 5-2 runs backwards"),
+        (["seeds=4294967296"], "4294967296 is no seed"),
+        (["figure=scanline", "figure.frame=2"], "did you mean 'figure.frames'"),
+        (["figure=scanline", "figure.rows=2"], "Key 'rows' not in 'Scanline'"),
+        (["figure=scanline", "figure.frames=0"], "figure.frames=0"),
+        (["figure=scanline", "seeds=1"], "at least two"),
+        (["truncation_psi=nan"], "truncation_psi=nan"),
+        (["rotate=10"], "cannot be moved"),
         (["figure=gird"], "did you mean 'grid'"),
         (["figure.row=2"], "did you mean 'figure.rows'"),
         (["batch=many"], "many"),
@@ -112,7 +120,15 @@ def test_mistakes_end_with_one_message(
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_here("generate", "--help", capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0
-    for setting in ("network=demo", "seeds=0-31", "truncation_psi=1.0", "noise_mode=const", "figure.rows=null"):
+    for setting in (
+        "network=demo",
+        "seeds=0-31",
+        "truncation_psi=1.0",
+        "noise_mode=const",
+        "figure.rows=null",
+        "figure=scanline",
+        "figure.frames=128",
+    ):
         assert setting in result.out
     assert "images" in result.out
 
@@ -160,6 +176,7 @@ def test_plain_files_for_those_who_want_them(
         assert result.code == 0, result.err
         found.append(Path(to) if figure == "grid" else Path(to) / "seed0001.png")
     plain, told = found
+    assert [str(path) for path in Path().rglob("*.json")] == ["told.json" if figure == "grid" else "told/images.json"]
     assert torch.equal(pixels(plain), pixels(told))
     with Image.open(plain) as picture, Image.open(told) as other:
         assert picture.info == {}
@@ -173,42 +190,56 @@ def ops_of(picture: str) -> str:
 
 
 def test_arguments_arrive_typed() -> None:
-    assert typed() == GenerateConfig(figure=GridConfig())
-    assert typed("figure=images").figure == ImagesConfig()
+    assert typed() == GenerateConfig(figure=Grid())
+    assert typed("figure=images").figure == Images()
     assert typed("precision=bf16").precision is Precision.bf16 and typed().precision is None
-    assert typed("figure.rows=2").figure == GridConfig(rows=2)
+    assert typed("figure.rows=2").figure == Grid(rows=2)
     for seeds, value in (("0-3", "0-3"), ("5", 5), ("[0,3]", [0, 3]), ("[0-3,10]", ["0-3", 10])):
         assert typed(f"seeds={seeds}").seeds == value
 
 
-def test_images(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    G = load_generator(run)
-    folder = write_images(G, [3, 12345], None, overwrite=False, about={"seeds": "any", "x": 1}, batch=1)
-    assert folder == Path("images")
-    assert sorted(path.name for path in folder.iterdir()) == ["seed0003.png", "seed12345.png"]
-    for seed, image in zip((3, 12345), sample(G, [3, 12345], batch=1), strict=True):
-        assert torch.equal(pixels(folder / f"seed{seed:04d}.png"), image)
-        with Image.open(folder / f"seed{seed:04d}.png") as picture:
-            assert json.loads(picture.info["stylegan"]) == {"seeds": seed, "x": 1}
-    write_images(G, [4], None, overwrite=False, about={}, batch=1)
-    with pytest.raises(UserError, match=r"seed0003\.png exists already"):
-        write_images(G, [5, 3], None, overwrite=False, about={}, batch=1)
-    assert not (folder / "seed0005.png").exists()
-    write_images(G, [5, 3], None, overwrite=True, about={}, batch=1)
-    assert len(list(folder.iterdir())) == 4
+    arguments = [f"network={run}", "figure=images", "batch=1", "ops.backend=reference"]
+    result = run_here("generate", *arguments, "seeds=[3,12345]", capsys=capsys, monkeypatch=monkeypatch)
+    assert (result.code, result.out) == (0, "images\n"), result.err
+    names = ["images.json", "seed0003.png", "seed12345.png"]
+    assert sorted(path.name for path in Path("images").iterdir()) == names
+    G = load_generator(run, ops="reference")
+    for seed, image in zip((3, 12345), sample(G, [3, 12345], Sampling(batch=1)), strict=True):
+        assert torch.equal(pixels(Path("images") / f"seed{seed:04d}.png"), image)
+    result = run_here("generate", *arguments, "seeds=4", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and "images/images.json exists already" in result.err
+    result = run_here("generate", *arguments, "seeds=4", "overwrite=true", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and len(list(Path("images").iterdir())) == 4
 
 
-def test_where_figures_may_go(run: Path, tmp_path: Path) -> None:
-    G = load_generator(run)
-    grid = tmp_path / "a.png"
-    for _ in range(2):
-        assert write_grid(G, [1], GridConfig(), str(grid), overwrite=True, about={}, batch=1) == grid
-    (tmp_path / "b.png").mkdir()
-    for out, message in (("a.png", "exists already"), ("a.jpg", r"ends in \.png"), ("b.png", "is a folder")):
-        with pytest.raises(UserError, match=message):
-            write_grid(G, [1], GridConfig(), str(tmp_path / out), overwrite=False, about={}, batch=1)
-    (tmp_path / "file").touch()
-    for out in ("new.png", "file"):
-        with pytest.raises(UserError, match="name of a folder"):
-            write_images(G, [1], str(tmp_path / out), overwrite=True, about={}, batch=1)
+def test_scanline(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [f"network={run}", "figure=scanline", "seeds=0-2", "figure.frames=8", "figure.scale=1"]
+    result = run_here("generate", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert (result.code, result.out) == (0, "scanline.png\n"), result.err
+    assert pixels(Path("scanline.png")).shape == (3, 16, 17)
+    assert json.loads(Path("scanline.json").read_text())["figure"]["frames"] == 8
+
+
+def test_from_a_seed_to_a_picture_is_short_to_read(tmp_path: Path) -> None:
+    """Network included; without the reading of files, ops, errors and provenance."""
+    begin, out = "generate.py:make_figure", f"out={tmp_path / 'grid.png'}"
+    command = [sys.executable, "tests/bench/reading_length.py", begin, "--only", "generate.py", "stylegan/figures"]
+    command += [
+        "stylegan/inference.py",
+        "stylegan/models",
+        "--",
+        "generate.py",
+        "network=demo",
+        "seeds=0",
+        "batch=1",
+        out,
+    ]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    lines, files = (int(number) for number in re.findall(r"(\d+) lines in (\d+) files", result.stdout)[0])
+    assert "stylegan/models/stylegan2.py" in result.stdout and "stylegan/figures/grid.py" in result.stdout
+    assert files <= 13 and lines <= 2000, result.stdout

@@ -13,7 +13,7 @@ from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.data.convert import ResizeFilter
 from stylegan.data.prepare import ImageOptions, prepare_images
-from stylegan.inference import load_generator, sample
+from stylegan.inference import Sampling, load_generator, sample
 from tests.integration.command import run_here
 
 
@@ -58,5 +58,5 @@ def test_a_network_trains_on_photographs(
     assert last["nimg"] == 24 and all(math.isfinite(v) for v in last.values() if isinstance(v, float))
     G = load_generator(tmp_path / "run")
     assert (G.resolution, G.channels) == ((32, 32), 1)
-    images = torch.stack(list(sample(G, [0, 1], batch=2)))
+    images = torch.stack(list(sample(G, [0, 1], Sampling(batch=2))))
     assert images.shape == (2, 1, 32, 32) and not torch.equal(images[0], images[1])

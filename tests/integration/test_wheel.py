@@ -30,12 +30,13 @@ from stylegan.files import shipped
 assert stylegan.__file__.startswith(sys.argv[1]), stylegan.__file__
 assert str(shipped("configs/train.yaml")).startswith(sys.argv[1])
 assert shipped("datasets/faces3d/LICENSE-CC0.md").is_file()
+assert (shipped("configs").parents[1] / "py.typed").is_file()
 from stylegan.data.faces3d import render_faces
 images, attributes = render_faces([0, 1], resolution=16)
 assert images.shape == (2, 3, 16, 16) and images.std() > 10 and len(attributes) == 2
-from stylegan.inference import sample
+from stylegan.inference import Sampling, sample
 G = stylegan.load_generator("demo")
-assert next(iter(sample(G, [0], batch=1))).shape == (G.channels, *G.resolution)
+assert next(iter(sample(G, [0], Sampling(batch=1)))).shape == (G.channels, *G.resolution)
 """
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", script, str(tmp_path / "site")]

@@ -15,12 +15,30 @@ import stylegan
 from stylegan import inference, run_dir
 from stylegan.errors import UserError
 from stylegan.files import shipped
-from stylegan.inference import latents, layer_noise, resolve_network, sample, to_uint8
+from stylegan.inference import (
+    Sampling,
+    latents,
+    layer_noise,
+    load,
+    load_generator,
+    render,
+    resolve_network,
+    sample,
+    sample_ws,
+    to_uint8,
+)
 from stylegan.interop.snapshot import save_snapshot
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
+from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.ops import backend
+from tests.golden.golden import Golden
+from tests.golden.golden import load as load_golden
+from tests.unit import test_models_golden, test_stylegan3_golden
+from tests.unit.tiny import tiny_pair
+from tests.unit.without_w import WithoutWConfig
 
 TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
 
@@ -46,7 +64,7 @@ def conditional() -> StyleBased:
 
 
 def draw(G: Generator, seeds: list[int] | range, **settings: object) -> Tensor:
-    return torch.stack(list(sample(G, seeds, **settings)))  # pyright: ignore[reportArgumentType]
+    return torch.stack(list(sample(G, seeds, Sampling(**settings))))  # pyright: ignore[reportArgumentType]
 
 
 def make_run(folder: Path, *nimgs: int) -> None:
@@ -104,6 +122,43 @@ def test_another_batch_or_place_changes_at_most_one_grey_level(G: StyleBased, mo
     assert (images.flip(0) - draw(G, range(6, -1, -1), batch=4, noise_mode=mode).int()).abs().max() <= 1
 
 
+SEEDS = load_golden("fig_seeds")
+
+
+@pytest.mark.parametrize("name", ["sg2", "sg2c", "sg3"])
+def test_z_of_a_seed_is_that_of_the_public_tools(name: str) -> None:
+    z = SEEDS.tensor(f"f64/{name}/out/z")
+    assert torch.equal(latents(SEEDS.config["seeds"], z.shape[1]), z.float())
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "settings"),
+    [
+        ("sg2", "sg2/out/uint8", {}),
+        ("sg2c", "sg2c/out/uint8", {"class_idx": 1}),
+        ("sg3", "sg3/out/uint8", {}),
+        # Theirs turns the other way.
+        ("sg3", "sg3/out/uint8_t1", {"translate": (0.2, -0.1), "rotate": -30.0}),
+    ],
+)
+def test_a_seed_is_the_picture_of_the_public_tools(name: str, key: str, settings: dict[str, Any], ops: str) -> None:
+    golden: Golden = load_golden(SEEDS.config["networks"][name]["network"])
+    network = test_stylegan3_golden.generator(golden) if name == "sg3" else test_models_golden.generator(golden)
+    network.eval().requires_grad_(False)
+    found = draw(network, SEEDS.config["seeds"], truncation_psi=SEEDS.config["psi"], **settings)
+    difference = (found.permute(0, 2, 3, 1).int() - SEEDS.tensor(key).int()).abs()
+    assert difference.max() <= 1
+    assert difference.bool().float().mean() <= SEEDS.config["tol"][key]["max_fraction_differing"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_what_is_no_seed_is_refused_at_once(G: StyleBased, seed: int) -> None:
+    for use in (lambda: sample(G, [0, seed]), lambda: latents([0, seed], 8)):
+        with pytest.raises(UserError, match=f"seeds: {seed} is no seed; they go from 0 to 4294967295"):
+            use()
+    assert latents([2**32 - 1], 8).isfinite().all()
+
+
 def test_random_numbers_are_a_function_of_the_seed_alone(G: StyleBased) -> None:
     assert torch.equal(latents([4, 5], 8)[1], latents([5], 8)[0])
     assert torch.equal(layer_noise([4, 5], 8)[1], layer_noise([5], 8)[0])
@@ -128,16 +183,69 @@ def test_classes(G: StyleBased, conditional: StyleBased) -> None:
     assert not torch.equal(images, draw(conditional, [1], class_idx=0, batch=1))
     for network, class_idx in ((G, 0), (conditional, None), (conditional, 3), (conditional, -1)):
         with pytest.raises(UserError, match="class_idx"):
-            sample(network, [1], class_idx=class_idx)
+            sample(network, [1], Sampling(class_idx=class_idx))
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch": 0}, {"noise_mode": "constant"}, {"truncation_cutoff": -1}, {"truncation_cutoff": 99}]
+    "settings",
+    [
+        {"batch": 0},
+        {"noise_mode": "constant"},
+        {"truncation_cutoff": -1},
+        {"truncation_cutoff": 99},
+        {"truncation_psi": float("nan")},
+    ],
 )
 def test_impossible_settings_are_refused_before_sampling(G: StyleBased, settings: dict[str, object]) -> None:
     (name,) = settings
     with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
-        sample(G, [1], **settings)  # pyright: ignore[reportArgumentType]
+        sample(G, [1], Sampling(**settings))  # pyright: ignore[reportArgumentType]
+
+
+def test_random_noise_is_drawn_by_seed(G: StyleBased) -> None:
+    noise = layer_noise([5, 6], G.noise_size)
+    expected = G(latents([5, 6], G.z_dim), noise_mode="random", noise=noise)
+    random = Sampling(noise_mode="random", batch=2)
+    assert torch.equal(draw(G, [5, 6], noise_mode="random", batch=2), to_uint8(expected))
+    ws = sample_ws(G, [5, 6], random)
+    assert torch.equal(torch.stack(list(render(G, ws, random, noise_seeds=[5, 6]))), to_uint8(expected))
+    for wrong in (None, [5]):
+        with pytest.raises(UserError, match="a seed of the noise is needed"):
+            render(G, ws, random, noise_seeds=wrong)
+
+
+def test_rendered_ws_are_the_images_of_their_seeds(G: StyleBased) -> None:
+    truncated = Sampling(truncation_psi=0.5, truncation_cutoff=3, batch=2)
+    ws = sample_ws(G, [1, 2, 3], truncated)
+    assert ws.shape == (3, G.num_ws, G.w_dim)
+    images = torch.stack(list(sample(G, [1, 2, 3], truncated)))
+    assert torch.equal(torch.stack(list(render(G, ws, truncated))), images)
+
+
+def test_precision_is_that_of_the_sampling_and_the_network_stays_as_it_is(G: StyleBased) -> None:
+    plain = draw(G, [1, 2])
+    assert not torch.equal(draw(G, [1, 2], precision=Precision.bf16), plain)
+    assert G.precision is Precision.fp32
+    assert torch.equal(draw(G, [1, 2]), plain)
+
+
+def test_without_w_what_needs_it_is_refused_at_once() -> None:
+    G = WithoutWConfig().build(resolution=(8, 8), channels=3, c_dim=2).eval().requires_grad_(False)
+    images = draw(G, [3, 4], class_idx=1, batch=2)
+    c = torch.tensor([[0.0, 1.0]]).expand(2, -1)
+    assert torch.equal(images, to_uint8(G(latents([3, 4], G.z_dim), c)))
+    impossible: list[dict[str, Any]] = [{"truncation_psi": 0.7}, {"truncation_cutoff": 2}]
+    for settings in impossible:
+        ((name, value),) = settings.items()
+        with pytest.raises(UserError, match=f"^{name}={value} needs a network with w; without_w has none"):
+            sample(G, [1], Sampling(class_idx=0, **settings))
+    impossible = [{"noise_mode": "random"}, {"precision": Precision.bf16}, {"rotate": 15.0}]
+    for settings in impossible:
+        with pytest.raises(UserError, match=next(iter(settings))):
+            sample(G, [1], Sampling(class_idx=0, **settings))
+    for use in (lambda: sample_ws(G, [1]), lambda: render(G, torch.zeros(1, 2, 8))):
+        with pytest.raises(UserError, match="needs a network with w"):
+            use()
 
 
 def test_load_generator(tmp_path: Path, G: StyleBased) -> None:
@@ -149,6 +257,72 @@ def test_load_generator(tmp_path: Path, G: StyleBased) -> None:
     with pytest.raises(UserError, match="device=gpu"):
         stylegan.load_generator(tmp_path / "run", "gpu")
     assert torch.equal(draw(loaded, [1, 2]), draw(G, [1, 2]))
+
+
+def test_a_loaded_network_is_repeatable_and_takes_the_ops_that_are_built(
+    tmp_path: Path, G: StyleBased, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_snapshot(tmp_path / "a.safetensors", G, provenance={})
+    cpu, asked = torch.device("cpu"), []
+    activate = inference.activate
+    monkeypatch.setattr(inference, "activate", lambda *a, **k: asked.append((*a, k)) or activate(*a, **k))
+    loaded = load_generator(tmp_path / "a.safetensors")
+    z = torch.randn(2, G.z_dim)
+    assert torch.equal(loaded(z), loaded(z))
+    load_generator(tmp_path / "a.safetensors", ops="reference")
+    assert backend.in_use(cpu) == "reference"
+    assert asked == [
+        (choice, cpu, {"build_for_auto": False}) for choice in (backend.Backend.auto, backend.Backend.reference)
+    ]
+    with pytest.raises(UserError, match=r"ops=compild: .*'compiled'"):
+        load_generator(tmp_path / "a.safetensors", ops="compild")
+
+
+def test_compiled_ops_for_a_loaded_network(tmp_path: Path, G: StyleBased, ops: str) -> None:
+    save_snapshot(tmp_path / "a.safetensors", G, provenance={})
+    loaded = load_generator(tmp_path / "a.safetensors", ops=ops)
+    assert backend.in_use(torch.device("cpu")) == ops
+    assert (draw(loaded, [1]).int() - draw(G, [1]).int()).abs().max() <= 1
+
+
+def test_load_gives_all_networks_of_a_file(tmp_path: Path) -> None:
+    G, D = tiny_pair()
+    save_snapshot(tmp_path / "a.safetensors", G, provenance={}, companions={"D": D})
+    found = load(tmp_path / "a.safetensors")
+    assert sorted(found.networks) == ["D", "G_ema"]
+    assert all(torch.equal(a, b) for a, b in zip(found.networks["D"].parameters(), D.parameters(), strict=True))
+
+
+def test_names_of_the_package_are_offered_lazily() -> None:
+    assert stylegan.sample is sample and stylegan.Sampling is Sampling
+    assert {"load", "load_generator", "render", "sample", "image_grid", "__version__"} < set(dir(stylegan))
+    with pytest.raises(AttributeError, match="no attribute 'smaple'"):
+        stylegan.smaple  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+    for name in stylegan._OFFERED:
+        assert getattr(stylegan, name).__doc__
+    source = Path(stylegan.__file__).read_text()
+    for name, module in stylegan._OFFERED.items():
+        assert f"from {module} import {name} as {name}\n" in source, "editors know the same names"
+
+
+def test_sampling_needs_neither_hydra_nor_rich_nor_torchvision() -> None:
+    heavy = ("hydra", "omegaconf", "rich", "torchvision", "PIL")
+    script = f"""
+import sys
+import stylegan
+assert "torch" not in sys.modules
+import stylegan.inference
+print([name for name in {heavy} if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, env=plain_env()
+    )
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
+
+
+def plain_env() -> dict[str, str]:
+    """For a process of its own, in which this package is the imported one."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(stylegan.__file__).parents[1])}
 
 
 PLAIN_SCRIPT = """
@@ -180,8 +354,7 @@ ABSENT = (
 def test_a_plain_script_needs_torch_numpy_and_safetensors_alone(tmp_path: Path, G: StyleBased) -> None:
     save_snapshot(tmp_path / "a.safetensors", G, provenance={})
     command = [sys.executable, "-c", PLAIN_SCRIPT, "a.safetensors", ",".join(ABSENT)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(stylegan.__file__).parents[1])}
-    result = subprocess.run(command, check=False, capture_output=True, text=True, env=env, cwd=tmp_path)
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=plain_env(), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, "\n"), result.stderr
     images = np.load(tmp_path / "images.npz")
     z = torch.randn(2, G.z_dim, generator=torch.Generator().manual_seed(0))

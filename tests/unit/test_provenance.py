@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 import stylegan
-from stylegan.figures.grid import save_png, to_picture
+from stylegan.figures.grid import to_picture
+from stylegan.figures.writing import save_png
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE, xmp_packet
 
 ABOUT = {

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.figures.scanline import ScanlineConfig, scanline, walk
-from stylegan.inference import move_input, sample
+from stylegan.figures.scanline import Scanline, scanline, walk
+from stylegan.inference import Sampling, sample
 from stylegan.metrics.equivariance import Motion, decibels, squared_errors
 from stylegan.models.alias_free import low_pass
 from stylegan.models.build import build_from_metadata, model_metadata
@@ -67,27 +67,25 @@ def test_without_filters_there_is_no_equivariance() -> None:
     assert equivariance(G, Motion(fraction=True)) < equivariance(tiny(), Motion(fraction=True)) - 20
 
 
-def test_move_input_moves_what_is_shown() -> None:
+def test_what_is_shown_moves_and_turns_while_it_is_sampled() -> None:
     G = tiny()
-    ((plain,),) = [list(sample(G, [3], batch=1))]
-    move_input(G, translate=(0.25, 0.0))
-    ((moved,),) = [list(sample(G, [3], batch=1))]
+    plain = next(sample(G, [3], Sampling(batch=1)))
+    moved = next(sample(G, [3], Sampling(batch=1, translate=(0.25, 0.0))))
     inner = (plain[:, 4:28, 4:20].int() - moved[:, 4:28, 12:28].int()).abs()
     assert inner.max() <= 2 and (plain.int() - moved.int()).abs().max() > 20
-    move_input(G, rotate=90.0)
     G_R = tiny(**ROTATION)
-    ((before,),) = [list(sample(G_R, [3], batch=1))]
-    move_input(G_R, rotate=90.0)
-    ((after,),) = [list(sample(G_R, [3], batch=1))]
+    before = next(sample(G_R, [3], Sampling(batch=1)))
+    after = next(sample(G_R, [3], Sampling(batch=1, rotate=90.0)))
     clockwise = before.flip(1).transpose(1, 2)
     assert (clockwise[:, 6:26, 6:26].int() - after[:, 6:26, 6:26].int()).abs().max() <= 8
+    assert torch.equal(next(sample(G_R, [3], Sampling(batch=1))), before), "the network is as it was"
 
 
 def test_a_picture_does_not_depend_on_its_batchmates() -> None:
     G = tiny()
-    alone = [next(sample(G, [seed], batch=1)) for seed in (5, 6, 7)]
-    together = list(sample(G, [5, 6, 7, 8, 9], batch=5))
-    other = list(sample(G, [7, 6, 5], batch=3))
+    alone = [next(sample(G, [seed], Sampling(batch=1))) for seed in (5, 6, 7)]
+    together = list(sample(G, [5, 6, 7, 8, 9], Sampling(batch=5)))
+    other = list(sample(G, [7, 6, 5], Sampling(batch=3)))
     for i in range(3):
         assert (alone[i].int() - together[i].int()).abs().max() <= 1
         assert (alone[i].int() - other[2 - i].int()).abs().max() <= 1
@@ -203,10 +201,16 @@ def test_wrong_transforms(transform: Tensor, message: str) -> None:
 
 
 def test_what_cannot_be_moved() -> None:
-    with pytest.raises(UserError, match="learned constant"):
-        move_input(tiny_pair()[0], (0.1, 0.0))
-    with pytest.raises(UserError, match="write translate"):
-        move_input(tiny(), (0.1, math.inf))
+    with pytest.raises(UserError, match="a stylegan2 network starts from something that cannot be moved"):
+        sample(tiny_pair()[0], [0], Sampling(translate=(0.1, 0.0)))
+    for bad in ((0.1, math.inf), (0.1,)):
+        with pytest.raises(UserError, match="write translate"):
+            Sampling(translate=bad)
+
+
+def test_random_noise_is_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="noise_mode=random: stylegan3 networks have no layer noise"):
+        sample(tiny(), [0], Sampling(noise_mode="random"))
 
 
 def test_a_walk_and_its_scan_line() -> None:
@@ -216,7 +220,7 @@ def test_a_walk_and_its_scan_line() -> None:
     torch.testing.assert_close(path[[0, 5, 10]], ws)
     torch.testing.assert_close(path[2], ws[0].lerp(ws[1], 0.4))
     images = torch.arange(20 * 3 * 8 * 8, dtype=torch.int64).remainder(251).to(torch.uint8).view(20, 3, 8, 8)
-    picture = scanline(iter(images), 20, ScanlineConfig(column=0.5, top=0.25, bottom=0.75, scale=2))
+    picture = scanline(iter(images), 20, Scanline(column=0.5, top=0.25, bottom=0.75, scale=2))
     assert picture.size == (40, 2 * (8 + 4))  # two whole images above the column's four pixels
     assert picture.getpixel((2 * 7, 2 * 8)) == tuple(images[7, :, 2, 4].tolist())
     assert picture.getpixel((2 * 9, 0)) == tuple(images[12, :, 0, 1].tolist())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylegan.augment.pipe import AugmentPipe
+from stylegan.augment.pipe import AugmentPipe, PipeAugmentation
 from stylegan.augment.strengths import PipeConfig
 from stylegan.errors import UserError
 from stylegan.losses.base import Needs, Phase, Reals, UndeclaredError
@@ -110,7 +110,8 @@ def test_a_new_phase_is_augmented_by_what_it_declares() -> None:
     needs = Needs(reals=Reals.second, fakes=True, labels_of_reals=True, constant_noise=True)
     training.phases = [Phase("R2", "D", training.phases[0].loss, needs)]
     ((batch,),) = training.draw("R2", images, augment=pipe, p=0.9)
-    assert batch.augment_real is not None and batch.augment_fake is not None
+    assert isinstance(batch.augment_real, PipeAugmentation) and isinstance(batch.augment_fake, PipeAugmentation)
+    assert batch.augment_real.inverse is not None and batch.augment_fake.inverse is not None
     assert not torch.equal(batch.augment_real.inverse, batch.augment_fake.inverse), "independently"
     assert torch.equal(batch.real, images.flip(3) / 127.5 - 1), "the other images"
     assert batch.c is batch.real_c or torch.equal(batch.c, batch.real_c)

@@ -127,12 +127,11 @@ def test_what_was_not_declared_fails_at_once_by_name(phase: Phase, says: str) ->
 def test_losses_change_no_state_and_the_step_applies_what_they_give() -> None:
     training = make_training()
     networks = training.networks
-    before = copy.deepcopy((networks.G.state_dict(), networks.D.state_dict(), networks.pl_mean))
+    state = {**{f"G.{k}": v for k, v in networks.G.state_dict().items()}, "pl_mean": networks.pl_mean}
+    state |= {f"D.{k}": v for k, v in networks.D.state_dict().items()}
+    before = copy.deepcopy(state)
     given = {p.name: p.loss(networks, batches(training, p.name, 1, 8)[0], training.now) for p in training.phases}
-    after = (networks.G.state_dict(), networks.D.state_dict(), networks.pl_mean)
-    for old, new in zip(before, after, strict=True):
-        pairs = zip(old.values(), new.values(), strict=True) if isinstance(old, dict) else [(old, new)]
-        assert all(torch.equal(a, b) for a, b in pairs)
+    assert all(torch.equal(value, before[name]) for name, value in state.items())
     assert {
         name: [k for k in ("signs", "means", "pl_mean") if getattr(out, k) is not None] for name, out in given.items()
     } == {
@@ -145,7 +144,7 @@ def test_losses_change_no_state_and_the_step_applies_what_they_give() -> None:
     training.step({p.name: batches(training, p.name, 1, 8) for p in training.phases})
     want = given["Greg"].pl_mean
     assert want is not None and torch.equal(training.state.pl_mean, want.detach())
-    assert not torch.equal(training.state.G.mapping.w_avg, before[0]["mapping.w_avg"])
+    assert not torch.equal(state["G.mapping.w_avg"], before["G.mapping.w_avg"])
 
 
 class Breaks:
@@ -238,7 +237,8 @@ def test_the_average_moves_after_the_phase_that_says_so() -> None:
     for name, p in state.G_ema.named_parameters():
         torch.testing.assert_close(p, old.get_parameter(name) * 0.25 + before.get_parameter(name) * 0.75)
     assert not any(torch.equal(p, q) for p, q in zip(state.G.parameters(), before.parameters(), strict=True))
-    assert torch.equal(state.G_ema.mapping.w_avg, state.G.mapping.w_avg), "buffers are copied"
+    buffers = [network.get_buffer("mapping.w_avg") for network in (state.G_ema, state.G)]
+    assert torch.equal(*buffers), "buffers are copied"
 
 
 def test_half_life_of_the_average() -> None:

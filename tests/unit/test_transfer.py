@@ -13,7 +13,7 @@ from stylegan.models.generator import Generator
 from stylegan.training.state import TrainState
 from stylegan.training.transfer import Transfer, adapt, collapse, start_from
 from tests.unit.public_pickle import dumps, network_call
-from tests.unit.test_step import make_phases
+from tests.unit.test_step import make_training
 from tests.unit.tiny import tiny_pair
 
 Pair = tuple[Generator, Discriminator]
@@ -106,7 +106,7 @@ def test_other_resolutions_share_their_blocks() -> None:
 
 
 def state_of(pair: Pair) -> TrainState:
-    _, _, state = make_phases()
+    state = make_training().state
     state.G, state.D, state.G_ema = *pair, tiny_pair(resolution=pair[0].resolution)[0]
     return state
 

@@ -114,6 +114,6 @@ def training_of(
     )
     config = resolved(config, resolution=G.resolution, images=100, ranks=1)
     phases = config.loss.phases(G)
-    optimizers = (build_optimizer(network, name, phases, config.optim) for name, network in (("G", G), ("D", D)))
-    state = TrainState(G, D, copy.deepcopy(G).requires_grad_(False), *optimizers, torch.zeros([]), seed=0)
+    G_opt, D_opt = (build_optimizer(network, name, phases, config.optim) for name, network in (("G", G), ("D", D)))
+    state = TrainState(G, D, copy.deepcopy(G).requires_grad_(False), G_opt, D_opt, torch.zeros([]), seed=0)
     return Training(config, state, phases, build_plan(config, G.resolution))

@@ -47,8 +47,17 @@ class DataConfig:
             raise UserError(f"data.max_images={self.max_images} must be at least 1; null uses all images")
 
 
-def open_dataset(config: DataConfig) -> ImageDataset:
-    """The data set that a configuration names; faces3d is rendered to `datasets/prepared/` where it is not there yet."""
+def open_dataset(source: DataConfig | str | Path) -> ImageDataset:
+    """The images that a configuration or the path of an archive names.
+
+    >>> image, label = stylegan.open_dataset("faces.zip")[0]  # uint8 [C, H, W], float32 [label_dim]
+
+    faces3d is rendered to `datasets/prepared/` where it is not there yet.
+
+    Raises:
+        UserError: There is no such archive, or it is damaged.
+    """
+    config = source if isinstance(source, DataConfig) else DataConfig(path=str(source))
     path = Path(config.path)
     if config.path == FACES3D and not path.exists():
         path = ensure_faces3d(resolution=config.resolution, count=config.count)

@@ -38,7 +38,7 @@ from stylegan.training.checkpoint import (
     restore,
 )
 from stylegan.training.config import TrainConfig, described, resolved
-from stylegan.training.job import Job
+from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
@@ -144,11 +144,9 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             architecture=architecture,
             environment=here,
             provenance=_provenance(config, dataset),
-            group=state.D.minibatch_group,
+            rounds=rounds_of(config.training, plan, state.D.minibatch_group),
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
-        for batch_size in plan.batch_sizes():
-            job.rounds(batch_size)
         if distributed.is_main():
             if not resuming:
                 folder.enter_context(layout.sole_process(run_dir))

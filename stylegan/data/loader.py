@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def image_batches(
     cache: PixelCache | None,
     *,
     seed: int,
-    course: Iterable[tuple[int, int, Sequence[int]]],
+    course: Iterable[tuple[int, int]],
+    places: Mapping[int, Sequence[int]],
     sets: int = 1,
     workers: int,
     device: torch.device,
@@ -96,15 +97,14 @@ def image_batches(
         dataset: Where images come from.
         cache: Their pixels; None: they are decoded by workers, which run ahead. The batches do not depend on it.
         seed: With the image count it gives the order.
-        course: The iterations, and `sets`: 1 or 2 batches for each; see `image_indices`.
-        sets: See there.
+        course, places, sets: Which images; see `image_indices`.
         workers: Processes that decode, where there is no cache; the order does not depend on them.
         device: Where the batches go.
 
     Yields:
         For each set images uint8 [places, C, H, W] and labels float32 [places, label_dim], on `device`.
     """
-    indices = image_indices(len(dataset), seed, course, sets)
+    indices = image_indices(len(dataset), seed, course, places, sets)
     pin = device.type == "cuda"
     batches = map(cache.batch, indices) if cache is not None else _decoded(dataset, indices, workers, pin)
     for batch in batches:  # pinning what the loader has pinned takes no time

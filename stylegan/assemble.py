@@ -26,7 +26,7 @@ from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import activate
 from stylegan.ops.device import pick_device
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.schedule import Plan, schedules_of
+from stylegan.schedule import Plan, StageConfig, schedules_of
 from stylegan.training import loop
 from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
 from stylegan.training.batch import Drawer
@@ -120,7 +120,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             keep_freed_memory()
         state, phases = _new_state(config, dataset, device)
         plan = build_plan(config, dataset.resolution)
-        if len(plan.stages) > 1 and not all(isinstance(network, Growing) for network in (state.G, state.D)):
+        if config.training.stages and not all(isinstance(network, Growing) for network in (state.G, state.D)):
             raise UserError(
                 f"training.stages: model.G={config.model.G.kind} and model.D={config.model.D.kind} do not both grow; leave the "
                 "stages out, or choose networks that do"
@@ -170,7 +170,8 @@ def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
     """
     training = config.training
     assert training.batch_size is not None, "the configuration is resolved"
-    return Plan(schedules_of(config), training.stages, training.repeats, resolution, training.batch_size)
+    stages = training.stages or [StageConfig()]
+    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
 
 @dataclass
 class LogisticConfig:
-    """Weights and intervals of the losses."""
+    """The non-saturating logistic loss with R1 and path length (StyleGAN2, StyleGAN3)."""
 
     kind: str = field(default="logistic", metadata={"help": "the kind of loss; loss=NAME sets it"})
     r1_gamma: Schedule | None = field(

@@ -24,7 +24,7 @@ from stylegan.models.base import Growing
 from stylegan.models.build import model_metadata
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import activate
-from stylegan.ops.device import pick_device
+from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.ops.memory import keep_freed_memory
 from stylegan.schedule import Plan, StageConfig, schedules_of
 from stylegan.training import loop
@@ -113,6 +113,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
     with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:
         if resuming and distributed.is_main():  # before the checkpoint is chosen: the other process may write another
             folder.enter_context(layout.sole_process(run_dir))
+        compute_exactly(tf32=config.training.tf32)
         dataset = _dataset(config)
         ranks = distributed.world_size()
         config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)

@@ -42,6 +42,10 @@ class TrainingConfig:
     repeats: int = field(
         default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"}
     )
+    tf32: bool = field(
+        default=False,
+        metadata={"help": "GPUs: float32 convolutions in TF32, faster and less exact; published runs: off"},
+    )
     on_nonfinite: OnNonfinite = field(
         default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}
     )

@@ -16,7 +16,7 @@ from stylegan.figures.table import FIGURES
 from stylegan.files import shipped
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
-from stylegan.training.config import TrainConfig
+from stylegan.training.config import ModelConfig, TrainConfig
 
 _T = TypeVar("_T")
 
@@ -36,10 +36,28 @@ def register() -> None:
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:
-    """A composed configuration as the dataclass that it is an instance of; its values are checked as they go in."""
+    """A composed configuration as the dataclass that it is an instance of; its values are checked as they go in.
+
+    Raises:
+        UserError: A value that cannot be, or a setting that does not exist (Hydra's `+` adds any).
+    """
     typed = OmegaConf.to_object(config)
     assert isinstance(typed, kind), f"a composed {kind.__name__}, not {type(typed).__name__}"
+    known = flatten(OmegaConf.to_container(OmegaConf.structured(typed)))
+    for key in flatten(OmegaConf.to_container(config)):
+        if key not in known:
+            raise UserError(f"there is no setting {key}; {nearest(key, known)}")
     return typed
+
+
+def train_names() -> TrainConfig:
+    """Every setting that train.py has with some choice of networks and loss, at some value: for proposing names."""
+
+    def options(table: Mapping[str, type[Any]]) -> dict[str, Any]:
+        return {name: value for config in table.values() for name, value in vars(config()).items()}
+
+    model = ModelConfig(G=options(GENERATORS), D=options(DISCRIMINATORS))
+    return TrainConfig(model=model, loss=options(LOSSES))
 
 
 def experiments() -> list[str]:

@@ -101,6 +101,22 @@ def test_what_follows_from_the_data_gives_way_to_what_is_said() -> None:
     assert resolved(config, resolution=(64, 64), images=5, ranks=1) == config, "nothing is left open"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["+model.X=3"], "there is no setting model.X"),
+        (["model/G=stylegan3", "model.G.num_layer=3"], "model.G.num_layer; did you mean 'model.G.num_layers'"),
+        (["model/G=stylegan4"], "there is no model/G=stylegan4; did you mean 'stylegan3'"),
+        (["loss=hing"], "there is no loss=hing; there are: logistic"),
+    ],
+)
+def test_names_that_do_not_exist(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_here("train", "experiment=debug", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and says in result.err, result.err
+
+
 @pytest.mark.parametrize("choice", ["model=stylegan3", "model/G=stylegan3"])
 def test_networks_are_groups_of_their_own(choice: str) -> None:
     config = compose("experiment=debug", choice, "model/D=stylegan2_discriminator", "model.G.num_layers=5")

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stylegan.models.convolution import Conv2d
 from stylegan.models.generator import StyleBased, Styles, Synthesis
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
-    Conv2d,
     FullyConnected,
     Precision,
     activate,

@@ -17,11 +17,11 @@ from stylegan.models.build import (
     build_from_metadata,
     model_metadata,
 )
+from stylegan.models.convolution import Conv2d
 from stylegan.models.discriminator import StyleGAN2Discriminator, minibatch_std
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import (
     Architecture,
-    Conv2d,
     FullyConnected,
     block_shapes,
     nearest_resolutions,

@@ -21,8 +21,8 @@ from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Phase
 from stylegan.models.base import Growing
-from stylegan.models.build import model_metadata
 from stylegan.models.generator import StyleBased
+from stylegan.models.metadata import model_metadata
 from stylegan.ops.backend import activate
 from stylegan.ops.device import pick_device
 from stylegan.ops.memory import keep_freed_memory

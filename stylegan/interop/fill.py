@@ -20,7 +20,7 @@ def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> Netwo
     """The network of an architecture with these parameters and buffers, bit by bit.
 
     Args:
-        meta: The architecture, as `stylegan.models.build.model_metadata` describes it.
+        meta: The architecture, as `stylegan.models.metadata.model_metadata` describes it.
         tensors: By name.
 
     Raises:

@@ -31,11 +31,8 @@ from stylegan.errors import UserError
 from stylegan.files import atomic_path
 from stylegan.interop.fill import first_mismatch
 from stylegan.models.base import Generator, Network
-from stylegan.models.build import (
-    build_discriminator_from_metadata,
-    build_from_metadata,
-    model_metadata,
-)
+from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
+from stylegan.models.metadata import model_metadata
 
 FORMAT = 1
 KEY = "stylegan"

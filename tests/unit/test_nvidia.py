@@ -21,10 +21,11 @@ from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.models.adapter import PublicLayout
 from stylegan.models.base import Discriminator, Generator, Network
-from stylegan.models.build import DISCRIMINATORS, GENERATORS, model_metadata
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
+from stylegan.models.metadata import model_metadata
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import HERE, load

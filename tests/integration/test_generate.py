@@ -22,7 +22,7 @@ from stylegan.figures.images import Images
 from stylegan.files import sha256, shipped
 from stylegan.inference import Sampling, load_generator, sample
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import read_companions, read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_companions, read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.base import Discriminator, Generator, Growing, NetworkConfig
 from stylegan.models.build import DISCRIMINATORS, GENERATORS, build_discriminator_from_metadata, build_from_metadata
 from stylegan.models.generator import require_w

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
-from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.losses.base import Batch
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config

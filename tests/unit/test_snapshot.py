@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import FORMAT, KEY, add_provenance, read_snapshot, save_snapshot
+from stylegan.interop.snapshot import FORMAT, KEY, read_snapshot
+from stylegan.interop.snapshot_writer import add_provenance, save_snapshot
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.interop.fill import first_mismatch
+from stylegan.interop.refusal import why_no_snapshot
 from stylegan.models.base import Generator, Network
 from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
 
@@ -32,7 +32,6 @@ FORMAT = 1
 KEY = "stylegan"
 SEPARATOR = "/"  # between the name of a companion and that of its tensor
 _NetworkT = TypeVar("_NetworkT", bound=Network)
-_READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,12 @@ def read_tensors(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, A
     Raises:
         UserError: It is no snapshot, is damaged, or a newer version wrote it.
     """
-    _refuse_other_files(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = _parse(path, file.metadata())
             return metadata, {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(why_no_snapshot(path, error)) from None
 
 
 def _filled(path: Path, network: _NetworkT, tensors: dict[str, Tensor], checksum: str) -> _NetworkT:
@@ -115,28 +113,6 @@ def _describes_network(metadata: Any) -> bool:
         and isinstance(metadata.get("weights_sha256"), str)
         and isinstance(metadata.get("model"), dict)
     )
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Raise `UserError` unless the file begins like a safetensors file: the header's length in 8 bytes, then JSON."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except FileNotFoundError:
-        raise UserError(f"there is no network file {path}; check the path") from None
-    except OSError as error:
-        raise UserError(f"cannot read the network file {path}: {error.strerror}; {_READABLE}") from None
-    if head[8:] == b"{":
-        return
-    if not head:
-        what = "is empty"
-    elif head.startswith(b"PK\x03\x04"):
-        what = "is a PyTorch checkpoint (or another zip file)"
-    elif head[:1] == b"\x80" and head[1] <= 5:
-        what = "is a Python pickle, which can run code when it is read"
-    else:
-        what = "is not a safetensors file, or its beginning is damaged"
-    raise UserError(f"{path} {what}; {_READABLE}")
 
 
 def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
@@ -164,6 +140,22 @@ def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _
         return make(model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def first_mismatch(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with the first tensor that is missing, left over, or of another shape or type; None if all match."""
+    for name in (*expected, *found):
+        if name not in found:
+            return f"lacks the tensor {name}"
+        if name not in expected:
+            return f"holds a tensor {name[:100]} that its architecture does not have"
+        if (theirs := _layout(found[name])) != (ours := _layout(expected[name])):
+            return f"holds {name} as {theirs}, where its architecture has {ours}"
+    return None
+
+
+def _layout(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from stylegan.errors import UnreadableError, UserError
 from stylegan.files import atomic_path
-from stylegan.interop.networks import INIT_KWARGS, read_networks
+from stylegan.interop.foreign import INIT_KWARGS
+from stylegan.interop.networks import read_networks
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.base import Network

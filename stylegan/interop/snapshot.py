@@ -1,4 +1,4 @@
-"""Snapshots: the network to give away, in one safetensors file that holds numbers and JSON and can run no code; reading them.
+"""What a snapshot is, and reading one: the network to give away, in a safetensors file of numbers and JSON that runs no code.
 
 The file's only metadata key, `stylegan`, holds one JSON object::
 

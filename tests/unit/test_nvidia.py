@@ -16,9 +16,10 @@ from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.adapters import ADAPTERS, adapter_for, public_layout
 from stylegan.interop.convert import convert, save_public
-from stylegan.interop.networks import read_networks, summary
+from stylegan.interop.networks import read_networks
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import read_companions, read_snapshot
+from stylegan.interop.summary import summary
 from stylegan.models.adapter import PublicLayout
 from stylegan.models.base import Discriminator, Generator, Network
 from stylegan.models.build import DISCRIMINATORS, GENERATORS

@@ -20,9 +20,9 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Phase
-from stylegan.models.base import Growing
-from stylegan.models.build import model_metadata
 from stylegan.models.generator import StyleBased
+from stylegan.models.growing import Growing
+from stylegan.models.metadata import model_metadata
 from stylegan.ops.backend import activate
 from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.ops.memory import keep_freed_memory

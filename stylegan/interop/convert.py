@@ -12,9 +12,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from stylegan.errors import UnreadableError, UserError
 from stylegan.files import atomic_path
-from stylegan.interop.networks import INIT_KWARGS, read_networks
+from stylegan.interop.foreign import INIT_KWARGS
+from stylegan.interop.networks import read_networks
 from stylegan.interop.nvidia import describe
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.base import Network
 
 SHOW_FROM = 2**25  # bytes; smaller files are read in a moment

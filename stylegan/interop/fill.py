@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from stylegan.errors import UnreadableError, UserError
+from stylegan.interop.snapshot import first_mismatch
 from stylegan.models.base import Network
 from stylegan.models.build import DISCRIMINATORS, build_discriminator_from_metadata, build_from_metadata
 
@@ -20,7 +21,7 @@ def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> Netwo
     """The network of an architecture with these parameters and buffers, bit by bit.
 
     Args:
-        meta: The architecture, as `stylegan.models.build.model_metadata` describes it.
+        meta: The architecture, as `stylegan.models.metadata.model_metadata` describes it.
         tensors: By name.
 
     Raises:
@@ -57,19 +58,3 @@ def _build(meta: dict[str, Any]) -> Network:
         return build_discriminator_from_metadata(meta) if meta["kind"] in DISCRIMINATORS else build_from_metadata(meta)
     except UserError as error:
         raise UnreadableError(f"describes a network that cannot be built: {error}") from None
-
-
-def first_mismatch(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
-    """What is wrong with the first tensor that is missing, left over, or of another shape or type; None if all match."""
-    for name in (*expected, *found):
-        if name not in found:
-            return f"lacks the tensor {name}"
-        if name not in expected:
-            return f"holds a tensor {name[:100]} that its architecture does not have"
-        if (theirs := _layout(found[name])) != (ours := _layout(expected[name])):
-            return f"holds {name} as {theirs}, where its architecture has {ours}"
-    return None
-
-
-def _layout(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -15,7 +15,7 @@ from stylegan.interop.fill import build_and_fill
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.models.adapter import Foreign, PublicLayout, named, scalar
 from stylegan.models.base import Network
-from stylegan.models.build import model_metadata
+from stylegan.models.metadata import model_metadata
 
 DEEPEST = 16  # modules within modules; published networks have 4 levels
 MOST_MODULES = 10_000

@@ -1,4 +1,4 @@
-"""Snapshots: the network to give away, in one safetensors file that holds numbers and JSON and can run no code.
+"""What a snapshot is, and reading one: the network to give away, in a safetensors file of numbers and JSON that runs no code.
 
 The file's only metadata key, `stylegan`, holds one JSON object::
 
@@ -14,8 +14,6 @@ One key and sorted JSON make the file's bytes a function of the network and its 
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +21,17 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-import stylegan
 from stylegan.errors import UserError
-from stylegan.files import atomic_path
-from stylegan.interop.fill import first_mismatch
+from stylegan.interop.refusal import why_no_snapshot
 from stylegan.models.base import Generator, Network
-from stylegan.models.build import (
-    build_discriminator_from_metadata,
-    build_from_metadata,
-    model_metadata,
-)
+from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
 
 FORMAT = 1
 KEY = "stylegan"
 SEPARATOR = "/"  # between the name of a companion and that of its tensor
 _NetworkT = TypeVar("_NetworkT", bound=Network)
-_READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
 @dataclass(frozen=True)
@@ -57,56 +47,6 @@ class Snapshot:
     metadata: dict[str, Any]
 
 
-def save_snapshot(
-    path: str | Path,
-    G_ema: Generator,
-    *,
-    provenance: Mapping[str, Any],
-    companions: Mapping[str, Network] | None = None,
-) -> None:
-    """Write a generator with its architecture and provenance, whole or not at all.
-
-    Args:
-        path: The file to write, `*.safetensors`; one that exists is replaced.
-        G_ema: The generator whose weights and buffers are saved, bit by bit, in their own dtypes.
-        provenance: Where the network comes from, as JSON types only: it is published with the file.
-        companions: Networks of the same training by name, `G` and `D`, for those who want to train on.
-
-    Raises:
-        UserError: The file cannot be written.
-        TypeError, ValueError: `provenance` is not JSON (NaN and infinity are not).
-    """
-    tensors = _tensors(G_ema)
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "software": f"stylegan {stylegan.__version__}",
-        "weights_sha256": weights_sha256(tensors),
-        "model": model_metadata(G_ema),
-        "provenance": dict(provenance),
-    }
-    for name, network in (companions or {}).items():
-        own = _tensors(network)
-        description = {"weights_sha256": weights_sha256(own), "model": model_metadata(network)}
-        metadata.setdefault("companions", {})[name] = description
-        tensors |= {f"{name}{SEPARATOR}{key}": tensor for key, tensor in own.items()}
-    _write(path, tensors, metadata)
-
-
-def add_provenance(path: str | Path, more: Mapping[str, Any]) -> None:
-    """Write into a snapshot what became known of its network later, such as what it was measured at; weights stay as they are.
-
-    Args:
-        path: The snapshot.
-        more: Goes into its provenance, in the place of what has the same names there.
-
-    Raises:
-        UserError: As `read_snapshot` and `save_snapshot`.
-        TypeError, ValueError: As `save_snapshot`.
-    """
-    metadata, tensors = _read(Path(path), lambda name: True)
-    _write(path, tensors, {**metadata, "provenance": {**metadata.get("provenance", {}), **more}})
-
-
 def read_snapshot(path: str | Path) -> Snapshot:
     """Build the network that a snapshot describes and load its weights, every bit of them.
 
@@ -115,7 +55,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
             program); it is damaged; a newer version wrote it; or its tensors do not fit its own architecture.
     """
     path = Path(path)
-    metadata, tensors = _read(path, lambda name: SEPARATOR not in name)
+    metadata, tensors = read_tensors(path, lambda name: SEPARATOR not in name)
     return Snapshot(
         _filled(path, _build(path, metadata["model"], build_from_metadata), tensors, metadata["weights_sha256"]),
         metadata,
@@ -129,7 +69,7 @@ def read_companions(path: str | Path) -> dict[str, Network]:
         UserError: As `read_snapshot`.
     """
     path = Path(path)
-    metadata, tensors = _read(path, lambda name: SEPARATOR in name)
+    metadata, tensors = read_tensors(path, lambda name: SEPARATOR in name)
     described = metadata.get("companions", {})
     if not isinstance(described, dict) or not all(_describes_network(item) for item in described.values()):
         raise UserError(f"{path}: the metadata that describes the network is damaged; copy or download the file again")
@@ -143,15 +83,18 @@ def read_companions(path: str | Path) -> dict[str, Network]:
     return companions
 
 
-def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata, and the tensors with a wanted name."""
-    _refuse_other_files(path)
+def read_tensors(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata, and the tensors with a wanted name, unchecked but for the file's form.
+
+    Raises:
+        UserError: It is no snapshot, is damaged, or a newer version wrote it.
+    """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = _parse(path, file.metadata())
             return metadata, {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); copy or download it again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(why_no_snapshot(path, error)) from None
 
 
 def _filled(path: Path, network: _NetworkT, tensors: dict[str, Tensor], checksum: str) -> _NetworkT:
@@ -170,43 +113,6 @@ def _describes_network(metadata: Any) -> bool:
         and isinstance(metadata.get("weights_sha256"), str)
         and isinstance(metadata.get("model"), dict)
     )
-
-
-def _tensors(network: Network) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={KEY: text})
-        except SafetensorError as error:
-            # It tells the system's error number in its text only, and by that a full disk is known.
-            number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from None
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Raise `UserError` unless the file begins like a safetensors file: the header's length in 8 bytes, then JSON."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except FileNotFoundError:
-        raise UserError(f"there is no network file {path}; check the path") from None
-    except OSError as error:
-        raise UserError(f"cannot read the network file {path}: {error.strerror}; {_READABLE}") from None
-    if head[8:] == b"{":
-        return
-    if not head:
-        what = "is empty"
-    elif head.startswith(b"PK\x03\x04"):
-        what = "is a PyTorch checkpoint (or another zip file)"
-    elif head[:1] == b"\x80" and head[1] <= 5:
-        what = "is a Python pickle, which can run code when it is read"
-    else:
-        what = "is not a safetensors file, or its beginning is damaged"
-    raise UserError(f"{path} {what}; {_READABLE}")
 
 
 def _parse(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
@@ -234,6 +140,22 @@ def _build(path: Path, model: dict[str, Any], make: Callable[[dict[str, Any]], _
         return make(model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def first_mismatch(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with the first tensor that is missing, left over, or of another shape or type; None if all match."""
+    for name in (*expected, *found):
+        if name not in found:
+            return f"lacks the tensor {name}"
+        if name not in expected:
+            return f"holds a tensor {name[:100]} that its architecture does not have"
+        if (theirs := _layout(found[name])) != (ours := _layout(expected[name])):
+            return f"holds {name} as {theirs}, where its architecture has {ours}"
+    return None
+
+
+def _layout(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.models.base import Network
-from stylegan.models.build import model_metadata
+from stylegan.models.metadata import model_metadata
 
 LARGEST_OPTION = 2**20
 

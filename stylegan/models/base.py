@@ -6,7 +6,7 @@ name for "a module that also has these". What only some networks have is asked f
 
 from abc import abstractmethod
 from dataclasses import Field
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -142,26 +142,6 @@ class Discriminator(Network):
         Raises:
             UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
         """
-
-
-@runtime_checkable
-class Growing(Protocol):
-    """A network whose resolution grows while it is trained (Karras et al. 2018, section 2)."""
-
-    def set_stage(self, resolution: tuple[int, int], alpha: float) -> None:
-        """Work at a lower resolution from now on; a new network, and a loaded one, works at its own.
-
-        All parameters exist from the start; those outside the stage get no gradient. The stage is no part of the state_dict.
-
-        Args:
-            resolution: (H, W) of the images that G makes or D takes.
-            alpha: 1: as it is; below, the blocks of this resolution are blended with the image of half of it, doubled: 0
-                shows that alone.
-
-        Raises:
-            UserError: A resolution that it does not have.
-        """
-        ...
 
 
 def noise_for(

@@ -7,8 +7,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from torch import nn
-
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Discriminator, Generator, Network, NetworkConfig
 from stylegan.models.discriminator import DiscriminatorConfig
@@ -26,64 +24,28 @@ DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {
 }
 
 
-def model_metadata(network: nn.Module) -> dict[str, Any]:
-    """All that is needed to build a network again, as JSON: kind, config, resolution [H, W], channels, c_dim.
-
-    Raises:
-        UserError: A network of no known kind.
-    """
-    if not isinstance(network, Network) or type(network.config) not in {*GENERATORS.values(), *DISCRIMINATORS.values()}:
-        raise UserError(
-            f"cannot describe a {type(network).__name__}: none of the tables in stylegan.models.build has it"
-        )
-    return {
-        "kind": network.config.kind,
-        "config": {name: value for name, value in _to_json(network.config).items() if name != "kind"},
-        "resolution": list(network.resolution),
-        "channels": network.channels,
-        "c_dim": network.c_dim,
-    }
-
-
 def build_from_metadata(meta: dict[str, Any]) -> Generator:
-    """The generator that `model_metadata` described, with random weights.
+    """The generator that `stylegan.models.metadata` described, with random weights.
 
     Raises:
         UserError: Unknown kind, or fields that are missing, unknown or out of range.
     """
-    return _config(meta, GENERATORS).build(**_dimensions(meta))
+    return config_from_metadata(meta, GENERATORS).build(**_dimensions(meta))
 
 
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
-    return _config(meta, DISCRIMINATORS).build(**_dimensions(meta))
+    return config_from_metadata(meta, DISCRIMINATORS).build(**_dimensions(meta))
 
 
-def weights_architecture(meta: dict[str, Any], *, alike: bool = False) -> dict[str, Any]:
-    """`model_metadata` as far as weights depend on it. Options that an older version did not know are at their defaults.
-
-    Args:
-        meta: The metadata.
-        alike: Leave out, too, the options whose other values still mean the same to trained weights.
+def config_from_metadata(
+    meta: dict[str, Any], kinds: Mapping[str, type[NetworkConfig[NetworkT]]]
+) -> NetworkConfig[NetworkT]:
+    """The options of the network that was described; those that an older version did not know are at their defaults.
 
     Raises:
-        UserError: Unknown kind, or fields that are unknown or out of range.
+        UserError: None of `kinds`, or fields that are unknown or out of range.
     """
-    left_out = {"any", "alike"} if alike else {"any"}
-    return {**meta, "config": _weights_options(_config(meta, {**GENERATORS, **DISCRIMINATORS}), left_out)}
-
-
-def _weights_options(config: Any, left_out: set[str]) -> dict[str, Any]:
-    """A config as JSON, without its kind and the options whose `weights` (see `NetworkConfig`) are among `left_out`."""
-    kept = [f for f in dataclasses.fields(config) if f.name != "kind" and f.metadata.get("weights") not in left_out]
-    values = {f.name: getattr(config, f.name) for f in kept}
-    return {
-        name: _weights_options(value, left_out) if dataclasses.is_dataclass(value) else _to_json(value)
-        for name, value in values.items()
-    }
-
-
-def _config(meta: dict[str, Any], kinds: Mapping[str, type[NetworkConfig[NetworkT]]]) -> NetworkConfig[NetworkT]:
     kind = meta.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"unknown kind of network {kind!r}; {nearest(str(kind), kinds)}")
@@ -96,12 +58,6 @@ def _dimensions(meta: dict[str, Any]) -> dict[str, Any]:
         return {"resolution": (int(height), int(width)), "channels": int(meta["channels"]), "c_dim": int(meta["c_dim"])}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the network's metadata lacks a valid resolution, channels or c_dim ({error})") from None
-
-
-def _to_json(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return value.name if isinstance(value, enum.Enum) else value
 
 
 def _from_json(target: Any, value: Any, where: str) -> Any:

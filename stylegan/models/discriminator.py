@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.base import Discriminator
+from stylegan.models.convolution import Conv2d
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
-    Conv2d,
     FullyConnected,
     Precision,
     block_channels,

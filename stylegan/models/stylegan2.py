@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan.models.generator import StyleBased, Synthesis
+from stylegan.models.convolution import Conv2d
+from stylegan.models.generator import StyleBased, Styles, Synthesis
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
-    Conv2d,
     FullyConnected,
     Precision,
     activate,
@@ -33,7 +33,6 @@ from stylegan.models.layers import (
     scaled,
 )
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.styles import Styles
 from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d

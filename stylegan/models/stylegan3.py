@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.alias_free import LayerDesign, Schedule
-from stylegan.models.generator import StyleBased, Synthesis
+from stylegan.models.generator import StyleBased, Styles, Synthesis
 from stylegan.models.layers import (
     FullyConnected,
     Precision,
@@ -26,7 +26,6 @@ from stylegan.models.layers import (
     conv_weight,
 )
 from stylegan.models.mapping import MappingConfig
-from stylegan.models.styles import Styles
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
 

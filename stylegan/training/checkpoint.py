@@ -12,7 +12,7 @@ import torch
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
-from stylegan.models.build import weights_architecture
+from stylegan.models.metadata import weights_architecture
 from stylegan.training.state import TrainState
 
 FORMAT = "stylegan-checkpoint-1"

@@ -2,7 +2,7 @@
 
 from stylegan import distributed
 from stylegan import run_dir as layout
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.training.checkpoint import save_checkpoint
 from stylegan.training.job import Job
 from stylegan.training.pictures import show_fakes, show_reals

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from stylegan import distributed
 from stylegan.augment.ada import ADAController
 from stylegan.losses.base import LossOutput
-from stylegan.models.base import Discriminator, Generator, Growing
+from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import require_w
+from stylegan.models.growing import Growing
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
-from stylegan.interop.networks import FOREIGN, is_checkpoint, read_networks
-from stylegan.models.build import model_metadata, weights_architecture
+from stylegan.interop.foreign import FOREIGN, is_checkpoint
+from stylegan.interop.networks import read_networks
 from stylegan.models.discriminator import Discriminator
+from stylegan.models.metadata import model_metadata, weights_architecture
 from stylegan.training.checkpoint import differences, read_checkpoint
 from stylegan.training.state import TrainState
 

@@ -11,7 +11,7 @@ from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
-from stylegan.interop.snapshot import add_provenance
+from stylegan.interop.snapshot_writer import add_provenance
 from stylegan.models.base import Generator
 
 if TYPE_CHECKING:  # a run without metrics need not wait for what measures

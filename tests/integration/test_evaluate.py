@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stylegan import cli
 from stylegan import run_dir as layout
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
-from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.metrics import table
 from stylegan.metrics.names import listed
 from tests.integration.command import ROOT, Result, run_here

@@ -11,18 +11,14 @@ import torch
 from torch import nn
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import read_companions, read_snapshot, save_snapshot
-from stylegan.models.base import Discriminator, Generator, Growing, NetworkConfig
-from stylegan.models.build import (
-    DISCRIMINATORS,
-    GENERATORS,
-    build_discriminator_from_metadata,
-    build_from_metadata,
-    model_metadata,
-    weights_architecture,
-)
+from stylegan.interop.snapshot import read_companions, read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
+from stylegan.models.base import Discriminator, Generator, NetworkConfig
+from stylegan.models.build import DISCRIMINATORS, GENERATORS, build_discriminator_from_metadata, build_from_metadata
 from stylegan.models.generator import require_w
+from stylegan.models.growing import Growing
 from stylegan.models.layers import Precision
+from stylegan.models.metadata import model_metadata, weights_architecture
 from tests.unit.growing import GrowingDConfig, GrowingGConfig
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutW, WithoutWConfig

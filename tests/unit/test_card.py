@@ -13,7 +13,8 @@ from stylegan import run_dir
 from stylegan.files import sha256, shipped
 from stylegan.interop.card import model_card
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
-from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.build import GENERATORS
 from tests.integration.test_evaluate import stylegan
 from tests.unit.tiny import tiny_pair

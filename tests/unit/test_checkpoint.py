@@ -11,7 +11,7 @@ import torch
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
-from stylegan.models.build import model_metadata
+from stylegan.models.metadata import model_metadata
 from stylegan.training.checkpoint import differences, newest_checkpoint, read_checkpoint, restore, save_checkpoint
 from tests.unit.test_step import batches, make_training
 from tests.unit.tiny import tiny_pair

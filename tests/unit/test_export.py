@@ -23,7 +23,8 @@ from stylegan.files import sha256
 from stylegan.interop import export
 from stylegan.interop.export import ExportOptions, export_network
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
-from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.build import GENERATORS
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision

@@ -27,7 +27,7 @@ from stylegan.inference import (
     sample_ws,
     to_uint8,
 )
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Precision

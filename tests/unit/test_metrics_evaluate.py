@@ -9,7 +9,7 @@ import torch
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.metrics.evaluate import evaluate, evaluate_saved, weight_files
 from stylegan.metrics.runner import Settings
 from tests.integration.images import write_archive

@@ -15,19 +15,19 @@ from stylegan.models.build import (
     StyleGAN2Config,
     build_discriminator_from_metadata,
     build_from_metadata,
-    model_metadata,
 )
+from stylegan.models.convolution import Conv2d
 from stylegan.models.discriminator import StyleGAN2Discriminator, minibatch_std
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import (
     Architecture,
-    Conv2d,
     FullyConnected,
     block_shapes,
     nearest_resolutions,
     normalize_second_moment,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
+from stylegan.models.metadata import model_metadata
 from stylegan.models.stylegan2 import SynthesisLayer, SynthesisNetwork, ToRGB
 
 

@@ -16,15 +16,17 @@ from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.adapters import ADAPTERS, adapter_for, public_layout
 from stylegan.interop.convert import convert, save_public
-from stylegan.interop.networks import read_networks, summary
+from stylegan.interop.networks import read_networks
 from stylegan.interop.nvidia import describe
 from stylegan.interop.snapshot import read_companions, read_snapshot
+from stylegan.interop.summary import summary
 from stylegan.models.adapter import PublicLayout
 from stylegan.models.base import Discriminator, Generator, Network
-from stylegan.models.build import DISCRIMINATORS, GENERATORS, model_metadata
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Architecture, Precision
 from stylegan.models.mapping import MappingConfig
+from stylegan.models.metadata import model_metadata
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.golden.golden import HERE, load

@@ -9,18 +9,16 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
-from stylegan.interop.snapshot import read_snapshot, save_snapshot
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.losses.base import Batch
 from stylegan.losses.logistic import LogisticConfig
-from stylegan.models.build import (
-    DiscriminatorConfig,
-    StyleGAN2Config,
-    model_metadata,
-)
+from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.discriminator import StyleGAN2Discriminator
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Architecture, Precision, block_dtypes
 from stylegan.models.mapping import MappingConfig
+from stylegan.models.metadata import model_metadata
 from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.training.adam import OptimConfig
 from tests.unit.training import training_of

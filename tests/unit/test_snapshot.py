@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import FORMAT, KEY, add_provenance, read_snapshot, save_snapshot
+from stylegan.interop.snapshot import FORMAT, KEY, read_snapshot
+from stylegan.interop.snapshot_writer import add_provenance, save_snapshot
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
@@ -100,6 +101,7 @@ def test_provenance_must_be_json(tmp_path: Path, G: StyleBased) -> None:
         (lambda path: path.mkdir(), "cannot read"),
         (lambda path: path.touch(), "is empty"),
         (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "is a Python pickle"),
+        (lambda path: path.write_bytes(b"\x80"), "is a Python pickle"),
         (lambda path: torch.save({"G_ema": 1}, path), "is a PyTorch checkpoint"),
         (lambda path: path.write_text("<html>not found</html>"), "is not a safetensors file"),
         (lambda path: path.write_bytes(b"abc"), "is not a safetensors file"),

@@ -12,9 +12,10 @@ from stylegan.figures.scanline import Scanline, scanline, walk
 from stylegan.inference import Sampling, sample
 from stylegan.metrics.equivariance import Motion, decibels, squared_errors
 from stylegan.models.alias_free import low_pass
-from stylegan.models.build import build_from_metadata, model_metadata
+from stylegan.models.build import build_from_metadata
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Precision
+from stylegan.models.metadata import model_metadata
 from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
 from tests.unit.tiny import tiny_pair
 

@@ -7,7 +7,7 @@ import torch
 
 from stylegan.errors import UserError
 from stylegan.interop.convert import convert
-from stylegan.interop.snapshot import save_snapshot
+from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
 from stylegan.training.state import TrainState

@@ -1,0 +1,32 @@
+"""What is wrong with a file that cannot be read as a snapshot: what it is instead, as far as its first bytes tell."""
+
+from pathlib import Path
+
+_READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
+
+
+def why_no_snapshot(path: Path, error: Exception) -> str:
+    """A message for the user.
+
+    Args:
+        path: The file, which may not exist.
+        error: What safetensors says of it.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except FileNotFoundError:
+        return f"there is no network file {path}; check the path"
+    except OSError as problem:
+        return f"cannot read the network file {path}: {problem.strerror}; {_READABLE}"
+    if head[8:] == b"{":  # as safetensors files begin: the header's length in 8 bytes, then JSON
+        return f"{path} is damaged ({error}); copy or download it again"
+    if not head:
+        what = "is empty"
+    elif head.startswith(b"PK\x03\x04"):
+        what = "is a PyTorch checkpoint (or another zip file)"
+    elif head[:1] == b"\x80" and head[1:2] <= b"\x05":
+        what = "is a Python pickle, which can run code when it is read"
+    else:
+        what = "is not a safetensors file, or its beginning is damaged"
+    return f"{path} {what}; {_READABLE}"

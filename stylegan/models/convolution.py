@@ -1,0 +1,83 @@
+"""The plain convolution layer, of discriminators and of `resnet` generators; modulated ones stand with their synthesis."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.models.layers import RESAMPLE_FILTER, activate, conv_weight, scaled
+from stylegan.ops.bias_act import ACTIVATIONS
+from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.filtered_lrelu import filtered_lrelu
+from stylegan.ops.scaled_conv2d import scaled_conv2d
+from stylegan.ops.upfirdn2d import downsample_padding, setup_filter
+
+
+class Conv2d(nn.Module):
+    """Convolution, optionally resampling by two, then bias, activation and clamp; [N, I, H, W] -> [N, O, H', W'].
+
+    With `trainable=False` weight and bias are buffers: they have the same names in the state_dict, yet no optimizer, no
+    `parameters()` and no `requires_grad_` reaches them. It computes in the format of its input.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        bias: bool = True,
+        activation: str = "linear",
+        up: int = 1,
+        down: int = 1,
+        conv_clamp: float | None = None,
+        trainable: bool = True,
+    ):
+        super().__init__()
+        self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
+        self.padding = kernel_size // 2
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        weight = conv_weight(out_channels, in_channels, kernel_size)
+        offset = torch.zeros(out_channels) if bias else None
+        if trainable:
+            self.weight = nn.Parameter(weight)
+            self.bias = None if offset is None else nn.Parameter(offset)
+        else:
+            self.register_buffer("weight", weight)
+            self.register_buffer("bias", offset)
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+
+    def forward(
+        self, x: Tensor, gain: float = 1.0, *, followed_by: "Conv2d | None" = None, filtered: bool = False
+    ) -> Tensor:
+        """The layer's result, or that and the low-pass filter of the next layer.
+
+        Args:
+            x: [N, I, H, W].
+            gain: Multiplies the result, clamp included.
+            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter is applied, too, in one
+                op with the activation: the tensor between them, the largest of a block, is neither written nor kept for
+                gradients.
+            filtered: x is the result of a layer that was `followed_by` this one.
+        """
+        linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
+        own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
+        w_gain = self.weight_gain * own
+        if filtered:
+            x = scaled_conv2d(x, self.weight, gain=w_gain, stride=self.down)
+        else:
+            resample = {"up": self.up, "down": self.down, "padding": self.padding, "flip_weight": self.up == 1}
+            x = conv2d_resample(x, self.weight, self.resample_filter, w_gain=w_gain, **resample)
+        if followed_by is None:
+            return activate(x, self.bias, self.activation, gain, self.conv_clamp)
+        assert self.activation == "lrelu" and followed_by.down > 1
+        return filtered_lrelu(
+            x,
+            fd=followed_by.resample_filter,
+            b=None if self.bias is None else self.bias.to(x.dtype),
+            padding=downsample_padding(followed_by.resample_filter, followed_by.down, followed_by.padding),
+            slope=ACTIVATIONS["lrelu"].alpha,
+            **scaled("lrelu", gain, self.conv_clamp),
+        )

@@ -12,7 +12,7 @@ from stylegan.ops.backend import Backend, activate, reference_ops
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.modulation import modulation_grad
 from tests.bench.bench_ops import Case, Sizes, cases
-from tests.gpu.steps.record import Record, run
+from tests.gpu.steps.record import Record, run, torch_settings
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -43,27 +43,9 @@ def peaks(record: Record) -> dict[str, float]:
         ("fp16", torch.float16),
     ):
         a, b = (torch.randn(side, side, device=record.device).to(dtype) for _ in range(2))
-        with tf32(name == "tf32"):
+        with torch_settings(tf32=name == "tf32"):
             found[f"{name}_tflops"] = 2 * side**3 / record.median(lambda a=a, b=b: a @ b) / 1e12
     return {name: round(value, 3) for name, value in found.items()}
-
-
-class tf32:  # noqa: N801
-    """TF32 on or off inside of the body."""
-
-    def __init__(self, on: bool) -> None:
-        self.on = on
-
-    def __enter__(self) -> None:
-        self.before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        self._set(self.on, self.on)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(*self.before)
-
-    @staticmethod
-    def _set(matmul: Any, cudnn: Any) -> None:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def convolutions(record: Record) -> dict[str, float]:
@@ -87,13 +69,11 @@ def convolutions(record: Record) -> dict[str, float]:
             def both(x: Tensor = x, w: Tensor = w, dy: Tensor = dy) -> object:
                 return torch.autograd.grad(F.conv2d(x, w, padding=1), [x, w], dy)
 
-            with tf32(name == "tf32"):
-                kind = "nchw" if layout is torch.contiguous_format else "nhwc"
-                for benchmark in (False, True):
-                    torch.backends.cudnn.benchmark = benchmark
+            kind = "nchw" if layout is torch.contiguous_format else "nhwc"
+            for benchmark in (False, True):
+                with torch_settings(tf32=name == "tf32", benchmark=benchmark):
                     key = f"{name} {kind} {'benchmark' if benchmark else 'default'}"
                     found[key] = round(3 * flop / record.median(both, budget=0.1) / 1e12, 3)
-                torch.backends.cudnn.benchmark = False
     return found
 
 

@@ -1,4 +1,4 @@
-"""The first hour on a GPU as one command: `python -m tests.gpu.day [--minutes 8] [--steps 1,3] [--out DIR]`.
+"""The first hour on a GPU as one command: `python -m tests.gpu.day [--minutes 8] [--steps 1,4:20] [--out DIR]`.
 
 Seven steps, the cheapest and most important first, each in a process of its own with a log in DIR and a share of the time; what
 a step leaves over goes to those after it, what runs past its share is killed and said to be. DIR/day.json collects the results
@@ -56,14 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all steps together")
-    parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="numbers, with commas")
+    parser.add_argument(
+        "--steps", default=",".join(map(str, STEPS)), help="numbers, with commas; 4:20 gives step 4 at most 20 s"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), help="folder of logs and day.json")
     parser.add_argument("--commit", default=checked_out(), help="what is run, to be noted with the results")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of a test on a CPU")
     options = parser.parse_args(arguments)
-    wanted = [int(number) for number in options.steps.split(",") if number]
-    unknown = [number for number in wanted if number not in STEPS]
+    wanted = [_asked(text) for text in options.steps.split(",") if text]
+    unknown = [number for number, _ in wanted if number not in STEPS]
     if unknown:
         parser.error(f"there are no steps {unknown}; choose from {sorted(STEPS)}")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -72,15 +74,21 @@ def main(arguments: list[str] | None = None) -> int:
     machine = describe_machine()
     end = time.monotonic() + 60 * options.minutes
     made = []
-    for position, number in enumerate(wanted):
-        shares = [STEPS[later].share for later in wanted[position:]]
-        limit = max((end - time.monotonic()) * shares[0] / sum(shares), 1.0)
+    for position, (number, most) in enumerate(wanted):
+        shares = [min(STEPS[later].share, at_most) for later, at_most in wanted[position:]]
+        limit = min(max((end - time.monotonic()) * shares[0] / sum(shares), 1.0), most)
         about = {"step": number, "commit": options.commit, "machine": machine}
         made.append({**about, **run_step(STEPS[number], options, limit)})
         atomic_write(collected, json.dumps({"runs": [*runs, *made]}, indent=1) + "\n")
         print(f"step {number}: {made[-1]['status']} after {made[-1]['seconds']:.0f} s", flush=True)
     print(table(made, machine)[-LONGEST_TABLE:])
     return int(any(run["status"] not in ("done", "skipped") for run in made))
+
+
+def _asked(text: str) -> tuple[int, float]:
+    """A step's number and the most seconds for it."""
+    number, _, most = text.partition(":")
+    return int(number), float(most or "inf")
 
 
 def checked_out() -> str | None:

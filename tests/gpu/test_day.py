@@ -12,7 +12,7 @@ import torch
 
 from stylegan.ops._build import compiler_available
 from stylegan.ops.backend import Backend, activate
-from tests.gpu import day
+from tests.gpu import day, keep
 from tests.gpu.steps import resume
 from tests.gpu.steps.record import Record
 
@@ -63,10 +63,10 @@ def test_a_run_that_fails() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--device", "cpu", "--tiny", "--minutes", "5", "--out", str(tmp_path), "--steps", "1"]
+    arguments = ["--device", "cpu", "--tiny", "--minutes", "5", "--out", str(tmp_path), "--steps", "1:90"]
     assert day.main([*arguments, "--commit", "abc"]) == 0
     (found,) = json.loads((tmp_path / "day.json").read_text())["runs"]
-    assert (found["step"], found["status"], found["commit"]) == (1, "done", "abc")
+    assert (found["step"], found["status"], found["limit"], found["commit"]) == (1, "done", 90, "abc")
     assert found["results"]["cpu"]["seconds"] > 0 and found["machine"]["torch"] == torch.__version__
     assert "step 1 the ops compile: done" in capsys.readouterr().out
 
@@ -109,3 +109,22 @@ def test_what_was_killed_is_told(record: Record) -> None:
     with pytest.raises(SystemExit):
         record.attempt("hangs", killed)
     assert json.loads(record.path.read_text()) == {"before": 1, "hangs": {"unfinished": "killed while it ran"}}
+
+
+def test_what_is_kept_of_a_day(tmp_path: Path) -> None:
+    run = {"step": 3, "machine": {"card": "X", "free_gb": 1.0}, "status": "done", "seconds": 1.0, "limit": 2}
+    run |= {"command": "python", "log": ["long"], "results": {"a": {"ms": 1.23456, "longest": [1] * 30}, "b": {}}}
+    (tmp_path / "day.json").write_text(json.dumps({"runs": [run]}))
+    kept = tmp_path / "results" / "x.json"
+    for commit in ("abc", "def"):
+        keep.main([str(kept), str(tmp_path / "day.json"), "--commit", commit])
+    first, second = json.loads(kept.read_text())["runs"]
+    assert (first.pop("commit"), second.pop("commit")) == ("abc", "def") and first == second
+    assert first["results"] == {"a": {"ms": 1.235, "longest": [1] * 10}, "b": {}}
+    assert first["machine"] == {"card": "X"} and "log" not in first and "command" not in first
+
+
+def test_kept_results_are_of_a_card() -> None:
+    for path in (Path(__file__).parent / "results").glob("*.json"):
+        runs = json.loads(path.read_text())["runs"]
+        assert runs and all(run["machine"]["card"] and run["commit"] for run in runs), path

@@ -14,6 +14,7 @@ from stylegan.figures.seeds import parse_seeds
 from stylegan.figures.table import FIGURES
 from stylegan.figures.writing import describe, find_place
 from stylegan.inference import Sampling, load_generator, resolve_network
+from stylegan.ops.device import compute_exactly
 
 
 def run(composed: DictConfig) -> None:
@@ -34,6 +35,7 @@ def make_figure(config: GenerateConfig) -> Path:
     sampling = Sampling(**{item.name: getattr(config, item.name) for item in fields(Sampling)})
     request = Request(parse_seeds(config.seeds), sampling, progress=True)
     place = find_place(figure, request, config.out, overwrite=config.overwrite, provenance=config.provenance)
+    compute_exactly()
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)
     about = describe(figure, G, network, config.seeds, request)

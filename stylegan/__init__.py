@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, the same as in _OFFERED
+    from stylegan.assemble import train as train
+    from stylegan.data.loader import open_dataset as open_dataset
     from stylegan.figures.grid import image_grid as image_grid
     from stylegan.inference import Sampling as Sampling
     from stylegan.inference import load as load
@@ -18,18 +20,24 @@ if TYPE_CHECKING:  # for editors and type checkers, the same as in _OFFERED
     from stylegan.inference import render as render
     from stylegan.inference import sample as sample
     from stylegan.inference import sample_ws as sample_ws
+    from stylegan.metrics.evaluate import evaluate as evaluate
+    from stylegan.training.config import TrainConfig as TrainConfig
 
 __version__ = "0.1.0"
 
 # Name -> module. `import stylegan.errors` must not pay for importing torch.
 _OFFERED = {
     "Sampling": "stylegan.inference",
+    "TrainConfig": "stylegan.training.config",
+    "evaluate": "stylegan.metrics.evaluate",
     "image_grid": "stylegan.figures.grid",
     "load": "stylegan.inference",
     "load_generator": "stylegan.inference",
+    "open_dataset": "stylegan.data.loader",
     "render": "stylegan.inference",
     "sample": "stylegan.inference",
     "sample_ws": "stylegan.inference",
+    "train": "stylegan.assemble",
 }
 
 

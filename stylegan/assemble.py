@@ -2,8 +2,8 @@
 
 import copy
 import errno
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.config.resume import continued
 from stylegan.config.saved import save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
@@ -23,9 +24,10 @@ from stylegan.models.base import Growing
 from stylegan.models.build import model_metadata
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import activate
-from stylegan.ops.device import pick_device
+from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.schedule import Plan, schedules_of
+from stylegan.schedule import Plan, StageConfig, schedules_of
+from stylegan.training import loop
 from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
 from stylegan.training.batch import Drawer
 from stylegan.training.checkpoint import (
@@ -36,12 +38,62 @@ from stylegan.training.checkpoint import (
     restore,
 )
 from stylegan.training.config import TrainConfig, described, resolved
-from stylegan.training.job import Job
+from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
 from stylegan.training.watch import build_watch
+
+
+def train(config: TrainConfig) -> Path:
+    """Train from Python, on any thread; the same as train.py with these settings.
+
+    >>> config = TrainConfig(run_dir="runs/mine", data=DataConfig(path="faces.zip"))
+    >>> G = stylegan.load_generator(stylegan.train(config))
+
+    Args:
+        config: What to do. Where its `run_dir` holds a run already, that one goes on, and everything that the configuration
+            says must agree with it but what may change, such as `training.kimg`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: Something in the configuration cannot be done.
+    """
+    config, resuming = continued(config)
+    run_training(config, resuming)
+    return Path(config.run_dir or "")
+
+
+def run_training(
+    config: TrainConfig,
+    resuming: bool,
+    stop_request: AbstractContextManager[Callable[[], bool]] = nullcontext(lambda: False),  # noqa: B008 (it holds nothing)
+) -> None:
+    """Train what a configuration says, and tell where it ended.
+
+    Args:
+        config: With `run_dir`.
+        resuming: Whether that holds the run already.
+        stop_request: Entered while iterations run; it gives what is asked before each whether to stop.
+
+    Raises:
+        UserError: As `training_job` and `training.loop.train`.
+    """
+    run_dir, kimg = config.run_dir, config.training.kimg
+    with training_job(config, resuming) as job:
+        if job.state.nimg >= job.total_nimg:
+            job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
+            return
+        with stop_request as stop:
+            finished = loop.train(job, stop)
+        stopped = f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py run_dir={run_dir}` goes on. "
+        job.logger.message(
+            f"{'' if finished else stopped}Look at {run_dir}: fakes-*.png (reals.png), `tensorboard --logdir {run_dir}`, "
+            f"`python generate.py network={run_dir} seeds=0-31`"
+        )
 
 
 @contextmanager
@@ -61,6 +113,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
     with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:
         if resuming and distributed.is_main():  # before the checkpoint is chosen: the other process may write another
             folder.enter_context(layout.sole_process(run_dir))
+        compute_exactly(tf32=config.training.tf32)
         dataset = _dataset(config)
         ranks = distributed.world_size()
         config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)
@@ -68,7 +121,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             keep_freed_memory()
         state, phases = _new_state(config, dataset, device)
         plan = build_plan(config, dataset.resolution)
-        if len(plan.stages) > 1 and not all(isinstance(network, Growing) for network in (state.G, state.D)):
+        if config.training.stages and not all(isinstance(network, Growing) for network in (state.G, state.D)):
             raise UserError(
                 f"training.stages: model.G={config.model.G.kind} and model.D={config.model.D.kind} do not both grow; leave the "
                 "stages out, or choose networks that do"
@@ -92,11 +145,9 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             architecture=architecture,
             environment=here,
             provenance=_provenance(config, dataset),
-            group=state.D.minibatch_group,
+            rounds=rounds_of(config.training, plan, state.D.minibatch_group),
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
-        for batch_size in plan.batch_sizes():
-            job.rounds(batch_size)
         if distributed.is_main():
             if not resuming:
                 folder.enter_context(layout.sole_process(run_dir))
@@ -120,7 +171,8 @@ def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
     """
     training = config.training
     assert training.batch_size is not None, "the configuration is resolved"
-    return Plan(schedules_of(config), training.stages, training.repeats, resolution, training.batch_size)
+    stages = training.stages or [StageConfig()]
+    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size)
 
 
 @contextmanager

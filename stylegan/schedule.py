@@ -256,3 +256,7 @@ class Plan:
                 stage, held = self.stage(nimg), 0
             yield nimg, stage
             nimg, held = nimg + stage.batch_size, held + 1
+
+    def batches(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, int]]:
+        """Image count and batch size of those iterations."""
+        return ((count, found.batch_size) for count, found in self.iterations(nimg, stage, held))

@@ -61,6 +61,16 @@ class ADAController:
         direction = (self.r_t > self.target) - (self.r_t < self.target)
         self.p = min(max(self.p + direction * step, 0.0), self.p_max)
 
+    def warning(self, before: float) -> str | None:
+        """What to say where p has come from `before` to its maximum; else None."""
+        if not before < self.p == self.p_max:
+            return None
+        return (
+            f"warning: p has reached augment.p_max={self.p_max:g}, and D still overfits (r_t {self.r_t:+.2f}, target "
+            f"{self.target:g}). From p = {LEAKS_FROM:g} on augmentations may leak into generated images; more training images "
+            "or a larger loss.r1_gamma help, a lower augment.p_max in a new run keeps them out"
+        )
+
     def state_dict(self) -> dict[str, float | int | None]:
         """What changes, as plain numbers."""
         return {name: getattr(self, name) for name in self._STATE}

@@ -12,10 +12,11 @@ from time import perf_counter, process_time
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan.bench.workload import Workload, weighted
 from stylegan.ops.backend import reference_ops
+from stylegan.ops.update import lerp_
 from stylegan.training.adam import Adam
 
 CLOCKS = ("wall", "cpu")
@@ -107,41 +108,63 @@ def measure_iteration(
     return result
 
 
-def measure_update(work: Workload, *, rounds: int, timer: Timer, progress: Progress) -> dict[str, float]:
-    """Time what follows G's gradients in an iteration, as one op over all parameters each and as plain loops, in turns.
+@dataclass(frozen=True)
+class Update:
+    """What follows the gradients of G in an iteration: the optimizer, a check of the gradients, and the moving average.
+
+    Attributes:
+        parameters: Of G, with gradients.
+        averages: Of G_ema, in their order.
+        run: Does it once.
+    """
+
+    parameters: list[nn.Parameter]
+    averages: list[Tensor]
+    run: Callable[[], None]
+
+
+def updates(G: nn.Module) -> tuple[Update, Update]:
+    """The same update on two copies of a network with the same random gradients: with our ops, and as plain loops.
 
     The plain loops are: `nan_to_num` on every gradient, `torch.optim.Adam` parameter by parameter, and for the average a lerp
     and a copy of every parameter.
+    """
+    ours, theirs = (list(copy.deepcopy(G).parameters()) for _ in range(2))
+    our_averages, their_averages = ([p.detach().clone() for p in G.parameters()] for _ in range(2))
+    for p, q in zip(ours, theirs, strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad.clone()
+    our_adam = Adam(list(ours), eps=1e-8)
+    our_adam.set_rates(0.002, 0.0, 0.99)
+    their_adam = torch.optim.Adam(theirs, lr=0.002, betas=(0.0, 0.99), eps=1e-8, foreach=False, fused=False)
+
+    @torch.no_grad()
+    def update() -> None:
+        assert bool(our_adam.step().isfinite())
+        lerp_(our_averages, list(ours), 0.001)
+
+    @torch.no_grad()
+    def plain() -> None:
+        for gradient in (p.grad for p in theirs if p.grad is not None):
+            torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
+        their_adam.step()
+        for average, new in zip(their_averages, theirs, strict=True):
+            average.copy_(new.lerp(average, 0.999))
+
+    return Update(ours, our_averages, update), Update(theirs, their_averages, plain)
+
+
+def measure_update(work: Workload, *, rounds: int, timer: Timer, progress: Progress) -> dict[str, float]:
+    """Time both `updates` of G in turns.
 
     Returns:
         Median `seconds` and `plain_seconds`, and the median `ratio`.
     """
-    ours, theirs = copy.deepcopy(work.networks.G), copy.deepcopy(work.networks.G)
-    our_average, their_average = copy.deepcopy(ours).requires_grad_(False), copy.deepcopy(ours).requires_grad_(False)
-    options: dict[str, Any] = {"lr": 0.002, "betas": (0.0, 0.99), "eps": 1e-8}
-    our_adam = Adam(list(ours.parameters()), **options)
-    their_adam = torch.optim.Adam(theirs.parameters(), foreach=False, fused=False, **options)
-    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-        p.grad, q.grad = torch.randn_like(p), torch.randn_like(p)
-
-    parameters = list(ours.parameters())
-    averages: dict[Tensor, Tensor] = dict(zip(parameters, our_average.parameters(), strict=True))
-
-    def update() -> None:
-        assert bool(our_adam.step(averages=averages, weight=0.001).isfinite())
-
-    def plain() -> None:
-        for gradient in (p.grad for p in theirs.parameters() if p.grad is not None):
-            torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
-        their_adam.step()
-        with torch.no_grad():
-            for average, new in zip(their_average.parameters(), theirs.parameters(), strict=True):
-                average.copy_(new.lerp(average, 0.999))
-
+    ours, plain = updates(work.networks.G)
     pairs = []
     for round_ in range(rounds + 2):
         progress(f"round {round_} of {rounds}: optimizer, moving average and gradient check")
-        pairs.append((timer(update), timer(plain)))
+        pairs.append((timer(ours.run), timer(plain.run)))
     ratios = [b / a for a, b in pairs[2:]]
     seconds, plain_seconds = (statistics.median(column) for column in zip(*pairs[2:], strict=True))
     return {"seconds": seconds, "plain_seconds": plain_seconds, "ratio": statistics.median(ratios)}

@@ -12,7 +12,9 @@ TRAIN_HELP = """Train a style-based GAN.
   python train.py run_dir=runs/NAME                          go on exactly where that run stopped
   python train.py -m seed=0,1,2                              one run per value
   python train.py --cfg job                                  print the configuration and stop
-  torchrun --standalone --nproc-per-node=N train.py ...      N processes or GPUs"""
+  torchrun --standalone --nproc-per-node=N train.py ...      N processes or GPUs
+
+[or a ramp]: a setting that may change in the training: '{start: 1, end: 0, kimg: 100, shape: linear}' (or cosine)."""
 
 
 GENERATE_HELP = """Make a picture from a trained network.

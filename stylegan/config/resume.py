@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
-from stylegan.config.help import shown
 from stylegan.errors import UserError, nearest
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
@@ -53,17 +52,47 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     if hydra.mode == RunMode.MULTIRUN:
         run_dir /= str(hydra.job.num)
     composed.run_dir = str(run_dir)
-    if not layout.is_run_dir(run_dir):
-        if run_dir.exists() and (not run_dir.is_dir() or any(path.name != layout.LOCK for path in run_dir.iterdir())):
-            raise UserError(
-                f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it"
-            )
+    if not _holds_run(run_dir):
         return to_typed(composed, TrainConfig), False
+    new = flatten(OmegaConf.to_container(composed, enum_to_str=True))
+    named = {override.lstrip("+~").split("=", 1)[0] for override in hydra.overrides.task}
+    explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
+    # A group such as `experiment=` names all that it sets, but leaves what may change as the run has it. What it leaves open
+    # follows from the data, as it did when the run began.
+    compared = explicit | {key for key in new if "experiment" in named and new[key] is not None}
+    return to_typed(_resumed(_saved(run_dir), new, compared, explicit), TrainConfig), True
+
+
+def continued(config: TrainConfig) -> tuple[TrainConfig, bool]:
+    """The same for a configuration that was made in Python: it names all that it holds but what is None.
+
+    Raises:
+        UserError: As `train_config`, or there is no `run_dir`.
+    """
+    if config.run_dir is None:
+        raise UserError("run_dir is missing: TrainConfig(run_dir='runs/mine', ...) says where the run goes")
+    if not _holds_run(Path(config.run_dir)):
+        return config, False
+    new = flatten(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+    named = {key for key, value in new.items() if value is not None}
+    return to_typed(_resumed(_saved(Path(config.run_dir)), new, named, named), TrainConfig), True
+
+
+def _holds_run(run_dir: Path) -> bool:
+    """Whether a run can go on there; raises `UserError` where something else is in the way."""
+    if layout.is_run_dir(run_dir):
+        return True
+    if run_dir.exists() and (not run_dir.is_dir() or any(path.name != layout.LOCK for path in run_dir.iterdir())):
+        raise UserError(f"run_dir={run_dir} exists and is not a run of train.py; choose another run_dir, or empty it")
+    return False
+
+
+def _saved(run_dir: Path) -> DictConfig:
+    """What a run's config.yaml holds."""
     saved = OmegaConf.load(run_dir / layout.CONFIG)
-    schema = OmegaConf.structured(_schema_of(saved, run_dir))
-    base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
+    base = OmegaConf.merge(OmegaConf.structured(_schema_of(saved, run_dir)), saved, {"run_dir": str(run_dir)})
     assert isinstance(base, DictConfig)
-    return to_typed(_resumed(base, composed, list(hydra.overrides.task)), TrainConfig), True
+    return base
 
 
 def _schema_of(saved: Any, run_dir: Path) -> TrainConfig:
@@ -82,19 +111,19 @@ def _schema_of(saved: Any, run_dir: Path) -> TrainConfig:
     return TrainConfig(model=ModelConfig(G=chosen["model.G"], D=chosen["model.D"]), loss=chosen["loss"])
 
 
-def _resumed(base: DictConfig, composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """Apply to the configuration of a run what the command line names; a group such as `experiment=` names all that it sets,
-    but leaves what may change as the run has it."""
-    old, new = flatten(OmegaConf.to_container(base)), flatten(OmegaConf.to_container(composed))
-    named = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
-    explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
-    compared = set(new) if "experiment" in named else explicit
-    # What is left open follows from the data, as it did when the run began.
-    given = [key for key in sorted(compared) if new[key] is not None or key in explicit]
-    changed = [key for key in given if new[key] != old.get(key)]
-    refused = [key for key in changed if key not in MAY_CHANGE]
-    if refused:
-        listed = "; ".join(f"{key} is {shown(old.get(key))} in the run and {shown(new[key])} here" for key in refused)
+def _resumed(base: DictConfig, new: dict[str, Any], compared: set[str], explicit: set[str]) -> DictConfig:
+    """Apply to the configuration of a run what is asked for.
+
+    Args:
+        base: Of the run.
+        new: What is asked for, flat.
+        compared: What of it must agree with the run, unless it may change.
+        explicit: What of it changes the run, where it may.
+    """
+    old = flatten(OmegaConf.to_container(base, enum_to_str=True))
+    changed = [key for key in sorted(compared) if new[key] != old.get(key)]
+    if refused := [key for key in changed if key not in MAY_CHANGE]:
+        listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
         raise UserError(
             f"run_dir={base.run_dir} holds a run with another configuration: {listed}. Leave these out to continue it, or "
             "choose another run_dir (init_from= starts from its networks)"

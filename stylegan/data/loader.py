@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,17 @@ class DataConfig:
             raise UserError(f"data.max_images={self.max_images} must be at least 1; null uses all images")
 
 
-def open_dataset(config: DataConfig) -> ImageDataset:
-    """The data set that a configuration names; faces3d is rendered to `datasets/prepared/` where it is not there yet."""
+def open_dataset(source: DataConfig | str | Path) -> ImageDataset:
+    """The images that a configuration or the path of an archive names.
+
+    >>> image, label = stylegan.open_dataset("faces.zip")[0]  # uint8 [C, H, W], float32 [label_dim]
+
+    faces3d is rendered to `datasets/prepared/` where it is not there yet.
+
+    Raises:
+        UserError: There is no such archive, or it is damaged.
+    """
+    config = source if isinstance(source, DataConfig) else DataConfig(path=str(source))
     path = Path(config.path)
     if config.path == FACES3D and not path.exists():
         path = ensure_faces3d(resolution=config.resolution, count=config.count)
@@ -76,7 +85,8 @@ def image_batches(
     cache: PixelCache | None,
     *,
     seed: int,
-    course: Iterable[tuple[int, int, Sequence[int]]],
+    course: Iterable[tuple[int, int]],
+    places: Mapping[int, Sequence[int]],
     sets: int = 1,
     workers: int,
     device: torch.device,
@@ -87,15 +97,14 @@ def image_batches(
         dataset: Where images come from.
         cache: Their pixels; None: they are decoded by workers, which run ahead. The batches do not depend on it.
         seed: With the image count it gives the order.
-        course: The iterations, and `sets`: 1 or 2 batches for each; see `image_indices`.
-        sets: See there.
+        course, places, sets: Which images; see `image_indices`.
         workers: Processes that decode, where there is no cache; the order does not depend on them.
         device: Where the batches go.
 
     Yields:
         For each set images uint8 [places, C, H, W] and labels float32 [places, label_dim], on `device`.
     """
-    indices = image_indices(len(dataset), seed, course, sets)
+    indices = image_indices(len(dataset), seed, course, places, sets)
     pin = device.type == "cuda"
     batches = map(cache.batch, indices) if cache is not None else _decoded(dataset, indices, workers, pin)
     for batch in batches:  # pinning what the loader has pinned takes no time

@@ -1,6 +1,6 @@
 """The order in which images are shown: a function of (seed, nimg) alone, whatever the number of ranks and workers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -24,15 +24,15 @@ def image_index(size: int, seed: int, position: int, other: int = 0) -> int:
 
 
 def image_indices(
-    size: int, seed: int, course: Iterable[tuple[int, int, Sequence[int]]], sets: int = 1
+    size: int, seed: int, course: Iterable[tuple[int, int]], places: Mapping[int, Sequence[int]], sets: int = 1
 ) -> Iterator[Tensor]:
     """One rank's share of the stream, global batch by global batch.
 
     Args:
         size: Images in the data set.
         seed: The run's seed.
-        course: For every iteration the images shown before it (nimg), those of its global batch over all ranks, and which
-            places of it this rank uses, in its order; each in 0 .. batch_size - 1.
+        course: For every iteration the images shown before it (nimg), and those of its global batch over all ranks.
+        places: By the size of a batch, which of its places this rank uses, in its order; each in 0 .. size - 1.
         sets: 1, or 2 for the second images as well.
 
     Yields:
@@ -41,17 +41,16 @@ def image_indices(
     Raises:
         ValueError: There are no images, or a place is outside of the batch.
     """
-    for nimg, batch_size, places in course:
-        if size < 1 or nimg < 0 or not places or not all(0 <= j < batch_size for j in places):
-            raise ValueError(
-                f"cannot draw places {list(places)} of batches of {batch_size} from {size} images at {nimg}"
-            )
+    for nimg, batch_size in course:
+        mine = places[batch_size]
+        if size < 1 or nimg < 0 or not mine or not all(0 <= j < batch_size for j in mine):
+            raise ValueError(f"cannot draw places {list(mine)} of batches of {batch_size} from {size} images at {nimg}")
         epoch, first = divmod(nimg, size)
         if first + batch_size <= size:
-            order, at = _permutation(size, seed, epoch), torch.tensor(places) + first
+            order, at = _permutation(size, seed, epoch), torch.tensor(mine) + first
             yield torch.cat([order[(at + other * (size // 2)) % size] for other in range(sets)]).long()
         else:  # the batch spans epochs
-            yield torch.tensor([image_index(size, seed, nimg + j, other) for other in range(sets) for j in places])
+            yield torch.tensor([image_index(size, seed, nimg + j, other) for other in range(sets) for j in mine])
 
 
 # A global batch spans two epochs at most, unless the data set is smaller than a batch: then permutations are cheap.

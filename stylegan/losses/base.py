@@ -210,17 +210,11 @@ def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tens
     return images, torch.cat([w_mean, torch.stack(magnitudes)]) if magnitudes else w_mean
 
 
-def fake_seen(images: Tensor, batch: Batch, now: Moment) -> Tensor:
-    """What D sees of generated images [N, C, H, W]: blurred, then augmented. The same happens to training images, or G would
-    learn what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", 2.1)."""
+def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Moment) -> Tensor:
+    """What D sees of images [N, C, H, W]: blurred, then augmented, training images and generated ones alike, or G would learn
+    what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
     images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
-    return images if batch.augment_fake is None else batch.augment_fake(images)
-
-
-def real_seen(images: Tensor, batch: Batch, now: Moment) -> Tensor:
-    """The same of training images."""
-    images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
-    return images if batch.augment_real is None else batch.augment_real(images)
+    return images if augmentation is None else augmentation(images)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:

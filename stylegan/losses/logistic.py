@@ -3,21 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 from torch.nn.functional import softplus
 
 from stylegan.errors import UserError
-from stylegan.losses.base import (
-    Batch,
-    LossOutput,
-    Needs,
-    Networks,
-    Phase,
-    Reals,
-    fake_seen,
-    generate,
-    real_seen,
-)
+from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
 from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
@@ -26,7 +15,7 @@ from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
 
 @dataclass
 class LogisticConfig:
-    """Weights and intervals of the losses."""
+    """The non-saturating logistic loss with R1 and path length (StyleGAN2, StyleGAN3)."""
 
     kind: str = field(default="logistic", metadata={"help": "the kind of loss; loss=NAME sets it"})
     r1_gamma: Schedule | None = field(
@@ -81,7 +70,7 @@ class LogisticConfig:
 def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
     """Gmain: -log sigmoid(D(G(z))) per image [N]."""
     fake, _ = generate(networks.G, batch)
-    logits = networks.D(fake_seen(fake, batch, now), batch.c)
+    logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
     loss = softplus(-logits)
     return LossOutput(loss.flatten(), {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss})
 
@@ -90,15 +79,11 @@ def discriminator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOut
     """Dmain: -log(1 - sigmoid(D(G(z)))) - log sigmoid(D(x)) per pair of a fake and a real image [N]."""
     with torch.no_grad():
         fake, means = generate(networks.G, batch, measure=True)
-    fake_logits, real_logits = judge_both(networks, fake, batch, now)
+    # Both in one pass: half the ops, and one gradient for each weight.
+    images = [seen_by_D(fake, batch.augment_fake, now), seen_by_D(batch.real, batch.augment_real, now)]
+    logits = networks.D(torch.cat(images), torch.cat([batch.c, batch.real_c]), batches=2)
+    fake_logits, real_logits = logits.chunk(2)
     loss = softplus(fake_logits) + softplus(-real_logits)
     signs = real_logits.sign()  # their mean is the statistic r_t of ADA (Karras et al. 2020, eq. 1)
     stats = {"scores/fake": fake_logits, "scores/real": real_logits, "signs/real": signs, "loss/D": loss}
     return LossOutput(loss.flatten(), stats, signs=signs, means=means)
-
-
-def judge_both(networks: Networks, fake: Tensor, batch: Batch, now: Moment) -> tuple[Tensor, Tensor]:
-    """D's logits [N, 1] at generated and at training images, in one pass: half the ops, and one gradient for each weight."""
-    images = torch.cat([fake_seen(fake, batch, now), real_seen(batch.real, batch, now)])
-    fake_logits, real_logits = networks.D(images, torch.cat([batch.c, batch.real_c]), batches=2).chunk(2)
-    return fake_logits, real_logits

@@ -5,7 +5,7 @@ from math import sqrt
 
 import torch
 
-from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, real_seen, run_mapping
+from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, run_mapping, seen_by_D
 from stylegan.models.generator import require_w
 from stylegan.schedule import Moment
 
@@ -16,7 +16,7 @@ def r1_penalty(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
     Where D sees blurred or augmented images, x is the image before: the gradient passes through what is done to it.
     """
     real = batch.real.detach().requires_grad_(True)
-    logits = networks.D(real_seen(real, batch, now), batch.real_c)
+    logits = networks.D(seen_by_D(real, batch.augment_real, now), batch.real_c)
     # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
     (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
     penalty = (gradient / networks.loss_scale).square().sum(dim=[1, 2, 3])

@@ -24,7 +24,7 @@ from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.metrics.table import METRICS
 from stylegan.models.base import Generator
 from stylegan.ops.backend import Backend, activate
-from stylegan.ops.device import pick_device
+from stylegan.ops.device import compute_exactly, pick_device
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
@@ -131,6 +131,7 @@ def evaluate_saved(
         raise UserError(f"--repeats {repeats}: it must be at least 1")
     requests = parse_all(names)
     place = pick_device(device)
+    compute_exactly()
     fakes = repeats * max(request.count for request in requests)
     started = perf_counter()
     with distributed.process_group(place, timeout=distributed.PREPARING):

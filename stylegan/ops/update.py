@@ -1,8 +1,8 @@
-"""What an iteration does to whole lists of parameters: Adam, the moving average, and the look at the gradients, in one pass.
+"""What an iteration does to whole lists of parameters: Adam with a look at the gradients, and the moving average.
 
 Schemas (the bodies below are the reference; compiled kernels equal them up to rounding; names that end in _ write in place):
 
-    stylegan::adam_(params!, grads, first!, second!, steps!, averages!, lr, beta1, beta2, eps, weight) -> square sum of grads
+    stylegan::adam_(params!, grads, first!, second!, steps!, lr, beta1, beta2, eps) -> square sum of grads
     stylegan::lerp_(averages!, targets, weight)              averages <- averages + weight (targets - averages)
     stylegan::square_sum(tensors) -> float64 []              of all elements of all tensors
 
@@ -10,7 +10,6 @@ A network has a hundred parameters, most of them small; as loops of torch ops mo
 over memory ten times. Here a list is one op and one pass. There are no gradients.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,16 +23,14 @@ def adam_(
     first: list[Tensor],
     second: list[Tensor],
     steps: list[Tensor],
-    averages: Sequence[Tensor] = (),
     *,
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
-    weight: float = 0.0,
 ) -> Tensor:
-    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place; in the same pass averages follow the parameters, and the
-    gradients are looked at: a step takes those that are not finite for what `clamp_nonfinite_` makes of them.
+    """One step of Adam (Kingma and Ba 2015, algorithm 1), in place; in the same pass the gradients are looked at: a step takes
+    those that are not finite for what `clamp_nonfinite_` makes of them.
 
     Args:
         params: Dense, of any shapes and memory formats; each tensor of the other lists but `steps` has those of its parameter.
@@ -41,12 +38,10 @@ def adam_(
         first: First moments, of the parameters' shapes; none where beta1 is 0, since they are the gradients then.
         second: Second moments.
         steps: Steps taken so far, float32 scalars; counted up here.
-        averages: None at all, or for every parameter one that is then moved to its new value as `lerp_` does.
         lr: Learning rate.
         beta1: Decay of the first moments.
         beta2: Decay of the second moments.
         eps: Added to the root of the second moment.
-        weight: By what share the averages move.
 
     Returns:
         The sum of the squares of all gradients as they came, a float64 scalar; infinite or NaN where one of them is not finite.
@@ -57,10 +52,10 @@ def adam_(
     if not params:
         return torch.zeros([], dtype=torch.float64)
     # custom_op counts the versions of what it writes into by taking all lists apart in Python, which for small networks
-    # takes longer than the op. Only a parameter or an average can be something that a graph has saved.
+    # takes longer than the op. Only a parameter can be something that a graph has saved.
     with torch._C._AutoDispatchBelowADInplaceOrView():
-        square_sum = _adam_(params, grads, first, second, steps, list(averages), lr, beta1, beta2, eps, weight)
-    increment_version([*params, *averages])
+        square_sum = _adam_(params, grads, first, second, steps, lr, beta1, beta2, eps)
+    increment_version(params)
     return square_sum
 
 
@@ -98,13 +93,11 @@ def _check(op: str, *lists: list[Tensor]) -> None:
                 )
 
 
-def _check_adam(
-    beta1: float, steps: list[Tensor], first: list[Tensor], averages: list[Tensor], *others: list[Tensor]
-) -> None:
+def _check_adam(beta1: float, steps: list[Tensor], first: list[Tensor], *others: list[Tensor]) -> None:
     """The compiled op looks by itself: in Python it takes as long as the step of a small network."""
     if bool(first) == (beta1 == 0):
         raise ValueError("adam_ takes first moments where beta1 is not 0, and only there")
-    lists = [*others, *(tensors for tensors in (first, averages) if tensors)]
+    lists = [*others, first] if first else others
     if len({len(tensors) for tensors in (*lists, steps)}) > 1:
         raise ValueError(f"adam_ needs lists of one length, got {[len(tensors) for tensors in (*lists, steps)]}")
     _check("adam_", *lists)
@@ -112,21 +105,19 @@ def _check_adam(
         raise ValueError("adam_ counts steps in float32 scalars")
 
 
-@torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps", "averages"))
+@torch.library.custom_op("stylegan::adam_", mutates_args=("params", "first", "second", "steps"))
 def _adam_(
     params: list[Tensor],
     grads: list[Tensor],
     first: list[Tensor],
     second: list[Tensor],
     steps: list[Tensor],
-    averages: list[Tensor],
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
-    weight: float,
 ) -> Tensor:
-    _check_adam(beta1, steps, first, averages, params, grads, second)
+    _check_adam(beta1, steps, first, params, grads, second)
     square_sum = _sum_of_squares(grads)
     if not bool(square_sum.isfinite()):
         grads = [gradient.clone() for gradient in grads]
@@ -136,14 +127,12 @@ def _adam_(
     rates: dict[str, Any] = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": 0.0}
     rates |= {"amsgrad": False, "maximize": False}
     torch._fused_adam_(params, grads, first or grads, second, [], steps, **rates)  # pyright: ignore[reportPrivateImportUsage]
-    if averages:
-        torch._foreach_lerp_(averages, params, weight)  # pyright: ignore[reportPrivateImportUsage]
     return square_sum
 
 
 @_adam_.register_fake
-def _(params, grads, first, second, steps, averages, lr, beta1, beta2, eps, weight):
-    _check_adam(beta1, steps, first, averages, params, grads, second)
+def _(params, grads, first, second, steps, lr, beta1, beta2, eps):
+    _check_adam(beta1, steps, first, params, grads, second)
     return torch.empty([], dtype=torch.float64, device=params[0].device)
 
 

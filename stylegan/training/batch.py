@@ -1,4 +1,4 @@
-"""Drawing what the phases of an iteration need, and dividing its images between ranks and micro-batches.
+"""Drawing what the phases of an iteration need.
 
 Every number is a function of (seed, phase, image count) and is drawn as if there were one rank and one micro-batch, then
 sliced: drawing fewer at a time would give other numbers.
@@ -14,7 +14,6 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from stylegan.augment.pipe import Augment
 from stylegan.data.archive import ImageDataset
-from stylegan.errors import UserError
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
@@ -23,45 +22,6 @@ from stylegan.schedule import Moment, Stage
 
 Images = tuple[Tensor, Tensor]
 """Training images uint8 [n, C, H, W] and their labels [n, c_dim]."""
-
-
-def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | None) -> list[list[list[int]]]:
-    """Which images of a global batch each rank takes in each of its rounds: `result[rank][round]` is a list of positions.
-
-    The discriminator compares image n with n + N/g, n + 2N/g, ... (minibatch standard deviation with groups of g). The split
-    keeps such groups whole and in place, so that the rounds' mean gradient is that of the whole batch.
-
-    Args:
-        batch_size: N, images of one iteration over all ranks.
-        ranks: Number of ranks.
-        micro_batch: Images of one rank in one round.
-        group: g; 0 where the discriminator does not compare images, None where it compares the whole batch.
-
-    Raises:
-        UserError: The numbers do not divide.
-    """
-    if batch_size < 1 or micro_batch < 1 or batch_size % (ranks * micro_batch):
-        raise UserError(
-            f"training.batch_size={batch_size} cannot be divided into {ranks} rank(s) x rounds of "
-            f"training.micro_batch={micro_batch}; choose a batch_size that is a multiple of {ranks * max(micro_batch, 1)}"
-        )
-    if group is None:
-        if micro_batch != batch_size:
-            raise UserError(
-                f"model.D.minibatch_std_group=null compares the whole batch, which needs one rank and "
-                f"training.micro_batch={batch_size} (it is {micro_batch} on {ranks} rank(s)); or give the group a size"
-            )
-        return [[list(range(batch_size))]]
-    group = min(max(group, 1), batch_size)
-    if micro_batch % group:
-        raise UserError(
-            f"training.micro_batch={micro_batch} is not a multiple of model.D.minibatch_std_group={group}; "
-            f"a group must not straddle micro-batches: choose micro_batch={group * max(1, micro_batch // group)}"
-        )
-    rounds = batch_size // (ranks * micro_batch)
-    lanes = torch.arange(batch_size).view(group, rounds * ranks, micro_batch // group)
-    chunks = lanes.transpose(0, 1).flatten(1).tolist()
-    return [chunks[r * rounds : (r + 1) * rounds] for r in range(ranks)]
 
 
 @dataclass(frozen=True)

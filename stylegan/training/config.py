@@ -36,11 +36,15 @@ class TrainingConfig:
         default=None, metadata={"help": "images a rank takes at once, at most; null: its whole share of the batch"}
     )
     stages: list[StageConfig] = field(
-        default_factory=lambda: [StageConfig()],
-        metadata={"help": "of a network that grows: a list of {start_kimg, resolution, fade_kimg, batch_size, lr}"},
+        default_factory=list,
+        metadata={"help": "of networks that grow: [{start_kimg, resolution, fade_kimg, batch_size, lr}, ...]"},
     )
     repeats: int = field(
         default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"}
+    )
+    tf32: bool = field(
+        default=False,
+        metadata={"help": "GPUs: float32 convolutions in TF32, faster and less exact; published runs: off"},
     )
     on_nonfinite: OnNonfinite = field(
         default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}
@@ -115,7 +119,8 @@ def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, r
             D = replace(D, minibatch_std_group=group)
         training = replace(training, batch_size=share * ranks)
     if training.micro_batch is None:
-        largest = max(stage.batch_size or training.batch_size or 1 for stage in training.stages)
+        sizes = [stage.batch_size for stage in training.stages if stage.batch_size]
+        largest = max([training.batch_size or 1, *sizes])
         training = replace(training, micro_batch=max(largest // ranks, 1))
     G, D = (
         replace(network, channel_base=channel_base_of(None, resolution))

@@ -13,9 +13,10 @@ from stylegan.data.cache import PixelCache
 from stylegan.data.loader import image_batches
 from stylegan.losses.base import Phase, Reals
 from stylegan.schedule import Plan
-from stylegan.training.batch import Drawer, Images, split_positions
-from stylegan.training.config import TrainConfig
+from stylegan.training.batch import Drawer, Images
+from stylegan.training.config import TrainConfig, TrainingConfig
 from stylegan.training.logging import Logger
+from stylegan.training.split import split_positions
 from stylegan.training.state import TrainState
 from stylegan.training.watch import Watch
 
@@ -38,7 +39,7 @@ class Job:
         architecture: What the networks are, as checkpoints record it.
         environment: What bit-equal continuation depends on.
         provenance: What snapshots record besides the network.
-        group: Images that D compares, see `split_positions`.
+        rounds: See `rounds_of`.
         watch: What measures the networks of snapshots, or None.
         warned: Whether it was told that p is as high as it may be.
     """
@@ -56,7 +57,7 @@ class Job:
     architecture: dict[str, Any]
     environment: dict[str, Any]
     provenance: dict[str, Any]
-    group: int | None
+    rounds: dict[int, list[list[int]]]
     watch: Watch | None = None
     warned: bool = False
 
@@ -65,35 +66,41 @@ class Job:
         """Images at the end."""
         return round(self.config.training.kimg * 1000)
 
-    def rounds(self, batch_size: int) -> list[list[int]]:
-        """The positions in a batch that this rank takes, by round; raises `UserError` where it cannot be divided."""
-        ranks = distributed.world_size()
-        micro_batch = min(self.config.training.micro_batch or batch_size, max(batch_size // ranks, 1))
-        return split_positions(batch_size, ranks, micro_batch, self.group)[distributed.rank()]
-
-    def images(self) -> Generator[dict[Reals, Images]]:
-        """This rank's training images of every iteration from here on, without end. Close it, and its workers end."""
+    def images(self) -> Generator[list[Images]]:
+        """This rank's training images of every iteration from here on, without end: those of `Reals.first` and, where a phase
+        needs them, of `Reals.second`. Close it, and its workers end."""
         state = self.state
-        places = {size: [i for chunk in self.rounds(size) for i in chunk] for size in self.plan.batch_sizes()}
-        course = (
-            (nimg, stage.batch_size, places[stage.batch_size])
-            for nimg, stage in self.plan.iterations(state.nimg, state.stage, state.held)
-        )
-        sets = 2 if any(phase.needs.reals is Reals.second for phase in self.phases) else 1
-        batches = image_batches(
+        return image_batches(
             self.dataset,
             self.cache,
             seed=state.stream_seed,
-            course=course,
-            sets=sets,
+            course=self.plan.batches(state.nimg, state.stage, state.held),
+            places={size: [i for chunk in chunks for i in chunk] for size, chunks in self.rounds.items()},
+            sets=2 if any(phase.needs.reals is Reals.second for phase in self.phases) else 1,
             workers=self.config.data.workers,
             device=self.device,
         )
-        for batch in batches:
-            yield dict(zip(Reals, batch, strict=False))
 
+    @property
     def augment_p(self) -> float | None:
         """The probability of augmentations now; None where it plays no part."""
-        if self.state.ada is not None:
-            return self.state.ada.p
-        return self.config.augment.given_p(self.state.nimg)
+        ada = self.state.ada
+        return self.config.augment.given_p(self.state.nimg) if ada is None else ada.p
+
+
+def rounds_of(training: TrainingConfig, plan: Plan, group: int | None) -> dict[int, list[list[int]]]:
+    """The positions that this rank takes of the batches of every stage, by round.
+
+    Args:
+        training: Resolved.
+        plan: Of the training.
+        group: Images that D compares, see `split_positions`.
+
+    Raises:
+        UserError: A batch cannot be divided so.
+    """
+    ranks, rounds = distributed.world_size(), {}
+    for batch_size in plan.batch_sizes():
+        micro_batch = min(training.micro_batch or batch_size, max(batch_size // ranks, 1))
+        rounds[batch_size] = split_positions(batch_size, ranks, micro_batch, group)[distributed.rank()]
+    return rounds

@@ -6,7 +6,6 @@ from time import perf_counter
 import torch
 
 from stylegan import distributed
-from stylegan.augment.ada import LEAKS_FROM
 from stylegan.losses.base import Reals
 from stylegan.training.batch import Images
 from stylegan.training.job import Job
@@ -47,14 +46,14 @@ def train(job: Job, stop: Callable[[], bool] = lambda: False) -> bool:
         images.close()  # ends the workers; an exception would keep them until the interpreter's end
 
 
-def iterate(job: Job, images: Iterator[dict[Reals, Images]]) -> None:
+def iterate(job: Job, images: Iterator[list[Images]]) -> None:
     """One iteration: take images, draw what the phases need, step, report."""
     state, started = job.state, perf_counter()
     now = state.begin(job.plan)
-    shown = next(images)
+    shown = dict(zip(Reals, next(images), strict=False))
     waited = perf_counter() - started
-    p = job.augment_p()
-    rounds, seed = job.rounds(now.stage.batch_size), state.stream_seed
+    p = job.config.augment.given_p(now.nimg) if state.ada is None else state.ada.p
+    rounds, seed = job.rounds[now.stage.batch_size], state.stream_seed
     batches = {
         phase.name: job.drawer.draw(phase, now, state.G, shown, rounds, seed=seed, p=p or 0.0)
         for phase in due(job.phases, state.step)
@@ -63,19 +62,8 @@ def iterate(job: Job, images: Iterator[dict[Reals, Images]]) -> None:
     stats["seconds/data"] = [torch.tensor(waited)]
     if p is not None:
         stats["augment/p"] = [torch.tensor(p, dtype=torch.float64)]
-        warn_of_maximum(job, p)
+        if state.ada is not None and not job.warned and (warning := state.ada.warning(p)):
+            job.warned = True
+            job.logger.message(f"{state.nimg / 1000:.3f} kimg: {warning}")
     state.elapsed += perf_counter() - started
     job.logger.step(stats, now, state.nimg, state.elapsed)
-
-
-def warn_of_maximum(job: Job, before: float) -> None:
-    """Say so where the last iteration brought an adapted p to its maximum, once in a sitting."""
-    ada = job.state.ada
-    if ada is None or not before < ada.p == ada.p_max or job.warned:
-        return
-    job.warned = True
-    job.logger.message(
-        f"{job.state.nimg / 1000:.3f} kimg: warning: p has reached augment.p_max={ada.p_max:g}, and D still overfits "
-        f"(r_t {ada.r_t:+.2f}, target {ada.target:g}). From p = {LEAKS_FROM:g} on augmentations may leak into generated "
-        "images; more training images or a larger loss.r1_gamma help, a lower augment.p_max in a new run keeps them out"
-    )

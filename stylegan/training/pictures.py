@@ -48,7 +48,7 @@ def _show(job: Job, name: str, path: Path, images: Tensor, about: Mapping[str, A
 def _fakes(job: Job) -> Tensor:
     """uint8 [n, C, H, W]; as many at once as in training."""
     G, seed, count = job.state.G_ema, job.state.seed, job.config.training.grid_images
-    batch = len(job.rounds(job.plan.stage(job.state.nimg).batch_size)[0])
+    batch = len(job.rounds[job.plan.stage(job.state.nimg).batch_size][0])
     z = torch.randn([count, G.z_dim], generator=generator(seed, "grid/z"))
     c = job.drawer.labels(seed, "grid/c", 0, count, G.c_dim)
     parts = zip(z.to(job.device).split(batch), c.to(job.device).split(batch), strict=True)

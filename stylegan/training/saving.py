@@ -39,11 +39,7 @@ class Keeper:
             self._save_snapshot()
         number = int(now // (training.snapshot_kimg * 1000))
         finished = last and now >= job.total_nimg
-        if (
-            job.watch is not None
-            and job.watch.measured_at != now
-            and ((snapshot and job.watch.due(number)) or finished)
-        ):
+        if job.watch is not None and (finished or (snapshot and job.watch.due(number))):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
         if self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now):
             self._save_checkpoint()
@@ -72,6 +68,6 @@ class Keeper:
         """The network to give away, and a grid of what it makes."""
         job = self.job
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
-        provenance["augment_p"] = job.augment_p()
+        provenance["augment_p"] = job.augment_p
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
         show_fakes(job)

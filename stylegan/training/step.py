@@ -22,14 +22,10 @@ Stats = dict[str, list[Tensor]]
 class OnNonfinite(Enum):
     """What to do about gradients that are infinite or not a number."""
 
-    clamp = "clamp"
-    """Put 0 for NaN and +-1e5 for infinities, and go on (what the papers' code does)."""
-    skip = "skip"
-    """Leave this phase's step out."""
-    rollback = "rollback"
-    """Go back to the newest checkpoint and go on from there with other random numbers."""
-    stop = "stop"
-    """End the run; the last checkpoint stays."""
+    clamp = "clamp"  # put 0 for NaN and +-1e5 for infinities, and go on (what the papers' code does)
+    skip = "skip"  # leave this phase's step out
+    rollback = "rollback"  # go back to the newest checkpoint and go on from there with other random numbers
+    stop = "stop"  # end the run; the last checkpoint stays
 
 
 class NonfiniteGradientsError(Exception):
@@ -64,7 +60,7 @@ def train_step(
         batches: This rank's micro-batches, by the name of the phase.
         now: What holds in this iteration.
         optim: The settings that do not change, resolved.
-        on_nonfinite: What to do about gradients that are not finite.
+        on_nonfinite: See there.
 
     Returns:
         What the losses report, gradient norms by phase, seconds by phase.
@@ -118,7 +114,9 @@ def accumulate_gradients(
     gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
     for batch in microbatches:
         output = phase.loss(networks, batch, now)
-        _check_given(phase, output)
+        for name in STEERING:
+            if (name in phase.gives) != (getattr(output, name) is not None):
+                raise UndeclaredError(f"{phase.name}: `gives` must name {name} if its loss gives that, and only then")
         (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.detach().flatten())
@@ -130,13 +128,6 @@ def accumulate_gradients(
         for gradient in optimizer.gradients:
             gradient.div_(networks.loss_scale)
     return outputs
-
-
-def _check_given(phase: Phase, output: LossOutput) -> None:
-    for name in STEERING:
-        if (name in phase.gives) != (getattr(output, name) is not None):
-            declares = "declares" if name in phase.gives else "does not declare"
-            raise UndeclaredError(f"{phase.name} {declares} that it gives `{name}`, and its loss does otherwise")
 
 
 @torch.no_grad()

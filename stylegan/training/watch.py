@@ -50,14 +50,9 @@ class Watch:
         config: How often, and by what the best is chosen.
         run_dir: The run's folder.
 
-    Attributes:
-        measured_at: Images shown when a network was last measured in this sitting; None: none was.
-
     Raises:
         UserError: `metrics.best` is none of the results.
     """
-
-    measured_at: int | None = None
 
     def __init__(self, evaluator: "Evaluator", config: MetricsConfig, run_dir: Path) -> None:
         self._evaluator, self._every, self._run_dir = evaluator, config.every, run_dir
@@ -77,7 +72,7 @@ class Watch:
         Returns:
             The results by name; on the first rank only.
         """
-        started, self.measured_at = perf_counter(), nimg
+        started = perf_counter()
         measured = self._evaluator.measure(G_ema)
         if not distributed.is_main():
             return {}

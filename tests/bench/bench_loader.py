@@ -15,7 +15,7 @@ only reading them 77,000: a batch is about as fast as memory lets it be.
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -55,21 +55,21 @@ def rate(load: Callable[[], int], clock: Callable[[], float], repeats: int = 5) 
 
 def batches(dataset: ImageDataset, cache: PixelCache | None, workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """What a training on one rank sees."""
-    return image_batches(
+    stream = image_batches(
         dataset,
         cache,
         seed=0,
-        nimg=0,
-        batch_size=BATCH,
-        positions=range(BATCH),
+        course=((nimg, BATCH) for nimg in count(0, BATCH)),
+        places={BATCH: range(BATCH)},
         workers=workers,
         device=torch.device("cpu"),
     )
+    return (batch for (batch,) in stream)
 
 
-def take(stream: Iterator[tuple[Tensor, Tensor]], count: int) -> int:
-    """Draw whole batches of at least `count` images."""
-    return sum(len(images) for images, _ in islice(stream, -(-count // BATCH)))
+def take(stream: Iterator[tuple[Tensor, Tensor]], images: int) -> int:
+    """Draw whole batches of at least so many images."""
+    return sum(len(batch) for batch, _ in islice(stream, -(-images // BATCH)))
 
 
 def main(arguments: list[str]) -> None:

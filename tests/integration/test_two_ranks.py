@@ -17,8 +17,8 @@ from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.data.sampler import image_index
 from stylegan.training import step
-from stylegan.training.batch import split_positions
 from stylegan.training.checkpoint import read_checkpoint
+from stylegan.training.split import split_positions
 from tests.golden.golden import KINK_RELATIVE_L2, assert_displacement
 from tests.integration.command import ROOT, Result, run_here
 from tests.integration.images import write_archive

@@ -9,7 +9,8 @@ from stylegan.errors import UserError
 from stylegan.losses.base import Needs, Phase, Reals, UndeclaredError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.schedule import Stage
-from stylegan.training.batch import as_shown, mixing_cutoffs, split_positions
+from stylegan.training.batch import as_shown, mixing_cutoffs
+from stylegan.training.split import split_positions
 from tests.unit.tiny import tiny_pair
 from tests.unit.training import training_of
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stylegan.bench.speed import Timer, measure_update
+from stylegan.bench.speed import Timer, measure_update, updates
 from stylegan.bench.workload import CONFIGURATIONS, workload
 from stylegan.cli import app
 from stylegan.ops._build import compiler_available
@@ -78,7 +78,23 @@ def test_wrong_options_are_named(arguments: list[str], names: str) -> None:
 
 
 def test_ours_and_the_plain_loops_do_the_same() -> None:
-    """What is compared must be the same work."""
+    """What is compared must be the same work: parameters and averages, which begin elsewhere so that their way shows."""
+    G = workload(CONFIGURATIONS["demo64"], resolution=8, batch_size=2, device="cpu").networks.G
+    ours, plain = updates(G)
+    for update in (ours, plain):
+        for average in update.averages:
+            average.zero_()
+        for _ in range(3):
+            update.run()
+    for p, q, start in zip(ours.parameters, plain.parameters, G.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=5e-7)
+        assert (p - start).abs().mean() > 1e-3
+    for average, other, p in zip(ours.averages, plain.averages, ours.parameters, strict=True):
+        torch.testing.assert_close(average, other, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(average, 0.003 * p, rtol=0.1, atol=1e-5)
+
+
+def test_measuring_an_update_leaves_the_networks_as_they_are() -> None:
     work = workload(CONFIGURATIONS["demo64"], resolution=8, batch_size=2, device="cpu")
     before = [p.detach().clone() for p in work.networks.G.parameters()]
     found = measure_update(work, rounds=1, timer=Timer("cpu"), progress=lambda text: None)

@@ -20,8 +20,8 @@ from stylegan.errors import UserError
 from stylegan.files import shipped
 from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.schedule import Ramp, Shape
-from stylegan.training.batch import split_positions
 from stylegan.training.config import TrainConfig, resolved
+from stylegan.training.split import split_positions
 from tests.integration.command import run_here
 
 EXPERIMENTS = sorted(path.stem for path in shipped("configs/experiment").glob("*.yaml"))

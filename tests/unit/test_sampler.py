@@ -25,12 +25,12 @@ def stream(size: int, seed: int, length: int, start: int = 0) -> list[int]:
     return [image_index(size, seed, position) for position in range(start, start + length)]
 
 
-def course(start: int, batch_size: int, places: Sequence[int]) -> Iterator[tuple[int, int, Sequence[int]]]:
-    return ((nimg, batch_size, places) for nimg in count(start, batch_size))
+def course(start: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    return ((nimg, batch_size) for nimg in count(start, batch_size))
 
 
 def take(size: int, seed: int, start: int, batch_size: int, places: Sequence[int], batches: int) -> list[int]:
-    found = list(islice(image_indices(size, seed, course(start, batch_size, places)), batches))
+    found = list(islice(image_indices(size, seed, course(start, batch_size), {batch_size: places}), batches))
     assert all(indices.dtype == torch.int64 and len(indices) == len(places) for indices in found)
     return torch.cat(found).tolist()
 
@@ -69,13 +69,13 @@ def test_resume_goes_on_where_it_stopped() -> None:
 def test_batches_of_changing_size_follow_the_same_stream() -> None:
     whole, sizes = stream(13, 2, 40), [4, 4, 6, 6, 2, 18]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    found = image_indices(13, 2, ((nimg, n, range(n)) for nimg, n in zip(starts, sizes, strict=True)))
+    found = image_indices(13, 2, zip(starts, sizes, strict=True), {n: range(n) for n in sizes})
     assert torch.cat(list(found)).tolist() == whole
 
 
 @pytest.mark.parametrize("size", [8, 13])
 def test_second_images_are_other_ones_and_each_comes_once_an_epoch(size: int) -> None:
-    batches = list(islice(image_indices(size, 2, course(0, 4, range(4)), sets=2), size))
+    batches = list(islice(image_indices(size, 2, course(0, 4), {4: range(4)}, sets=2), size))
     first, second = (torch.cat([batch.chunk(2)[k] for batch in batches]) for k in range(2))
     assert first.tolist() == stream(size, 2, 4 * size)
     assert not (first == second).any()
@@ -87,7 +87,7 @@ def test_second_images_are_other_ones_and_each_comes_once_an_epoch(size: int) ->
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_with_a_data_loader(workers: int) -> None:
-    indices = (batch.tolist() for batch in image_indices(9, 1, course(6, 6, [1, 3, 5])))
+    indices = (batch.tolist() for batch in image_indices(9, 1, course(6, 6), {6: [1, 3, 5]}))
     loader = DataLoader(Numbers(9), batch_sampler=indices, num_workers=workers)  # pyright: ignore[reportArgumentType]
     whole = stream(9, 1, 6 * 6)
     for b, batch in enumerate(islice(loader, 4), start=1):

@@ -110,10 +110,10 @@ def gives_signs(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
     ("phase", "says"),
     [
         (Phase("Dhinge", "D", reads_reals, Needs(fakes=True)), r"Dhinge reads batch\.real, which the needs"),
-        (Phase("Gmain", "G", gives_signs, Needs(fakes=True)), "Gmain does not declare that it gives `signs`"),
+        (Phase("Gmain", "G", gives_signs, Needs(fakes=True)), "Gmain: `gives` must name signs if"),
         (
             Phase("Gother", "G", make_training().phase("Gmain").loss, Needs(fakes=True), gives=("means",)),
-            "Gother declares that it gives `means`",
+            "Gother: `gives` must name means if",
         ),
     ],
 )

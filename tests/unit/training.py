@@ -16,8 +16,9 @@ from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.base import Discriminator, Generator
 from stylegan.schedule import Moment, Plan
 from stylegan.training.adam import OptimConfig
-from stylegan.training.batch import Drawer, split_positions
+from stylegan.training.batch import Drawer
 from stylegan.training.config import TrainConfig, TrainingConfig, resolved
+from stylegan.training.split import split_positions
 from stylegan.training.state import TrainState
 from stylegan.training.step import OnNonfinite, Reduction, Stats, accumulate_gradients, train_step
 

@@ -88,7 +88,7 @@ void check(TensorList params, TensorList steps, std::initializer_list<TensorList
 
 // Types other than float32: torch's step, after a look at the gradients.
 Tensor adam_of_any_type(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps,
-                        TensorList averages, double lr, double beta1, double beta2, double eps, double weight) {
+                        double lr, double beta1, double beta2, double eps) {
     const Tensor sum = square_sum(grads);
     std::vector<Tensor> finite = grads.vec();
     if (!std::isfinite(*sum.const_data_ptr<double>()))
@@ -96,32 +96,28 @@ Tensor adam_of_any_type(TensorList params, TensorList grads, TensorList firsts, 
     if (firsts.empty()) firsts = finite;
     at::_foreach_add_(steps, 1);
     at::_fused_adam_(params, finite, firsts, seconds, {}, steps, lr, beta1, beta2, 0, eps, false, false);
-    if (!averages.empty()) at::_foreach_lerp_(averages, params, weight);
     return sum;
 }
 
-Tensor adam_(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps,
-             TensorList averages, double lr, double beta1, double beta2, double eps, double weight) {
+Tensor adam_(TensorList params, TensorList grads, TensorList firsts, TensorList seconds, TensorList steps, double lr,
+             double beta1, double beta2, double eps) {
     TORCH_CHECK_VALUE(firsts.empty() == (beta1 == 0), "adam_ takes first moments where beta1 is not 0, and only there");
-    check(params, steps, {grads, firsts.empty() ? grads : firsts, seconds, averages.empty() ? grads : averages});
-    if (!all_float(params))
-        return adam_of_any_type(params, grads, firsts, seconds, steps, averages, lr, beta1, beta2, eps, weight);
+    check(params, steps, {grads, firsts.empty() ? grads : firsts, seconds});
+    if (!all_float(params)) return adam_of_any_type(params, grads, firsts, seconds, steps, lr, beta1, beta2, eps);
     std::vector<AdamRun> runs;
     for (size_t i = 0; i < params.size(); i++) {
         float& step = *steps[i].mutable_data_ptr<float>();
         step += 1;
         const double root = std::sqrt(1 - std::pow(beta2, step)), size = lr * root / (1 - std::pow(beta1, step));
         runs.push_back({params[i].mutable_data_ptr<float>(), firsts.empty() ? nullptr : firsts[i].mutable_data_ptr<float>(),
-                        seconds[i].mutable_data_ptr<float>(), averages.empty() ? nullptr : averages[i].mutable_data_ptr<float>(),
-                        grads[i].const_data_ptr<float>(), 0, static_cast<float>(beta1), static_cast<float>(beta2),
-                        static_cast<float>(1 - beta2), static_cast<float>(size), static_cast<float>(eps * root),
-                        static_cast<float>(weight)});
+                        seconds[i].mutable_data_ptr<float>(), grads[i].const_data_ptr<float>(), 0, static_cast<float>(beta1),
+                        static_cast<float>(beta2), static_cast<float>(1 - beta2), static_cast<float>(size),
+                        static_cast<float>(eps * root)});
     }
     return scalar(over_pieces(params, [&](size_t i, int64_t begin, int64_t count, double& sum) {
         AdamRun run = runs[i];
         run.param += begin, run.second += begin, run.grad += begin, run.count = count;
         if (run.first != nullptr) run.first += begin;
-        if (run.average != nullptr) run.average += begin;
         STYLEGAN_RUN(adam, run, &sum);
     }));
 }

@@ -8,10 +8,9 @@ namespace stylegan {
 //   root = sqrt(1 - beta2^t), step_size = lr root / (1 - beta1^t), eps_root = eps root.
 struct AdamRun {
     float *param, *first, *second;  // parameter, first and second moment; first is null where beta1 = 0: it is the gradient
-    float* average;                 // null, or what moves to the new parameter by the share `weight`
     const float* grad;              // what is not finite in it is stepped with as 0 or +-1e5
     int64_t count;
-    float beta1, beta2, rest2, step_size, eps_root, weight;  // rest2 = 1 - beta2, rounded from double
+    float beta1, beta2, rest2, step_size, eps_root;  // rest2 = 1 - beta2, rounded from double
 };
 
 #define STYLEGAN_DECLARE_UPDATES(isa)                                                          \

@@ -43,24 +43,23 @@ STYLEGAN_INLINE float between(float a, float b, float weight) {
     return weight < 0.5f ? a + weight * way : b - way * (1 - weight);
 }
 
-template <bool MOMENT, bool AVERAGE>
+template <bool MOMENT>
 void step(const AdamRun& run) {
     const AdamRun r = run;
     over(r.count, [=](int64_t i, int64_t) STYLEGAN_INLINED {
         const float g = r.grad[i], v = r.second[i] * r.beta2 + r.rest2 * (g * g);
-        const float m = MOMENT ? g + r.beta1 * (r.first[i] - g) : g, p = r.param[i] - r.step_size * (m / (__builtin_sqrtf(v) + r.eps_root));
+        const float m = MOMENT ? g + r.beta1 * (r.first[i] - g) : g;
         if (MOMENT) r.first[i] = m;
         r.second[i] = v;
-        r.param[i] = p;
-        if (AVERAGE) r.average[i] = between(r.average[i], p, r.weight);
-    }, r.grad, r.second, r.param, MOMENT ? r.first : r.param, AVERAGE ? r.average : r.param);
+        r.param[i] -= r.step_size * (m / (__builtin_sqrtf(v) + r.eps_root));
+    }, r.grad, r.second, r.param, MOMENT ? r.first : r.param);
 }
 
 STYLEGAN_EXPORT
 
 void adam(AdamRun run, double* square_sum) {
-    const bool moment = run.first != nullptr, average = run.average != nullptr;
-    const auto stepped = moment ? average ? step<true, true> : step<true, false> : average ? step<false, true> : step<false, false>;
+    const bool moment = run.first != nullptr;
+    const auto stepped = moment ? step<true> : step<false>;
     SquareSum seen;
     float clean[kBlock];
     for (int64_t left = run.count; left > 0; left -= kBlock) {
@@ -75,7 +74,6 @@ void adam(AdamRun run, double* square_sum) {
         run.grad = grad + run.count;
         run.param += run.count, run.second += run.count;
         if (moment) run.first += run.count;
-        if (average) run.average += run.count;
     }
     *square_sum = seen.total();
 }

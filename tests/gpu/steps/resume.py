@@ -23,10 +23,14 @@ DEMO = ["experiment=demo", "data.count=400", "training.checkpoint_kimg=1", "trai
 DEBUG = ["experiment=debug"]
 BF16 = ["model.G.precision=bf16", "model.D.precision=bf16"]
 REFERENCE = ["ops.backend=reference"]
-# train.py, with cuDNN held to the algorithms that give the same bits each time
+# train.py, but cuDNN neither chooses algorithms by their time nor takes those that do not give the same bits each time
 DETERMINISTIC = """
-import torch, train
-torch.backends.cudnn.deterministic = True
+import stylegan.assemble, torch, train
+def settings(*, tf32: bool = False) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+assert stylegan.assemble.compute_exactly
+stylegan.assemble.compute_exactly = settings
 train.main()
 """
 

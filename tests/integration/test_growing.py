@@ -1,0 +1,124 @@
+"""A training that grows: stages change resolution, batch and learning rate at any image; a resume is exact, also in a fade."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import run_dir as layout
+from stylegan.data.loader import DataConfig
+from stylegan.errors import UserError
+from stylegan.interop.snapshot import read_snapshot
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.schedule import Ramp, StageConfig
+from stylegan.training.adam import OptimConfig
+from stylegan.training.checkpoint import read_checkpoint
+from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig
+from stylegan.training.logging import LoggingConfig
+from tests.integration.images import write_archive
+from tests.integration.test_resume import same_state
+from tests.unit.growing import GrowingDConfig, GrowingGConfig
+
+# In images: 4x4 with a batch of 8 until 24; 8x8 fades in over 30 with a batch of 4, from the evaluation at 24 on; at 70
+# (which is in the middle of a held stage) 16x16.
+STAGES = [
+    StageConfig(resolution=4, batch_size=8, lr=0.004),
+    StageConfig(start_kimg=0.022, resolution=8, fade_kimg=0.030, batch_size=4),
+    StageConfig(start_kimg=0.070, resolution=16, fade_kimg=0.020, batch_size=6, lr=0.001),
+]
+
+
+@pytest.fixture(autouse=True)
+def growing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, GrowingGConfig.kind, GrowingGConfig)
+    monkeypatch.setitem(DISCRIMINATORS, GrowingDConfig.kind, GrowingDConfig)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_archive(tmp_path_factory.mktemp("data") / "noise.zip", count=20, labels=3)
+
+
+def config(archive: Path, run_dir: Path, kimg: float, **training: Any) -> TrainConfig:
+    options: dict[str, Any] = {"stages": STAGES, "repeats": 3, "grid_images": 4, "snapshot_kimg": 0.1} | training
+    return TrainConfig(
+        run_dir=str(run_dir),
+        device="cpu",
+        data=DataConfig(path=str(archive), cache=False, workers=1, use_labels=True),
+        model=ModelConfig(G=GrowingGConfig(), D=GrowingDConfig()),
+        loss=LogisticConfig(r1_gamma=Ramp(1, 0.5, 0.1), r1_interval=2, pl_weight=0, style_mixing_prob=0),
+        optim=OptimConfig(ema_beta=0.9),
+        training=TrainingConfig(kimg=kimg, batch_size=8, checkpoint_kimg=0.2, **options),
+        logging=LoggingConfig(interval_kimg=0.001, tensorboard=False),
+    )
+
+
+def test_stages_as_planned(archive: Path, tmp_path: Path) -> None:
+    stylegan.train(config(archive, tmp_path / "run", 0.12))
+    records = layout.read_stats(tmp_path / "run")
+    seen = [
+        (r["nimg"], *(r[f"settings/{name}"] for name in ("batch_size", "resolution", "optim.G_lr"))) for r in records
+    ]
+    # Stages are looked up every third iteration: after 0, 24, 36, 48, 60, 72, 90 and 108 images.
+    assert seen == [
+        *((8 * i, 8, 4, 0.004) for i in (1, 2, 3)),
+        *((24 + 4 * i, 4, 8, 0.0025) for i in range(1, 13)),
+        *((72 + 6 * i, 6, 16, 0.001) for i in range(1, 9)),
+    ]
+    alphas = {r["nimg"]: r["settings/alpha"] for r in records}
+    held = {28: 2 / 30, 36: 2 / 30, 40: 14 / 30, 48: 14 / 30, 52: 26 / 30, 60: 26 / 30, 64: 1, 72: 1, 78: 0.1, 96: 1}
+    assert {nimg: alphas[nimg] for nimg in held} == pytest.approx(held)
+    assert [records[i]["settings/loss.r1_gamma"] for i in (0, 1, -1)] == pytest.approx([1, 0.96, 0.5])
+    G = read_snapshot(layout.snapshot_path(tmp_path / "run", 120)).G
+    assert G(torch.zeros(1, 8), torch.zeros(1, 3)).shape == (1, 3, 16, 16)
+    assert layout.fakes_path(tmp_path / "run", 0).exists()
+
+
+@pytest.mark.parametrize("stop", [0.028, 0.044, 0.072])
+def test_a_resume_is_equal_to_the_bit_also_within_a_fade_and_a_held_stage(
+    archive: Path, tmp_path: Path, stop: float
+) -> None:
+    stylegan.train(config(archive, tmp_path / "whole", 0.096))
+    stylegan.train(config(archive, tmp_path / "parts", stop))
+    state = read_checkpoint(layout.checkpoints(tmp_path / "parts")[-1]).state
+    assert (state["stage"]["resolution"], state["held"]) == ([8, 8], {0.028: 1, 0.044: 2, 0.072: 3}[stop])
+    stylegan.train(config(archive, tmp_path / "parts", 0.096))
+    same_state(*(layout.checkpoint_path(tmp_path / name, 96) for name in ("whole", "parts")))
+
+
+def test_what_a_stage_does_not_reach_stays_as_it_was(archive: Path, tmp_path: Path) -> None:
+    stylegan.train(config(archive, tmp_path / "run", 0.016))
+    state = read_checkpoint(layout.checkpoints(tmp_path / "run")[-1]).state
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = GrowingGConfig().build(resolution=(16, 16), channels=3, c_dim=3).state_dict()
+    moved = {name.split(".")[1] for name, value in state["G"].items() if not torch.equal(value, fresh[name])}
+    assert moved == {"0", "weight", "bias"}, "the 4x4 block and what leads to it"
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ([StageConfig(start_kimg=1)], "the first is 0"),
+        ([StageConfig(), StageConfig(start_kimg=1), StageConfig(start_kimg=1)], "each other one larger"),
+        ([StageConfig(resolution=12)], "resolution=12 is not the data set's 16"),
+        ([StageConfig(resolution=32)], "resolution=32 is not the data set's 16"),
+        ([StageConfig(batch_size=7)], "training.micro_batch"),
+    ],
+)
+def test_stages_that_cannot_be(archive: Path, tmp_path: Path, stages: list[StageConfig], says: str) -> None:
+    wrong = config(archive, tmp_path / "run", 0.01, stages=stages, micro_batch=4)
+    with pytest.raises(UserError, match=says):
+        stylegan.train(wrong)
+    assert not (tmp_path / "run" / layout.CONFIG).exists()
+
+
+def test_other_networks_do_not_grow(archive: Path, tmp_path: Path) -> None:
+    wrong = config(archive, tmp_path / "run", 0.01)
+    wrong.model = ModelConfig()
+    wrong.loss = LogisticConfig()
+    with pytest.raises(UserError, match=r"model\.G=stylegan2 .* do not both grow"):
+        stylegan.train(wrong)

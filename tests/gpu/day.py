@@ -1,4 +1,4 @@
-"""The first hour on a GPU as one command: `python -m tests.gpu.day [--minutes 8] [--steps 1,3] [--out DIR]`.
+"""The first hour on a GPU as one command: `python -m tests.gpu.day [--minutes 8] [--steps 1,4:20] [--out DIR]`.
 
 Seven steps, the cheapest and most important first, each in a process of its own with a log in DIR and a share of the time; what
 a step leaves over goes to those after it, what runs past its share is killed and said to be. DIR/day.json collects the results
@@ -33,7 +33,7 @@ class Step:
     Attributes:
         module: In tests/gpu/steps.
         title: For people.
-        share: Of the time, in proportion to the others'.
+        share: Of the time, in proportion to the others'; about the seconds that it takes on an H200.
     """
 
     module: str
@@ -42,13 +42,13 @@ class Step:
 
 
 STEPS = {
-    1: Step("build", "the ops compile", 150),
-    2: Step("correctness", "kernels, gradients, golden files, memcheck", 120),
-    3: Step("syncs", "waits for the host, kernels of an iteration", 45),
-    4: Step("speed_of_ops", "ops against torch's and the device's peaks", 70),
+    1: Step("build", "the ops compile", 45),
+    2: Step("correctness", "kernels, gradients, golden files, memcheck", 50),
+    3: Step("syncs", "waits for the host, kernels of an iteration", 30),
+    4: Step("speed_of_ops", "ops against torch's and the device's peaks", 60),
     5: Step("speed_of_training", "an iteration: s/kimg and memory", 130),
-    6: Step("resume", "stop, go on, compare bits", 70),
-    7: Step("speed_of_use", "sampling and evaluation", 40),
+    6: Step("resume", "stop, go on, compare bits", 60),
+    7: Step("speed_of_use", "sampling and evaluation", 35),
 }
 
 
@@ -56,13 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all steps together")
-    parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="numbers, with commas")
+    parser.add_argument(
+        "--steps", default=",".join(map(str, STEPS)), help="numbers, with commas; 4:20 gives step 4 at most 20 s"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu"), help="folder of logs and day.json")
+    parser.add_argument("--commit", default=checked_out(), help="what is run, to be noted with the results")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of a test on a CPU")
     options = parser.parse_args(arguments)
-    wanted = [int(number) for number in options.steps.split(",") if number]
-    unknown = [number for number in wanted if number not in STEPS]
+    wanted = [_asked(text) for text in options.steps.split(",") if text]
+    unknown = [number for number, _ in wanted if number not in STEPS]
     if unknown:
         parser.error(f"there are no steps {unknown}; choose from {sorted(STEPS)}")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -71,14 +74,30 @@ def main(arguments: list[str] | None = None) -> int:
     machine = describe_machine()
     end = time.monotonic() + 60 * options.minutes
     made = []
-    for position, number in enumerate(wanted):
-        shares = [STEPS[later].share for later in wanted[position:]]
-        limit = max((end - time.monotonic()) * shares[0] / sum(shares), 1.0)
-        made.append({"step": number, "machine": machine, **run_step(STEPS[number], options, limit)})
+    for position, (number, most) in enumerate(wanted):
+        shares = [min(STEPS[later].share, at_most) for later, at_most in wanted[position:]]
+        limit = min(max((end - time.monotonic()) * shares[0] / sum(shares), 1.0), most)
+        about = {"step": number, "commit": options.commit, "machine": machine}
+        made.append({**about, **run_step(STEPS[number], options, limit)})
         atomic_write(collected, json.dumps({"runs": [*runs, *made]}, indent=1) + "\n")
         print(f"step {number}: {made[-1]['status']} after {made[-1]['seconds']:.0f} s", flush=True)
     print(table(made, machine)[-LONGEST_TABLE:])
     return int(any(run["status"] not in ("done", "skipped") for run in made))
+
+
+def _asked(text: str) -> tuple[int, float]:
+    """A step's number and the most seconds for it."""
+    number, _, most = text.partition(":")
+    return int(number), float(most or "inf")
+
+
+def checked_out() -> str | None:
+    """The commit of this working tree; None where it is no checkout."""
+    asked = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def describe_machine() -> dict[str, Any]:

@@ -8,7 +8,8 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,18 @@ class Record:
     def put(self, name: str, value: Any) -> None:
         """Note a result, and print it."""
         self.results[name] = value
-        atomic_write(self.path, json.dumps(self.results, indent=1) + "\n")
-        print(f"{name}: {json.dumps(value)[:600]}", flush=True)
+        self._write(self.results)
+        print(f"{time.monotonic() - self.started:.1f} s: {name}: {json.dumps(value)[:600]}", flush=True)
 
-    def attempt(self, name: str, measure: Callable[[], Any]) -> None:
-        """Note what `measure` returns, or its error; not at all where the time is over."""
-        if self.left <= 0:
+    def _write(self, results: dict[str, Any]) -> None:
+        atomic_write(self.path, json.dumps(results, indent=1) + "\n")
+
+    def attempt(self, name: str, measure: Callable[[], Any], needs: float = 0.0) -> None:
+        """Note what `measure` returns, or its error; not at all where fewer than the seconds that it needs are left."""
+        if self.left <= needs:
             self.put(name, {"skipped": "no time left"})
             return
+        self._write({**self.results, name: {"unfinished": "killed while it ran"}})
         try:
             value = measure()
         except Exception as error:  # one failure must not cost the other measurements
@@ -62,11 +67,11 @@ class Record:
             value = {"error": f"{type(error).__name__}: {error}"[:500]}
         self.put(name, value)
 
-    def median(self, call: Callable[[], object], *, budget: float = 0.3, most: int = 30) -> float:
-        """Median seconds of a call, after two to warm up, in about `budget` seconds and at least three repetitions."""
+    def median(self, call: Callable[[], object], *, budget: float = 0.3, most: int = 30, warm_up: int = 2) -> float:
+        """Median seconds of a call, after some to warm up, in about `budget` seconds and at least three repetitions."""
         if self.tiny:
             return seconds(self.device, call)
-        for _ in range(2):
+        for _ in range(warm_up):
             call()
         synchronize(self.device)
         once = seconds(self.device, call)
@@ -113,6 +118,26 @@ def seconds(device: torch.device, call: Callable[[], object]) -> float:
     end.record()
     end.synchronize()
     return start.elapsed_time(end) / 1e3
+
+
+@contextmanager
+def torch_settings(*, tf32: bool = False, benchmark: bool = False, deterministic: bool = False) -> Iterator[None]:
+    """torch's switches inside of the body, those of cuDNN among them; without TF32, which torch has on for convolutions."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    wanted: list[tuple[Any, str, bool]] = [
+        (cudnn, "allow_tf32", tf32),
+        (matmul, "allow_tf32", tf32),
+        (cudnn, "benchmark", benchmark),
+        (cudnn, "deterministic", deterministic),
+    ]
+    before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
+    for place, name, value in wanted:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)
 
 
 def free_memory(device: torch.device) -> None:

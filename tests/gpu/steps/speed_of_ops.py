@@ -1,7 +1,7 @@
 """Step 4: each op against torch's own functions and against what the device can do."""
 
-from collections.abc import Callable
-from itertools import chain, islice
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,25 +9,39 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.ops.bias_act import bias_act
 from stylegan.ops.demodulation import demodulation
+from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulation import modulation_grad
-from tests.bench.bench_ops import Case, Sizes, cases
-from tests.gpu.steps.record import Record, run
+from stylegan.ops.upfirdn2d import setup_filter, upfirdn2d
+from tests.bench.bench_ops import Case, Sizes, cases, passes
+from tests.gpu.steps.record import Record, run, torch_settings
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def step(record: Record) -> None:
-    """Peaks first; then ops at sizes beyond the cache, with random data."""
+    """Peaks and a few ops first; then the others at sizes beyond the cache, with random data."""
     activate(Backend.compiled, record.device)
     record.attempt("peaks", lambda: peaks(record))
-    record.attempt("convolutions", lambda: convolutions(record))
     bandwidth = record.results["peaks"].get("copy_gbs")
     sizes = Sizes(batch=2, batch3=1, side=16) if record.tiny else Sizes(batch=64, batch3=32, side=128)
-    for dtype in DTYPES[: 1 if record.tiny else None]:
-        with torch.device(record.device):
-            for case in chain(_small_ops(dtype, record.tiny), islice(cases(dtype, sizes), 14 if record.tiny else None)):
-                record.attempt(f"{case.name} {str(dtype)[6:]}", lambda case=case: compare(record, case, bandwidth))
+    dtypes = DTYPES[: 1 if record.tiny else None]
+    with torch.device(record.device):
+        for dtype in dtypes:
+            for case in _own_cases(dtype, record.tiny):
+                record.attempt(*_named(record, dtype, case, bandwidth))
+        record.attempt("convolutions", lambda: convolutions(record))
+        for dtype in dtypes:
+            for case in islice(cases(dtype, sizes), 14 if record.tiny else None):
+                if record.left <= 0:
+                    record.put("other ops", {"skipped": "no time left"})
+                    return
+                record.attempt(*_named(record, dtype, case, bandwidth))
+
+
+def _named(record: Record, dtype: torch.dtype, case: Case, bandwidth: float | None) -> tuple[str, Callable[[], Any]]:
+    return f"{case.name} {str(dtype)[6:]}", lambda: compare(record, case, bandwidth)
 
 
 def peaks(record: Record) -> dict[str, float]:
@@ -43,27 +57,9 @@ def peaks(record: Record) -> dict[str, float]:
         ("fp16", torch.float16),
     ):
         a, b = (torch.randn(side, side, device=record.device).to(dtype) for _ in range(2))
-        with tf32(name == "tf32"):
+        with torch_settings(tf32=name == "tf32"):
             found[f"{name}_tflops"] = 2 * side**3 / record.median(lambda a=a, b=b: a @ b) / 1e12
     return {name: round(value, 3) for name, value in found.items()}
-
-
-class tf32:  # noqa: N801
-    """TF32 on or off inside of the body."""
-
-    def __init__(self, on: bool) -> None:
-        self.on = on
-
-    def __enter__(self) -> None:
-        self.before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        self._set(self.on, self.on)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(*self.before)
-
-    @staticmethod
-    def _set(matmul: Any, cudnn: Any) -> None:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def convolutions(record: Record) -> dict[str, float]:
@@ -87,13 +83,11 @@ def convolutions(record: Record) -> dict[str, float]:
             def both(x: Tensor = x, w: Tensor = w, dy: Tensor = dy) -> object:
                 return torch.autograd.grad(F.conv2d(x, w, padding=1), [x, w], dy)
 
-            with tf32(name == "tf32"):
-                kind = "nchw" if layout is torch.contiguous_format else "nhwc"
-                for benchmark in (False, True):
-                    torch.backends.cudnn.benchmark = benchmark
+            kind = "nchw" if layout is torch.contiguous_format else "nhwc"
+            for benchmark in (False, True):
+                with torch_settings(tf32=name == "tf32", benchmark=benchmark):
                     key = f"{name} {kind} {'benchmark' if benchmark else 'default'}"
                     found[key] = round(3 * flop / record.median(both, budget=0.1) / 1e12, 3)
-                torch.backends.cudnn.benchmark = False
     return found
 
 
@@ -125,22 +119,33 @@ def _bytes(t: Tensor) -> int:
     return t.numel() * t.element_size()
 
 
-def _small_ops(dtype: torch.dtype, tiny: bool) -> list[Case]:
-    """What takes the parts of a modulated convolution apart."""
+def _own_cases(dtype: torch.dtype, tiny: bool) -> Iterator[Case]:
+    """D's activation with the filter of the layer after it, as one op and as two; and the parts of a modulated convolution."""
+    n, c, side = (2, 8, 16) if tiny else (16, 64, 256)
+    low_pass = setup_filter([1, 3, 3, 1])
+    x = torch.randn(n, c, side, side).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    b = torch.zeros(c, dtype=dtype, requires_grad=True)
+
+    def one() -> Tensor:
+        return filtered_lrelu(x, fd=low_pass, b=b, padding=2, clamp=256)
+
+    def two() -> Tensor:
+        return upfirdn2d(bias_act(x, b, act="lrelu", clamp=256), low_pass, padding=2)
+
+    yield from passes("D's activation and filter nhwc", one, [x, b])
+    yield from passes("D's activation and filter nhwc, as two ops", two, [x, b])
+
     n, c, side = (2, 8, 8) if tiny else (32, 256, 128)
-    dy, x = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
-    last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x)]
-    s = torch.randn(n, c)
-    weights = torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
+    dy, x2 = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x2)]
+    s, weights = torch.randn(n, c), torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
 
     def product(dy: Tensor, x: Tensor) -> Callable[[], Any]:
         return lambda: modulation_grad(dy, x, s)
 
-    return [
-        Case("modulation_grad nchw", product(dy, x), (dy, x)),
-        Case("modulation_grad nhwc", product(*last), tuple(last)),
-        Case("demodulation", lambda: demodulation(s, weights), (s, weights)),
-    ]
+    yield Case("modulation_grad nchw", product(dy, x2), (dy, x2))
+    yield Case("modulation_grad nhwc", product(*last), tuple(last))
+    yield Case("demodulation", lambda: demodulation(s, weights), (s, weights))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Step 5: seconds and memory of an iteration, in the formats and with the back ends that there are."""
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,15 @@ import torch
 from stylegan.bench.workload import weighted
 from stylegan.ops.backend import Backend, activate, reference_ops
 from tests.gpu.steps.iteration import Iteration, Recipe
-from tests.gpu.steps.record import Record, free_memory, run, seconds, synchronize
-from tests.gpu.steps.speed_of_ops import tf32
+from tests.gpu.steps.record import Record, free_memory, run, seconds, synchronize, torch_settings
 
 PUBLISHED = {  # s/kimg, for orientation: other cards, whole trainings with loading and augmentation
     "paper256": "21.6 on a V100 (StyleGAN2-ADA, 256 px)",
     "stylegan3_t256": "49.8 on an A100 (StyleGAN3-T, 256 px)",
     "stylegan3_r256": "56.7 on an A100 (StyleGAN3-R, 256 px)",
 }
+NEEDS = 8.0  # seconds that a variant is given
+NEEDS_BENCHMARK = 35.0  # cuDNN then tries ten algorithms for each of an iteration's convolutions, some 250
 
 
 @dataclass(frozen=True)
@@ -28,28 +30,30 @@ class Variant:
         reference: With torch's own functions instead of the compiled ops.
         tf32: With it.
         benchmark: cuDNN tries its algorithms first.
+        deterministic: cuDNN takes only algorithms that give the same bits each time.
         whole: Whether draws on the CPU and their copies are measured, too.
     """
 
     recipe: Recipe
     reference: bool = False
     tf32: bool = False
-    benchmark: bool = True
+    benchmark: bool = False
+    deterministic: bool = False
     whole: bool = False
 
     @property
     def name(self) -> str:
         """For people."""
         r = self.recipe
-        parts = [
-            r.name,
-            f"{r.resolution} px",
-            f"batch {r.batch}",
-            r.precision,
-            "reference" if self.reference else "compiled",
-        ]
-        parts += ["tf32"] * self.tf32 + ["no benchmark"] * (not self.benchmark) + ["ADA"] * r.augment
-        return ", ".join([*parts, *["with draws"] * self.whole])
+        ops = "reference" if self.reference else "compiled"
+        parts = [r.name, f"{r.resolution} px", f"batch {r.batch}", r.precision, ops]
+        parts += ["tf32"] * self.tf32 + ["benchmark"] * self.benchmark + ["deterministic"] * self.deterministic
+        return ", ".join([*parts, *["ADA"] * r.augment, *["with draws"] * self.whole])
+
+    @property
+    def needs(self) -> float:
+        """Seconds."""
+        return NEEDS_BENCHMARK if self.benchmark else NEEDS
 
 
 def variants(tiny: bool) -> list[Variant]:
@@ -59,26 +63,32 @@ def variants(tiny: bool) -> list[Variant]:
         return [Variant(small), Variant(small, reference=True), Variant(small, whole=True)]
     paper = {p: Recipe("paper256", 256, 8, p) for p in ("fp32", "bf16", "fp16")}
     alias = {p: Recipe("stylegan3_t256", 256, 8, p) for p in ("fp32", "bf16", "fp16")}
-    large = {p: Recipe("stylegan2_ada_paper1024", 1024, 4, p) for p in ("fp32", "bf16", "fp16")}
+    large = {p: Recipe("stylegan2_ada_paper1024", 1024, 4, p) for p in ("fp32", "bf16")}
     return [
-        *(Variant(paper[p], reference=reference) for p in ("fp32", "bf16") for reference in (False, True)),
+        Variant(paper["fp32"]),
+        Variant(paper["fp32"], reference=True),
+        Variant(paper["bf16"]),
         Variant(paper["fp16"]),
-        Variant(paper["fp32"], tf32=True),
-        Variant(paper["fp32"], benchmark=False),
-        Variant(paper["fp32"], whole=True),
-        *(Variant(Recipe("paper256", 256, 32, p)) for p in ("bf16", "fp32")),
-        *(Variant(large[p], reference=reference) for p in ("bf16",) for reference in (False, True)),
-        *(Variant(alias[p], reference=reference) for p in ("fp32", "bf16") for reference in (False, True)),
+        Variant(Recipe("paper256", 256, 32, "bf16")),
         Variant(large["fp32"]),
-        Variant(Recipe("paper256", 256, 32, "fp32"), tf32=True),
-        Variant(Recipe("paper256", 256, 32, "fp16")),
-        Variant(Recipe("paper256", 256, 32, "bf16"), reference=True),
-        Variant(Recipe("stylegan3_t256", 256, 32, "bf16")),
-        Variant(alias["fp16"]),
+        Variant(large["bf16"]),
+        Variant(alias["fp32"]),
+        Variant(alias["bf16"]),
+        Variant(paper["fp32"], whole=True),
+        Variant(paper["fp32"], tf32=True),
+        Variant(paper["fp32"], deterministic=True),
+        Variant(paper["fp32"], benchmark=True),
+        Variant(paper["bf16"], reference=True),
+        Variant(Recipe("paper256", 256, 8, "fp32", augment=True), whole=True),
+        Variant(alias["fp32"], reference=True),
         Variant(Recipe("stylegan3_r256", 256, 8, "fp32")),
         Variant(Recipe("stylegan3_r256", 256, 8, "bf16")),
-        Variant(Recipe("paper256", 256, 8, "fp32", augment=True), whole=True),
+        Variant(Recipe("paper256", 256, 32, "fp32")),
+        Variant(large["bf16"], reference=True),
         Variant(Recipe("paper256", 256, 64, "bf16")),
+        Variant(Recipe("stylegan3_t256", 256, 32, "bf16")),
+        Variant(alias["fp16"]),
+        Variant(paper["bf16"], benchmark=True),
     ]
 
 
@@ -86,46 +96,80 @@ def step(record: Record) -> None:
     """One after the other, each with networks of its own."""
     activate(Backend.compiled, record.device)
     for variant in variants(record.tiny):
-        record.attempt(variant.name, lambda variant=variant: measure(record, variant))
+        record.attempt(variant.name, lambda variant=variant: measure(record, variant), variant.needs)
         free_memory(record.device)
 
 
 def measure(record: Record, variant: Variant) -> dict[str, Any]:
-    """Median milliseconds by phase, with its update; s/kimg of the weighted iteration; memory."""
-    device, cuda = record.device, record.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(device)
+    """Median milliseconds by phase, with its update; s/kimg of the weighted iteration; memory; what measuring took.
+
+    Memory is the most that was allocated at a time, in GB: first while everything ran for the first times, when cuDNN may
+    try algorithms that need more, then afterwards.
+    """
+    device, took, clock = record.device, {}, _Clock()
     with ExitStack() as stack:
-        stack.enter_context(tf32(variant.tf32))
-        stack.enter_context(reference_ops()) if variant.reference else None
-        torch.backends.cudnn.benchmark = variant.benchmark
+        stack.enter_context(
+            torch_settings(tf32=variant.tf32, benchmark=variant.benchmark, deterministic=variant.deterministic)
+        )
+        if variant.reference:
+            stack.enter_context(reference_ops())
+        _forget_peak(device)
         iteration = Iteration(variant.recipe, device)
+        synchronize(device)
+        took["build"] = clock.lap()
+        calls = {"whole": iteration.whole} if variant.whole else iteration.phase_calls()
+        for call in calls.values():
+            for _ in range(1 if record.tiny else 2):
+                call()
+        synchronize(device)
+        took["warm-up"] = clock.lap()
+        warm_up_gb = _forget_peak(device)
         if variant.whole:
-            iterations = (
-                2 if record.tiny else 16
-            )  # the first has all phases; over 16 of them each runs as often as it should
-            iteration.whole()
-            synchronize(device)
-            iteration.state.step = 0
+            # The first iteration has all phases; over 16 of them each runs as often as it should.
+            count, iteration.state.step = 2 if record.tiny else 16, 0
 
             def many() -> None:
-                for _ in range(iterations):
+                for _ in range(count):
                     iteration.whole()
 
-            per_iteration = seconds(device, many) / iterations
+            per_iteration = seconds(device, many) / count
             result: dict[str, Any] = {}
         else:
-            phases = {name: record.median(call, budget=0.3) for name, call in iteration.phase_calls().items()}
+            phases = {name: record.median(call, warm_up=0) for name, call in calls.items()}
             result = {"ms": {name: round(value * 1e3, 2) for name, value in phases.items()}}
             per_iteration = weighted(iteration.phases, phases)
+        took["measuring"] = clock.lap()
     result |= {
         "iteration_ms": round(per_iteration * 1e3, 2),
         "sec_per_kimg": round(per_iteration * 1000 / variant.recipe.batch, 2),
-        "published": PUBLISHED.get(variant.recipe.name, "") if variant.recipe.resolution == 256 else "",
+        "took": took,
     }
-    if cuda:
-        result["peak_gb"] = round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
+    if variant.recipe.name in PUBLISHED:
+        result["published"] = PUBLISHED[variant.recipe.name]
+    if device.type == "cuda":
+        result |= {"peak_gb": _forget_peak(device), "warm_up_peak_gb": warm_up_gb}
     return result
+
+
+class _Clock:
+    """Seconds between two looks at it."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        return round(passed, 2)
+
+
+def _forget_peak(device: torch.device) -> float:
+    """The most GB that were allocated at a time since the last call."""
+    if device.type != "cuda":
+        return 0.0
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return round(peak / 1e9, 2)
 
 
 if __name__ == "__main__":

@@ -4,60 +4,67 @@ from typing import Any
 
 import torch
 
-from stylegan.inference import load_generator, sample
+from stylegan.inference import Sampling, load_generator, sample
 from stylegan.metrics.features import as_rgb
 from stylegan.metrics.inception import InceptionV3
+from stylegan.models.base import Generator
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import Backend, activate, reference_ops
 from tests.gpu.steps.iteration import Recipe
-from tests.gpu.steps.record import Record, free_memory, run
-from tests.gpu.steps.speed_of_ops import tf32
+from tests.gpu.steps.record import Record, free_memory, run, torch_settings
+
+NEEDS = 3.0  # seconds that a measurement is given
 
 
 def step(record: Record) -> None:
     """Networks of 256 pixels and Inception with random weights; the demo network as a user calls it."""
     activate(Backend.compiled, record.device)
-    names, batches = (["demo64"], [1, 2]) if record.tiny else (["paper256", "stylegan3_t256"], [1, 8, 32, 128])
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
-    for name in names:
-        for precision in ("fp32", "bf16", "fp16")[: 1 if record.tiny else None]:
-            record.attempt(f"sampling {name} {precision}", lambda n=name, p=precision: sampling(record, n, p, batches))
-            free_memory(record.device)
-    record.attempt("sampling demo as a user does", lambda: demo(record))
-    for name in ("fp32", "tf32", "bf16"):
-        record.attempt(f"inception {name}", lambda n=name: inception(record, n))
+    with torch_settings():
+        of_networks(record, "demo64" if record.tiny else "paper256")
+        record.attempt("demo network, from seeds to images on the CPU", lambda: demo(record), NEEDS)
+        for name in ("fp32", "tf32", "bf16"):
+            record.attempt(f"inception {name}", lambda n=name: inception(record, n), NEEDS)
+        if not record.tiny:
+            of_networks(record, "stylegan3_t256")
 
 
-def sampling(record: Record, name: str, precision: str, batches: list[int]) -> dict[str, Any]:
-    """Images/s by batch size, from latents on the device to images on the device; and once with the reference ops."""
-    recipe = Recipe(name, 16 if record.tiny else 256, 1, precision)
-    side = recipe.resolution
-    with torch.device(record.device):
-        G = recipe.config.model.G.build(resolution=(side, side), channels=3, c_dim=0)
-    G.eval().requires_grad_(False)
-    found: dict[str, Any] = {}
-    with torch.inference_mode():
+def of_networks(record: Record, name: str) -> None:
+    """A generator in each format with several batches, with the reference ops where they are compared."""
+    batches, side = ([2], 16) if record.tiny else ([32, 1, 128], 256)
+    for precision in ("fp32", "bf16", "fp16")[: 1 if record.tiny else None]:
+        with torch.device(record.device):
+            G = Recipe(name, side, 1, precision).config.model.G.build(resolution=(side, side), channels=3, c_dim=0)
+        G.eval().requires_grad_(False)
         for batch in batches:
-            z = torch.randn(batch, G.z_dim, device=record.device)
-
-            def make(z: torch.Tensor = z) -> object:
-                return G(z, None, noise_mode="const")
-
-            found[str(batch)] = round(batch / record.median(make), 1)
-            if batch == batches[-2]:
-                with reference_ops():
-                    found[f"{batch}, reference ops"] = round(batch / record.median(make), 1)
-    return found
+            kinds = (False, True) if batch == batches[0] else (False,)
+            for reference in kinds:
+                label = f"sampling {name} {precision}, batch {batch}" + ", reference ops" * reference
+                record.attempt(label, lambda b=batch, r=reference, G=G: sampling(record, G, b, r), NEEDS)
+        del G
+        free_memory(record.device)
 
 
-def demo(record: Record) -> dict[str, Any]:
+@torch.inference_mode()
+def sampling(record: Record, G: Generator, batch: int, reference: bool) -> dict[str, float]:
+    """Images/s, from latents on the device to images on the device."""
+    z = torch.randn(batch, G.z_dim, device=record.device)
+
+    def make() -> object:
+        return G(z, None, noise_mode="const")
+
+    if not reference:
+        return {"images_per_second": round(batch / record.median(make), 1)}
+    with reference_ops():
+        return {"images_per_second": round(batch / record.median(make), 1)}
+
+
+def demo(record: Record) -> dict[str, float]:
     """`sample` of the network that comes along: latents drawn on the CPU, images back on it."""
-    found = {}
+    G, found = load_generator("demo", record.device, Backend.compiled), {}
     for precision in (Precision.fp32, Precision.bf16)[: 1 if record.tiny else None]:
-        G = load_generator("demo", record.device, precision)
         for batch in (2,) if record.tiny else (16, 128):
-            seeds = range(2 * batch)
-            seconds = record.median(lambda s=seeds, b=batch, G=G: list(sample(G, s, batch=b)), budget=0.1)
+            seeds, settings = range(2 * batch), Sampling(batch=batch, precision=precision)
+            seconds = record.median(lambda s=seeds, settings=settings: list(sample(G, s, settings)), budget=0.1)
             found[f"{precision.value}, batch {batch}"] = round(len(seeds) / seconds, 1)
     return found
 
@@ -70,10 +77,10 @@ def inception(record: Record, name: str) -> dict[str, Any]:
     images = torch.randint(0, 256, [batch, 3, side, side], dtype=torch.uint8, device=record.device)
     with (
         torch.inference_mode(),
-        tf32(name == "tf32"),
+        torch_settings(tf32=name == "tf32"),
         torch.autocast(record.device.type, torch.bfloat16, enabled=name == "bf16"),
     ):
-        seconds = record.median(lambda: network(as_rgb(images)), most=3 if record.tiny else 20)
+        seconds = record.median(lambda: network(as_rgb(images)))
     return {"images_per_second": round(batch / seconds, 1)}
 
 

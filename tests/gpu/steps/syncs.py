@@ -9,27 +9,31 @@ from torch.profiler import ProfilerActivity, profile
 
 from stylegan.ops.backend import Backend, activate
 from tests.gpu.steps.iteration import Iteration, Recipe
-from tests.gpu.steps.record import Record, run, seconds, synchronize
+from tests.gpu.steps.record import Record, run, seconds, synchronize, torch_settings
 
+NEEDS = 3.0  # seconds that a measurement is given
 STEPS = {"all four phases": 0, "Gmain and Dmain": 1}
 
 
 def step(record: Record) -> None:
-    """Plain and with ADA's augmentations."""
+    """Plain, with ADA's augmentations, and in bf16."""
     activate(Backend.compiled, record.device)
-    side, batch = (32, 4) if record.tiny else (256, 8)
-    for augment in (False, True):
-        iteration = Iteration(
-            Recipe("demo64" if record.tiny else "paper256", side, batch, "fp32", augment), record.device
-        )
-        name = "with ADA" if augment else "plain"
-        for _ in range(1 if record.tiny else 5):
-            iteration.whole()
-        for which, number in STEPS.items():
-            record.attempt(f"{name}, {which}: syncs", lambda i=iteration, n=number: syncs(i, n))
-        for which, number in STEPS.items():
-            if record.device.type == "cuda" or number:
-                record.attempt(f"{name}, {which}: kernels", lambda i=iteration, n=number: kernels(i, n))
+    name, side, batch = ("demo64", 16, 4) if record.tiny else ("paper256", 256, 8)
+    recipes = {
+        "plain": Recipe(name, side, batch),
+        "with ADA": Recipe(name, side, batch, augment=True),
+        "bf16": Recipe(name, side, batch, "bf16"),
+    }
+    with torch_settings():
+        for title, recipe in recipes.items():
+            iteration = Iteration(recipe, record.device)
+            for _ in range(0 if record.tiny else 5):
+                iteration.whole()
+            for which, number in STEPS.items():
+                record.attempt(f"{title}, {which}: syncs", lambda i=iteration, n=number: syncs(i, n), NEEDS)
+            for which, number in STEPS.items():
+                if record.device.type == "cuda" or number:
+                    record.attempt(f"{title}, {which}: kernels", lambda i=iteration, n=number: kernels(i, n), NEEDS)
 
 
 def syncs(iteration: Iteration, number: int) -> dict[str, Any]:

@@ -36,10 +36,11 @@ def compute_exactly(*, tf32: bool = False) -> None:
     """Set how this process computes in float32 on a GPU: for scripts that own the process, since torch holds it for all.
 
     torch lets convolutions round their inputs to TF32's 10 bits; the papers' code, and so the published numbers, do not. cuDNN
-    chooses its algorithms by trying them, which pays off where shapes stay the same. Nothing changes on a CPU.
+    does not choose algorithms by trying them: runs would differ in their last bits, and on an H200 it won no time worth having
+    (`tests/gpu/README.md`). Nothing changes on a CPU.
 
     Args:
         tf32: Let convolutions and matrix products use TF32, for more speed on GPUs that have it.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = False

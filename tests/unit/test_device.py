@@ -20,4 +20,4 @@ def test_tf32_is_off_unless_asked_for(tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = True  # torch's default
     compute_exactly(tf32=tf32)
     assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
-    assert torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark

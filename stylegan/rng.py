@@ -5,10 +5,13 @@ another number of data workers sees the same numbers.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from stylegan.ops import normal as ops
 
 
 def generator(seed: int, stream: str, index: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
@@ -27,14 +30,55 @@ def generator(seed: int, stream: str, index: int = 0, device: str | torch.device
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def normal(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
+def normal(
+    seed: int, stream: str, indices: Sequence[int] | Tensor, shape: Sequence[int], device: str | torch.device
+) -> Tensor:
+    """Standard normal numbers for each of some images, made on the device that needs them.
+
+    Every number depends on seed, stream, index and its position in the shape alone: the same in every bit on every device,
+    in any order of indices, and whatever else is drawn at once.
+
+    Args:
+        seed: The run's seed.
+        stream: What the numbers are for, such as `"z/Gmain"`. Different streams are independent.
+        indices: Which images, usually image counts (nimg and on); a range is made on the device, a list is copied there.
+        shape: Of the numbers of one image.
+        device: Where they are needed; on `meta` there is only the shape.
+
+    Returns:
+        float32 [n, *shape] on the device.
+    """
+    return ops.normal(_key(seed, stream), _placed(indices, device), math.prod(shape)).view(len(indices), *shape)
+
+
+def uniform(
+    seed: int, stream: str, indices: Sequence[int] | Tensor, shape: Sequence[int], device: str | torch.device
+) -> Tensor:
+    """The same, uniform in [0, 1)."""
+    return ops.uniform(_key(seed, stream), _placed(indices, device), math.prod(shape)).view(len(indices), *shape)
+
+
+def _key(seed: int, stream: str) -> int:
+    """64 bits of SHA-256 as a signed number, which is how torch holds them."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "little", signed=True)
+
+
+def _placed(indices: Sequence[int] | Tensor, device: str | torch.device) -> Tensor:
+    if isinstance(indices, Tensor):
+        return indices.to(device)
+    if isinstance(indices, range):
+        return torch.arange(indices.start, indices.stop, indices.step, device=device)
+    return torch.tensor(indices, dtype=torch.int64, device=device)
+
+
+def drawn_normal(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
     """Standard normal float32 numbers, drawn on the CPU; for the device `meta` only their shape."""
     if device.type == "meta":
         return torch.empty(shape, device=device)
     return torch.randn(shape, generator=generator(seed, stream, index))
 
 
-def uniform(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
+def drawn_uniform(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
     """The same, uniform in [0, 1)."""
     if device.type == "meta":
         return torch.empty(shape, device=device)

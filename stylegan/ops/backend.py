@@ -24,6 +24,7 @@ from stylegan.ops import (
     filtered_lrelu,
     modulated_epilogue,
     modulation,
+    normal,
     update,
     upfirdn2d,
 )
@@ -49,6 +50,8 @@ OPS: tuple[Any, ...] = (
     modulated_epilogue._modulated_epilogue_grad2,
     modulation._modulation_grad,
     modulation._modulation_grad2,
+    normal._normal,
+    normal._uniform,
     update._adam_,
     update._lerp_,
     update._square_sum,

@@ -17,7 +17,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
-from stylegan.rng import generator, normal, uniform
+from stylegan.rng import drawn_normal, drawn_uniform, generator
 from stylegan.schedule import Moment, Stage
 
 Images = tuple[Tensor, Tensor]
@@ -65,7 +65,7 @@ class Drawer:
 
         def each(stream: str, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
             """Large draws are made image by image: a rank draws only its own."""
-            return torch.stack([normal(shape, seed, stream, nimg + i, device) for i in positions])
+            return torch.stack([drawn_normal(shape, seed, stream, nimg + i, device) for i in positions])
 
         def augmentation(side: str, positions: Sequence[int]) -> Any:
             if self.augment is None:
@@ -99,14 +99,14 @@ class Drawer:
         needs, name, nimg, N = phase.needs, phase.name, now.nimg, now.stage.batch_size
         found: dict[str, Any] = {}
         if needs.latents or needs.fakes:
-            z = normal([2, N, G.z_dim], seed, f"z/{name}", nimg, device)
+            z = drawn_normal([2, N, G.z_dim], seed, f"z/{name}", nimg, device)
             found |= {"z": z[0], "c": self.labels(seed, f"c/{name}", nimg, N, G.c_dim)}
             if needs.mixing_prob > 0:
                 num_ws = require_w(G, "style mixing", "a loss without it").num_ws
                 cutoff = mixing_cutoffs(seed, f"mixing/{name}", nimg, N, num_ws, needs.mixing_prob)
                 found |= {"z_mix": z[1], "mixing_cutoff": cutoff}
         if needs.mixing_factor:
-            found["mixing_factor"] = uniform([N], seed, f"mixing_factor/{name}", nimg, device)
+            found["mixing_factor"] = drawn_uniform([N], seed, f"mixing_factor/{name}", nimg, device)
         return found
 
     def labels(self, seed: int, stream: str, index: int, count: int, c_dim: int) -> Tensor:

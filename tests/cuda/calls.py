@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, upfirdn2d
+from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, normal, upfirdn2d
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
 from stylegan.ops.upfirdn2d import setup_filter
 
@@ -27,11 +27,13 @@ class Call:
         name: What is called, for messages.
         op: The `custom_op`; `op._init_fn` is its reference.
         args: Its arguments.
+        exact: Whether the result is that of the reference in every bit.
     """
 
     name: str
     op: Any
     args: tuple
+    exact: bool = False
 
     def run(self) -> list[Tensor]:
         """The results of whatever implements the op."""
@@ -77,6 +79,7 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _epilogue_calls(make, thorough)
     yield from _modulation_calls(make, thorough)
     yield from _demodulation_calls(make, thorough)
+    yield from _normal_calls(thorough)
 
 
 def counted_calls() -> dict[str, Call]:
@@ -114,6 +117,8 @@ def counted_calls() -> dict[str, Call]:
         ),
         Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
+        Call("normal", normal._normal, (1, torch.arange(4), 4096), exact=True),
+        Call("normal uniform", normal._uniform, (1, torch.arange(4), 4096), exact=True),
     ]
     return {call.name: call for call in listed}
 
@@ -254,6 +259,16 @@ def _demodulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
             for up in ((dds, ddw), (None, ddw), (dds, None))[: 3 if thorough else 2]:
                 args = (*up, dd, s, w, d, wanted)
                 yield Call(f"{name} grad2 {wanted}", demodulation._demodulation_grad2, args)
+
+
+def _normal_calls(thorough: bool) -> Iterator[Call]:
+    """The same ones for every dtype. Rows of whole vectors and others, and more than a block of threads."""
+    sizes = [(3, 64), (2, 41)]
+    sizes += [(0, 4), (3, 0), (5, 1), (1, 2), (7, 3), (2, 1100), (3, 1026)] if thorough else []
+    indices = torch.tensor([0, -1, 1 << 62, -(1 << 63), 5_000_000_000, 3, 2])
+    for i, (n, size) in enumerate(sizes):
+        for op in (normal._normal, normal._uniform):
+            yield Call(f"normal {op._name} {(n, size)}", op, (0x0123456789ABCDEF - i, indices[:n], size), exact=True)
 
 
 def _as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:

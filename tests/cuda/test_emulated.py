@@ -64,6 +64,10 @@ def compare(call: Call, rtol: float) -> int:
     """Check a call against its reference in float64; returns how many results were compared."""
     checked = 0
     for i, (got, want) in enumerate(zip(call.run(), call.reference(), strict=True)):
+        if call.exact:
+            assert torch.equal(got, want), call.name
+            checked += 1
+            continue
         if got.dtype == torch.uint8:  # codes: rounding may put a number on the other side of a kink
             assert got.shape == want.shape
             assert rtol > 1e-9 or torch.equal(got, want), call.name
@@ -103,6 +107,7 @@ def test_what_is_larger_than_32_bits_can_count_is_cut_into_parts(nhwc: bool, mon
             cut = call.name.startswith("bias_act") or (
                 call.name.startswith("modulated_epilogue (2, 8") and limit >= 256
             )
+            cut = cut or (call.name.startswith("normal") and call.args[2] <= 4 * limit)
             assert not cut or compare(call, RTOL[torch.float32])
 
 

@@ -3,4 +3,5 @@
 #include "bind_cpu.cpp"
 #include "bind_demodulation_cpu.cpp"
 #include "bind_fir_cpu.cpp"
+#include "bind_normal_cpu.cpp"
 #include "bind_update_cpu.cpp"

@@ -4,6 +4,7 @@
 #include "demodulation.h"
 #include "filtered_lrelu.h"
 #include "modulated_epilogue.h"
+#include "normal.h"
 #include "upfirdn2d.h"
 
 namespace stylegan {
@@ -17,5 +18,6 @@ int modulated_epilogue_cuda(const EpilogueForward& p, void* stream);
 int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream);
 int modulated_epilogue_grad2_cuda(const EpilogueGrad2& p, void* stream);
 int demodulation_cuda(const Demodulation& p, const DemodulationSums& sums, int order, void* stream);
+int normal_cuda(const Draws& draws, bool normal, void* stream);
 
 }  // namespace stylegan

@@ -23,7 +23,7 @@ from stylegan.models.layers import Precision
 from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
-from stylegan.rng import generator
+from stylegan.rng import normal
 
 _T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -140,7 +140,7 @@ def check_seed(seed: int, name: str = "seeds") -> None:
 
 def layer_noise(seeds: Sequence[int], noise_size: int) -> Tensor:
     """The noise of all layers for each seed, [N, noise_size], standard normal: a function of the seed alone."""
-    return torch.stack([torch.randn(noise_size, generator=generator(seed, "noise")) for seed in seeds])
+    return normal(0, "noise", seeds, [noise_size], torch.device("cpu"))
 
 
 def class_label(G: Generator, class_idx: int | None) -> Tensor | None:

@@ -69,17 +69,3 @@ def _placed(indices: Sequence[int] | Tensor, device: str | torch.device) -> Tens
     if isinstance(indices, range):
         return torch.arange(indices.start, indices.stop, indices.step, device=device)
     return torch.tensor(indices, dtype=torch.int64, device=device)
-
-
-def drawn_normal(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
-    """Standard normal float32 numbers, drawn on the CPU; for the device `meta` only their shape."""
-    if device.type == "meta":
-        return torch.empty(shape, device=device)
-    return torch.randn(shape, generator=generator(seed, stream, index))
-
-
-def drawn_uniform(shape: Sequence[int], seed: int, stream: str, index: int, device: torch.device) -> Tensor:
-    """The same, uniform in [0, 1)."""
-    if device.type == "meta":
-        return torch.empty(shape, device=device)
-    return torch.rand(shape, generator=generator(seed, stream, index))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UserError, nearest
-from stylegan.rng import generator
+from stylegan.rng import uniform
 
 POLICIES = ("color", "translation", "cutout")
 SHIFT = 1 / 8  # largest translation as a share of the side (section 4)
@@ -73,22 +73,21 @@ class DiffAugment:
         check_policies(policies)
         self.policies, self.resolution = frozenset(policies), resolution
 
-    def draw(self, seed: int, stream: str, index: int, n: int, positions: Sequence[int], p: float) -> DiffAugmentation:
+    def draw(self, seed: int, stream: str, indices: Sequence[int], p: float) -> DiffAugmentation:
         """See `stylegan.augment.pipe.Augment`; p plays no part."""
-        uniform = torch.rand([7, n], dtype=torch.float64, generator=generator(seed, stream, index))
-        uniform = uniform[:, torch.tensor(positions, dtype=torch.int64)]
+        drawn = uniform(seed, stream, indices, [7], torch.device("cpu")).double().T
         sides = tuple(reversed(self.resolution))
         found = DiffAugmentation()
         if "color" in self.policies:
-            b, s, c = uniform[:3].to(torch.float32)
+            b, s, c = drawn[:3].to(torch.float32)
             found = replace(found, brightness=b - 0.5, saturation=2 * s, contrast=c + 0.5)
         if "translation" in self.policies:
             most = [int(side * SHIFT + 0.5) for side in sides]
-            shift = [_integers(u, -m, m) for u, m in zip(uniform[3:5], most, strict=True)]
+            shift = [_integers(u, -m, m) for u, m in zip(drawn[3:5], most, strict=True)]
             found = replace(found, shift=torch.stack(shift, dim=1))
         if "cutout" in self.policies:
             sizes = [_hole_size(side) for side in sides]
-            centre = [_integers(u, 0, k - h % 2) for u, k, h in zip(uniform[5:], sides, sizes, strict=True)]
+            centre = [_integers(u, 0, k - h % 2) for u, k, h in zip(drawn[5:], sides, sizes, strict=True)]
             hole = [c - h // 2 for c, h in zip(centre, sizes, strict=True)]
             found = replace(found, hole=torch.stack(hole, dim=1))
         return found

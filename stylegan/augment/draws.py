@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stylegan.rng import normal, uniform
+
 NAMES = (
     "xflip",
     "rotate90",
@@ -53,7 +55,7 @@ class Draws(Protocol):
 
 @dataclass(frozen=True)
 class RandomDraws:
-    """Numbers drawn for a whole batch, of which a rank or micro-batch takes its part.
+    """Numbers for n images.
 
     Attributes:
         chances: Uniform [len(NAMES), n].
@@ -66,17 +68,13 @@ class RandomDraws:
     normals: Tensor
 
     @classmethod
-    def draw(cls, n: int, generator: torch.Generator) -> "RandomDraws":
-        """All numbers for n images."""
-        k = len(NAMES)
-        chances = torch.rand([k, n], dtype=torch.float64, generator=generator)
-        uniforms = torch.rand([k, 2, n], dtype=torch.float64, generator=generator)
-        return cls(chances, uniforms, torch.randn([k, 2, n], dtype=torch.float64, generator=generator))
-
-    def at(self, positions: Sequence[int]) -> "RandomDraws":
-        """Those of some of the images, in that order."""
-        index = torch.tensor(positions, dtype=torch.int64)
-        return RandomDraws(self.chances[:, index], self.uniforms[..., index], self.normals[..., index])
+    def draw(cls, seed: int, stream: str, indices: Sequence[int]) -> "RandomDraws":
+        """All numbers for some images; arguments as for `stylegan.rng.normal`."""
+        k, cpu = len(NAMES), torch.device("cpu")
+        chances = uniform(seed, f"{stream}/chances", indices, [k], cpu)
+        uniforms = uniform(seed, f"{stream}/uniforms", indices, [k, 2], cpu)
+        normals = normal(seed, f"{stream}/normals", indices, [k, 2], cpu)
+        return cls(*(t.double().movedim(0, -1) for t in (chances, uniforms, normals)))
 
     def happens(self, name: str, probability: float) -> Tensor:
         """See `Draws`."""

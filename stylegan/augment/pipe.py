@@ -17,7 +17,7 @@ from stylegan.augment.draws import Draws, PercentileDraws, RandomDraws
 from stylegan.augment.filtering import filter_bands, sample_gains
 from stylegan.augment.geometry import margins, sample_geometry, transform
 from stylegan.augment.strengths import PipeConfig
-from stylegan.rng import generator
+from stylegan.rng import normal
 
 
 class Augmentation(Protocol):
@@ -35,13 +35,12 @@ class Augmentation(Protocol):
 class Augment(Protocol):
     """A way to augment, which decides what happens to each image."""
 
-    def draw(self, seed: int, stream: str, index: int, n: int, positions: Sequence[int], p: float) -> Augmentation:
-        """Decide for the images at some positions of a batch.
+    def draw(self, seed: int, stream: str, indices: Sequence[int], p: float) -> Augmentation:
+        """Decide for some images.
 
         Args:
-            seed, stream, index: See `stylegan.rng.generator`; index is the number of the batch's first image.
-            n: Images of the whole batch: numbers are drawn for all, so that they do not depend on how it is divided.
-            positions: Which of them to decide for, in this order.
+            seed, stream, indices: See `stylegan.rng.normal`; an index is the number of an image. What happens to one does not
+                depend on the others.
             p: Overall probability, from 0 to 1.
         """
         ...
@@ -111,15 +110,10 @@ class AugmentPipe:
         self.strengths = config.strengths(channels)
         self.shape = (channels, *resolution)
 
-    def draw(self, seed: int, stream: str, index: int, n: int, positions: Sequence[int], p: float) -> PipeAugmentation:
+    def draw(self, seed: int, stream: str, indices: Sequence[int], p: float) -> PipeAugmentation:
         """See `Augment`."""
-        draws = RandomDraws.draw(n, generator(seed, stream, index)).at(positions)
-
-        def noise() -> Tensor:  # drawn image by image, as it is large: a rank draws only its own
-            draw = lambda i: torch.randn(self.shape, generator=generator(seed, f"{stream}/noise", index + i))  # noqa: E731
-            return torch.stack([draw(position) for position in positions])
-
-        return self._decide(draws, len(positions), p, noise)
+        noise = lambda: normal(seed, f"{stream}/noise", indices, self.shape, torch.device("cpu"))  # noqa: E731 (it is large)
+        return self._decide(RandomDraws.draw(seed, stream, indices), len(indices), p, noise)
 
     def at_percentile(self, n: int, percentile: float, noise: Tensor) -> PipeAugmentation:
         """`debug_percentile`: everything that is on happens to all n images, with a percentile (0 to 1) in place of numbers.

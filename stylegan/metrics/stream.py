@@ -16,9 +16,9 @@ from stylegan.inference import to_uint8
 from stylegan.metrics.collect import Batch, Collector, Tensors, rank_starts
 from stylegan.metrics.features import FeatureNetwork
 from stylegan.models.base import Generator
-from stylegan.rng import generator
+from stylegan.rng import normal, uniform
 
-Sampler = Callable[[int, torch.Generator], Tensor]  # how many, randomness -> uint8 [n, C, H, W]
+Sampler = Callable[[int, range], Tensor]  # seed, which of its fakes -> uint8 [n, C, H, W]
 ImageBatches = Iterator[tuple[int, Tensor]]  # the number of a batch's first image, and the batch
 
 
@@ -68,10 +68,10 @@ def collect(batches: ImageBatches, wants: Sequence[Want], device: torch.device) 
 
 
 def generated(sample: Sampler, count: int, batch: int, seed: int, advance: Callable[[int], None]) -> ImageBatches:
-    """The fakes 0 .. count - 1 of a seed, this rank's share; each batch draws from a generator of its own."""
+    """The fakes 0 .. count - 1 of a seed, this rank's share; each is a function of seed and number alone."""
     for start in rank_starts(count, batch):
         n = min(batch, count - start)
-        yield start, sample(n, generator(seed, "metrics/fakes", start))
+        yield start, sample(seed, range(start, start + n))
         advance(n)
 
 
@@ -98,11 +98,14 @@ def sampler_of(G: Generator, labels: Tensor | None) -> Sampler:
     device = next(G.parameters()).device
 
     @torch.inference_mode()
-    def sample(n: int, random: torch.Generator) -> Tensor:
-        z = torch.randn([n, G.z_dim], generator=random)
-        c = None if labels is None else labels[torch.randint(len(labels), [n], generator=random)].to(device)
-        noise = torch.randn([n, G.noise_size], generator=random)
-        return to_uint8(G(z.to(device), c, noise_mode="random", noise=noise.to(device)))
+    def sample(seed: int, indices: range) -> Tensor:
+        z = normal(seed, "metrics/fakes/z", indices, [G.z_dim], device)
+        noise = normal(seed, "metrics/fakes/noise", indices, [G.noise_size], device)
+        c = None
+        if labels is not None:
+            chosen = uniform(seed, "metrics/fakes/c", indices, [], torch.device("cpu")).double() * len(labels)
+            c = labels[chosen.long()].to(device)
+        return to_uint8(G(z, c, noise_mode="random", noise=noise))
 
     return sample
 

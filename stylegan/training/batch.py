@@ -1,7 +1,7 @@
 """Drawing what the phases of an iteration need.
 
-Every number is a function of (seed, phase, image count) and is drawn as if there were one rank and one micro-batch, then
-sliced: drawing fewer at a time would give other numbers.
+Every number is a function of seed, stream (the purpose and the phase) and the number of its image, whatever the division
+between ranks and micro-batches, and is made where it is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from stylegan.augment.pipe import Augment
+from stylegan.augment.pipe import Augment, Augmentation
 from stylegan.data.archive import ImageDataset
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
-from stylegan.rng import drawn_normal, drawn_uniform, generator
+from stylegan.rng import normal, uniform
 from stylegan.schedule import Moment, Stage
 
 Images = tuple[Tensor, Tensor]
@@ -58,71 +58,83 @@ class Drawer:
             seed: Of the training.
             p: Probability of augmentations.
         """
-        needs, name, nimg, N = phase.needs, phase.name, now.nimg, now.stage.batch_size
-        shown = images[needs.reals or Reals.first][0]
-        device, batches, start = shown.device, [], 0
-        whole = self._whole(phase, now, G, seed, device)
-
-        def each(stream: str, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
-            """Large draws are made image by image: a rank draws only its own."""
-            return torch.stack([drawn_normal(shape, seed, stream, nimg + i, device) for i in positions])
-
-        def augmentation(side: str, positions: Sequence[int]) -> Any:
-            if self.augment is None:
-                return None
-            of_size = self.augment[now.stage.resolution]
-            return of_size.draw(seed, f"augment_{side}/{name}", nimg, N, positions, p)
-
+        needs, device, batches, start = phase.needs, images[phase.needs.reals or Reals.first][0].device, [], 0
         for chunk in rounds:
-            positions = chunk[: max(1, len(chunk) // needs.shrink)]
-            part = {key: value[torch.tensor(positions)] for key, value in whole.items()}
+            n = max(1, len(chunk) // needs.shrink)
+            indices = [now.nimg + position for position in chunk[:n]]
+            part = self._latents(phase, now, G, indices, seed, device)
             if needs.reals:
-                real, real_c = (t[start : start + len(positions)] for t in images[needs.reals])
+                real, real_c = (t[start : start + n] for t in images[needs.reals])
                 part |= {"real": as_shown(real, now.stage), "real_c": real_c}
-                part["augment_real"] = augmentation("real", positions)
+                part["augment_real"] = self._augmentation("real", phase, now, indices, seed, p, device)
                 if needs.labels_of_reals:
                     part["c"] = real_c
-            if "z" in part:
-                part = {"z_mix": None, "constant_noise": needs.constant_noise, **part}
-                if not needs.constant_noise:
-                    part["noise"] = each(f"noise/{name}", positions, [G.noise_size])
             if needs.fakes:
-                part["augment_fake"] = augmentation("fake", positions)
-            if needs.path_noise:
-                part["path_noise"] = each("pl_noise", positions, [shown.shape[1], *now.stage.resolution])
-            batches.append(Batch(name, **part).to(device))
-            start += len(positions)
+                part["augment_fake"] = self._augmentation("fake", phase, now, indices, seed, p, device)
+            if needs.mixing_factor:
+                part["mixing_factor"] = uniform(seed, f"mixing_factor/{phase.name}", indices, [], device)
+            batches.append(Batch(phase.name, **part))
+            start += n
         return batches
 
-    def _whole(self, phase: Phase, now: Moment, G: Generator, seed: int, device: torch.device) -> dict[str, Any]:
-        """What is drawn for the whole batch at once, by its name in `Batch`."""
-        needs, name, nimg, N = phase.needs, phase.name, now.nimg, now.stage.batch_size
-        found: dict[str, Any] = {}
-        if needs.latents or needs.fakes:
-            z = drawn_normal([2, N, G.z_dim], seed, f"z/{name}", nimg, device)
-            found |= {"z": z[0], "c": self.labels(seed, f"c/{name}", nimg, N, G.c_dim)}
-            if needs.mixing_prob > 0:
-                num_ws = require_w(G, "style mixing", "a loss without it").num_ws
-                cutoff = mixing_cutoffs(seed, f"mixing/{name}", nimg, N, num_ws, needs.mixing_prob)
-                found |= {"z_mix": z[1], "mixing_cutoff": cutoff}
-        if needs.mixing_factor:
-            found["mixing_factor"] = drawn_uniform([N], seed, f"mixing_factor/{name}", nimg, device)
+    def _latents(
+        self, phase: Phase, now: Moment, G: Generator, indices: Sequence[int], seed: int, device: torch.device
+    ) -> dict[str, Any]:
+        """What images are generated from, by its name in `Batch`; nothing where none are."""
+        needs, name = phase.needs, phase.name
+        if not (needs.latents or needs.fakes):
+            return {}
+        z = normal(seed, f"z/{name}", indices, [2, G.z_dim], device)
+        found: dict[str, Any] = {"z": z[:, 0], "z_mix": None, "constant_noise": needs.constant_noise}
+        found["c"] = self.labels(seed, f"c/{name}", indices, G.c_dim).to(device, non_blocking=True)
+        if needs.mixing_prob > 0:
+            num_ws = require_w(G, "style mixing", "a loss without it").num_ws
+            draws = uniform(seed, f"mixing/{name}", indices, [2], device)
+            found |= {"z_mix": z[:, 1], "mixing_cutoff": mixing_cutoffs(draws, num_ws, needs.mixing_prob)}
+        if not needs.constant_noise:
+            found["noise"] = normal(seed, f"noise/{name}", indices, [G.noise_size], device)
+        if needs.path_noise:
+            found["path_noise"] = normal(
+                seed, f"path_noise/{name}", indices, [G.channels, *now.stage.resolution], device
+            )
         return found
 
-    def labels(self, seed: int, stream: str, index: int, count: int, c_dim: int) -> Tensor:
-        """Labels [count, c_dim] of random training images; [count, 0] for an unconditional model."""
+    def _augmentation(
+        self,
+        side: str,
+        phase: Phase,
+        now: Moment,
+        indices: Sequence[int],
+        seed: int,
+        p: float,
+        device: torch.device,
+    ) -> Augmentation | None:
+        if self.augment is None:
+            return None
+        of_size = self.augment[now.stage.resolution]
+        return of_size.draw(seed, f"augment_{side}/{phase.name}", indices, p).to(device)
+
+    def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
+        """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""
         if self.labelled is None:
-            return torch.zeros([count, c_dim])
-        chosen = torch.randint(len(self.labelled), [count], generator=generator(seed, stream, index))
-        return torch.stack([self.labelled.label(i) for i in chosen.tolist()])
+            return torch.zeros([len(indices), c_dim])
+        chosen = uniform(seed, stream, indices, [], torch.device("cpu")).double() * len(self.labelled)
+        return self.labelled.labels(chosen.long())
 
 
-def mixing_cutoffs(seed: int, stream: str, index: int, count: int, num_ws: int, prob: float) -> Tensor:
-    """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing)."""
-    draw = generator(seed, stream, index)
-    cutoff = torch.randint(1, max(num_ws, 2), [count], generator=draw)
-    mixed = torch.rand([count], generator=draw) < prob
-    return torch.where(mixed, cutoff, num_ws)
+def mixing_cutoffs(draws: Tensor, num_ws: int, prob: float) -> Tensor:
+    """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing).
+
+    Args:
+        draws: Uniform [n, 2].
+        num_ws: Of the generator.
+        prob: Of mixing.
+
+    Returns:
+        int64 [n].
+    """
+    cutoff = 1 + (draws[:, 0] * (num_ws - 1)).long()
+    return torch.where(draws[:, 1] < prob, cutoff, num_ws)
 
 
 def as_shown(images: Tensor, stage: Stage) -> Tensor:

@@ -13,7 +13,7 @@ from stylegan.figures.grid import image_grid
 from stylegan.figures.writing import save_png
 from stylegan.inference import to_uint8
 from stylegan.interop.snapshot import weights_sha256
-from stylegan.rng import generator
+from stylegan.rng import generator, normal
 from stylegan.training.job import Job
 
 
@@ -49,7 +49,7 @@ def _fakes(job: Job) -> Tensor:
     """uint8 [n, C, H, W]; as many at once as in training."""
     G, seed, count = job.state.G_ema, job.state.seed, job.config.training.grid_images
     batch = len(job.rounds[job.plan.stage(job.state.nimg).batch_size][0])
-    z = torch.randn([count, G.z_dim], generator=generator(seed, "grid/z"))
-    c = job.drawer.labels(seed, "grid/c", 0, count, G.c_dim)
-    parts = zip(z.to(job.device).split(batch), c.to(job.device).split(batch), strict=True)
+    z = normal(seed, "grid/z", range(count), [G.z_dim], job.device)
+    c = job.drawer.labels(seed, "grid/c", range(count), G.c_dim)
+    parts = zip(z.split(batch), c.to(job.device).split(batch), strict=True)
     return torch.cat([to_uint8(G(z_part, c_part, noise_mode="const")).cpu() for z_part, c_part in parts])

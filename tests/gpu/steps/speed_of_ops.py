@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from stylegan.ops.backend import Backend, activate, reference_ops
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.modulation import modulation_grad
+from stylegan.ops.normal import normal, uniform
 from tests.bench.bench_ops import Case, Sizes, cases
 from tests.gpu.steps.record import Record, run
 
@@ -130,7 +131,7 @@ def _small_ops(dtype: torch.dtype, tiny: bool) -> list[Case]:
     n, c, side = (2, 8, 8) if tiny else (32, 256, 128)
     dy, x = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
     last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x)]
-    s = torch.randn(n, c)
+    s, indices = torch.randn(n, c), torch.arange(n)
     weights = torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
 
     def product(dy: Tensor, x: Tensor) -> Callable[[], Any]:
@@ -140,6 +141,9 @@ def _small_ops(dtype: torch.dtype, tiny: bool) -> list[Case]:
         Case("modulation_grad nchw", product(dy, x), (dy, x)),
         Case("modulation_grad nhwc", product(*last), tuple(last)),
         Case("demodulation", lambda: demodulation(s, weights), (s, weights)),
+        Case("normal", lambda: normal(1, indices, 1 << 10 if tiny else 1 << 20), ()),
+        Case("uniform", lambda: uniform(1, indices, 1 << 10 if tiny else 1 << 20), ()),
+        Case("torch.randn, of as many", lambda: torch.randn(n, 1 << 10 if tiny else 1 << 20), ()),
     ]
 
 

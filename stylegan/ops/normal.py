@@ -11,7 +11,7 @@ words make two normal numbers (Box and Muller 1958), with a logarithm, a sine an
 from device to device. The arithmetic is that of csrc/philox.h, operation by operation. There are no gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -26,6 +26,7 @@ ARTANH = (4.0, 1.33332825, 0.800432444, 0.560015678, 0.560309291)
 SINE = (0.785398185, -0.0807458237, 0.0024909908, -3.65908454e-05)
 COSINE = (1.0, -0.308425128, 0.015854327, -0.000325940084, 3.53033352e-06)
 TWICE_LN2 = 1.38629436
+PIECE = 1 << 13  # blocks that the reference makes at once on a CPU: what it makes on the way then stays in the cache
 
 
 def normal(key: int, indices: Tensor, size: int) -> Tensor:
@@ -60,15 +61,12 @@ def _no_gradients() -> AbstractContextManager[object]:
 
 @torch.library.custom_op("stylegan::normal", mutates_args=())
 def _normal(key: int, indices: Tensor, size: int) -> Tensor:
-    pairs = _words(key, indices, size).unflatten(-1, (2, 2))
-    r = radius(pairs[..., 0])
-    cos, sin = direction(pairs[..., 1])
-    return _rows(torch.stack([r * cos, r * sin], -1), size)
+    return _drawn(key, indices, size, _normals)
 
 
 @torch.library.custom_op("stylegan::uniform", mutates_args=())
 def _uniform(key: int, indices: Tensor, size: int) -> Tensor:
-    return _rows(fraction(_words(key, indices, size)), size)
+    return _drawn(key, indices, size, fraction)
 
 
 @_normal.register_fake
@@ -119,15 +117,24 @@ def fraction(x: Tensor) -> Tensor:
     return torch.where(exact, x, x >> 8).float() * torch.where(exact, 2.0**-32, 2.0**-24)
 
 
-def _words(key: int, indices: Tensor, size: int) -> Tensor:
-    """int64 [n, ceil(size / 4), 4]"""
+def _normals(words: Tensor) -> Tensor:
+    """[4, k] -> [4, k]"""
+    r, (cos, sin) = radius(words[::2]), direction(words[1::2])
+    return torch.stack([r * cos, r * sin], 1).flatten(0, 1)
+
+
+def _drawn(key: int, indices: Tensor, size: int, numbers: Callable[[Tensor], Tensor]) -> Tensor:
+    """`numbers` makes four rows of numbers out of four rows of words."""
     _check(indices, size)
-    row, block = indices[:, None], torch.arange(-(-size // 4), device=indices.device)[None]
-    return torch.stack(philox([row & WORD, row >> 32 & WORD, block & WORD, block >> 32], key), -1)
-
-
-def _rows(numbers: Tensor, size: int) -> Tensor:
-    return numbers.flatten(1)[:, :size].contiguous()
+    blocks = -(-size // 4)
+    out = torch.empty([len(indices) * blocks, 4], device=indices.device)
+    piece = PIECE if indices.device.type == "cpu" else max(len(out), 1)
+    for start in range(0, len(out), piece):
+        place = torch.arange(start, min(start + piece, len(out)), device=indices.device)
+        index, block = indices[place // blocks], place % blocks
+        words = philox([index & WORD, index >> 32 & WORD, block & WORD, block >> 32], key)
+        out[start : start + piece] = numbers(torch.stack(words)).t()
+    return out.view(len(indices), 4 * blocks)[:, :size].contiguous()
 
 
 def _horner(q: Tensor, coefficients: Sequence[float]) -> Tensor:

@@ -1,13 +1,14 @@
 """The CUDA kernels on a real GPU, with the calls and tolerances of tests/cuda; skipped where there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops.backend import Backend, activate
+from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.ops.normal import normal, uniform
 from tests.cuda.calls import calls
 from tests.gpu.placing import placed
 from tests.ops.cases import SAMPLES, inputs, pick
@@ -98,6 +99,17 @@ def test_gradients_of_first_and_second_order(entry: tuple[str, int]) -> None:
     # Sums over pixels are added up in no fixed order: a repetition differs in the last bits.
     assert torch.autograd.gradcheck(call, leaves, fast_mode=True, nondet_tol=1e-12)
     assert torch.autograd.gradgradcheck(call, leaves, fast_mode=True, nondet_tol=1e-12)
+
+
+@pytest.mark.parametrize("draw", [normal, uniform])
+def test_random_numbers_are_those_of_the_cpu(draw: Callable[..., Tensor]) -> None:
+    """In every bit, by the kernel and by torch's own functions on the GPU."""
+    indices = torch.tensor([0, 7, -1, 1 << 40])
+    for size in (300_000, 100_001):
+        compiled = draw(-5, indices.to(DEVICE), size).cpu()
+        with reference_ops():
+            assert torch.equal(compiled, draw(-5, indices, size))
+            assert torch.equal(compiled, draw(-5, indices.to(DEVICE), size).cpu())
 
 
 def test_another_stream() -> None:

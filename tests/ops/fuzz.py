@@ -15,6 +15,7 @@ from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.modulation import modulation_grad
+from stylegan.ops.normal import normal, uniform
 from stylegan.ops.upfirdn2d import upfirdn2d
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -157,6 +158,20 @@ def fuzz_demodulation(w: torch.Tensor, n: int) -> None:
 
 
 @given(
+    st.sampled_from([normal, uniform]),
+    st.lists(st.integers(-(1 << 63), (1 << 63) - 1), max_size=5),
+    st.integers(-1, 300),
+)
+def fuzz_normal(draw: Any, indices: list[int], size: int) -> None:
+    rows = torch.tensor(indices, dtype=torch.int64).repeat_interleave(2)[::2]
+    try:
+        numbers = draw(1, rows, size)
+    except REFUSED:
+        return
+    assert numbers.shape == (len(indices), size)
+
+
+@given(
     images(),
     images(),
     filters(),
@@ -192,6 +207,8 @@ def fuzz_below_the_checks(
         lambda: ops.modulation_grad(x, y, g, flag),
         lambda: ops.modulation_grad2(None, g, x, y, x[:, :, 0, 0].float(), [flag, True, flag]),
         lambda: ops.modulation_grad2(y, None, x, x, x[:, :, 0, 0].float(), [flag, True]),
+        lambda: ops.normal(1, x, up[0] if up else -1),
+        lambda: ops.uniform(1, codes[0, 0, 0].long(), -1 if flag else 5),
         lambda: ops.demodulation(g, x, 1e-8),
         lambda: ops.demodulation_grad(g, g, x, g, [flag, True]),
         lambda: ops.demodulation_grad2(g, x, g, g, y, g, [True, flag]),
@@ -210,6 +227,7 @@ FUZZERS = (
     fuzz_modulated_epilogue,
     fuzz_modulation,
     fuzz_demodulation,
+    fuzz_normal,
     fuzz_below_the_checks,
 )
 

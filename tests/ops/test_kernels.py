@@ -14,6 +14,7 @@ from stylegan.ops.backend import load, reference_ops
 from stylegan.ops.libraries import INSTRUCTION_SETS, cpu_library
 from tests.ops import fuzz
 from tests.ops.cases import SAMPLES
+from tests.ops.test_normal import all_kinds
 from tests.ops.test_use import everything
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,9 @@ def compare_all() -> None:
             want = everything(entry)
         for a, b in zip(compiled, want, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    compiled = all_kinds()
+    with reference_ops():
+        assert all(torch.equal(a, b) for a, b in zip(compiled, all_kinds(), strict=True)), "numbers differ"
     print(f"compared {len(SAMPLES)}")
 
 

@@ -14,13 +14,24 @@ struct DrawArguments {
     Divider blocks;  // of a row
 };
 
+// One instruction; the compiler would multiply 64 bits with 64.
+__device__ __forceinline__ Product<uint32_t> multiply_wide(uint32_t a, uint32_t b) {
+#ifdef __CUDA_ARCH__
+    Product<uint32_t> p;
+    asm("{ .reg .u64 p; mul.wide.u32 p, %2, %3; mov.b64 {%0, %1}, p; }" : "=r"(p.low), "=r"(p.high) : "r"(a), "r"(b));
+    return p;
+#else
+    return {a * b, __umulhi(a, b)};
+#endif
+}
+
 template <bool NORMAL, bool VECTORS> __global__ void __launch_bounds__(kDrawThreads) normal_kernel(const DrawArguments p) {
     unsigned row = blockIdx.x * kDrawThreads + threadIdx.x;
     if (row >= p.threads) return;
     const unsigned block = p.blocks.split(row);
     const uint64_t index = p.draws.indices[row];
-    const auto product = [](unsigned a, unsigned b) { return static_cast<uint64_t>(a) * b; };
-    const Four<uint32_t> words = philox(Four<uint32_t>{low_word(index), high_word(index), block, 0}, p.draws.key, product);
+    const auto multiply = [](uint32_t a, uint32_t b) { return multiply_wide(a, b); };
+    const Four<uint32_t> words = philox(Four<uint32_t>{low_word(index), high_word(index), block, 0}, p.draws.key, multiply);
     const Four<float> made = NORMAL ? normals(words) : uniforms(words);
     const float numbers[4] = {made.a, made.b, made.c, made.d};
     const index_t first = static_cast<index_t>(block) * 4;

@@ -36,7 +36,11 @@ STYLEGAN_INLINE void tile_words(uint64_t key, uint64_t index, uint64_t first, ui
 #pragma GCC unroll 8
     for (index_t i = 0; i < kTileBlocks; i += kWide) {
         const Four<Wide> counter{zeros + low_word(index), zeros + high_word(index), lanes + low_word(first + i), zeros + high_word(first)};
-        const Four<Wide> four = philox(counter, key, [](Wide a, uint32_t b) STYLEGAN_INLINED { return wide_product(a, b); });
+        const auto multiply = [](Wide a, uint32_t b) STYLEGAN_INLINED {
+            const Wide product = wide_product(a, b);
+            return Product<Wide>{product, product >> 32};
+        };
+        const Four<Wide> four = philox(counter, key, multiply);
         const Wide parts[4] = {four.a, four.b, four.c, four.d};
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {

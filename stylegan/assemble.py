@@ -20,7 +20,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
 from stylegan.losses.base import Phase
-from stylegan.models.generator import StyleBased
+from stylegan.losses.table import check_phases
 from stylegan.models.growing import Growing
 from stylegan.models.metadata import model_metadata
 from stylegan.ops.backend import activate
@@ -220,7 +220,8 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
     """Networks as the seed initialises them, the same on all ranks, their optimisers, and what trains them.
 
     Raises:
-        UserError: Nothing in the losses steers what has to be steered.
+        UserError: The networks cannot be of this size, or the loss needs more of them than they have.
+        ValueError: The loss is at fault, see `check_phases`.
     """
     shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
     with torch.random.fork_rng(devices=[]):
@@ -230,14 +231,7 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     ada = config.augment.build_controller()
     phases = config.loss.phases(G)
-    given = {name for phase in phases for name in phase.gives}
-    if isinstance(G, StyleBased) and "means" not in given:
-        raise UserError(f"loss={config.loss.kind}: none of its phases gives the means that G's average of w follows")
-    if ada is not None and "signs" not in given:
-        raise UserError(
-            f"augment=ada follows the signs of D at training images, which loss={config.loss.kind} does not give; choose "
-            "augment=fixed, or another loss"
-        )
+    check_phases(phases, G, adapts=ada is not None)
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
     return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada), phases
 

@@ -68,7 +68,7 @@ class ADAController:
         return (
             f"warning: p has reached augment.p_max={self.p_max:g}, and D still overfits (r_t {self.r_t:+.2f}, target "
             f"{self.target:g}). From p = {LEAKS_FROM:g} on augmentations may leak into generated images; more training images "
-            "or a larger loss.r1_gamma help, a lower augment.p_max in a new run keeps them out"
+            "or a stronger penalty on D (loss.r1_gamma) help, a lower augment.p_max in a new run keeps them out"
         )
 
     def state_dict(self) -> dict[str, float | int | None]:

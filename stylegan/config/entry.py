@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,14 @@ def _explain(error: Exception, root: Any) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"there is no {group}={name}; {nearest(name, error.options)}"
     lines = [line for link in _chain(error) for line in str(link).splitlines() if line.strip()]
+    recipe, foreign = (
+        re.search(pattern, " ".join(lines)) for pattern in (r"In 'experiment/(\S+)'", r"Key '(\S+)' not in '")
+    )
+    if recipe and foreign:
+        return (
+            f"experiment={recipe[1]} sets {foreign[1]}, which the networks or the loss chosen here do not have: it is for "
+            "others. Take experiment=debug, or write a recipe of your own beside it (configs/experiment)"
+        )
     if lines and lines[0].startswith("Could not override '"):
         key = lines[0].split("'")[1]
         keys = flatten(dataclasses.asdict(root))

@@ -57,9 +57,11 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     new = flatten(OmegaConf.to_container(composed, enum_to_str=True))
     named = {override.lstrip("+~").split("=", 1)[0] for override in hydra.overrides.task}
     explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
-    # A group such as `experiment=` names all that it sets, but leaves what may change as the run has it. What it leaves open
-    # follows from the data, as it did when the run began.
-    compared = explicit | {key for key in new if "experiment" in named and new[key] is not None}
+    # A group such as `experiment=` names all that it sets, but leaves what may change as the run has it. What a group leaves
+    # open follows from the data, as it did when the run began.
+    compared = {
+        key for key in new if key in named or (new[key] is not None and ("experiment" in named or key in explicit))
+    }
     return to_typed(_resumed(_saved(run_dir), new, compared, explicit), TrainConfig), True
 
 

@@ -129,7 +129,7 @@ def _training_rows(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "time", None if seconds is None else f"{seconds / 3600:.2f} hours"
     yield "started from", provenance.get("init_from") or ("random weights" if "init_from" in provenance else None)
     yield "batch", provenance.get("batch_size")
-    yield "R1 gamma", "default" if loss and loss.get("r1_gamma") is None else loss.get("r1_gamma")
+    yield "loss", ", ".join(f"{name} {_text(value)}" for name, value in loss.items() if value is not None) or None
     rates = [optim.get("G_lr"), optim.get("D_lr")]
     yield "learning rates G, D", "default" if optim and rates == [None, None] else ", ".join(map(_text, rates))
     p = provenance.get("augment_p")

@@ -1,7 +1,7 @@
 """What a loss is: phases that declare what they need and get just that; a value per image comes back, and what steers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -83,6 +83,7 @@ class Batch:
         augment_fake: What happens to generated images on their way to D, independently; None: nothing.
         path_noise: Random directions of path length regularisation [N, C, H, W], standard normal.
         mixing_factor: Uniform in [0, 1), [N].
+        used: The names that were read.
     """
 
     phase: str
@@ -98,11 +99,14 @@ class Batch:
     augment_fake: Augmentation | None = _UNDECLARED
     path_noise: Tensor = _UNDECLARED
     mixing_factor: Tensor = _UNDECLARED
+    used: set[str] = field(default_factory=set, compare=False)
 
     def __getattribute__(self, name: str) -> Any:
         value = object.__getattribute__(self, name)
         if value is _UNDECLARED:
             raise UndeclaredError(f"{self.phase} reads batch.{name}, which the needs of that phase do not declare")
+        if name.startswith("augment_"):
+            self.used.add(name)
         return value
 
     def to(self, device: torch.device) -> "Batch":
@@ -139,7 +143,8 @@ class LossOutput(NamedTuple):
 
     Attributes:
         loss: Value per image [N]; its mean is minimised.
-        stats: Values per image for people, by the name under which they are logged.
+        stats: Values per image for people, by the name under which they are logged; the progress line shows `loss/G`, `loss/D`
+            and `signs/real`.
         signs: Signs of D's logits at training images [N], which ADA follows.
         means: What the moving averages of a style-based generator follow, [w_dim + num_magnitudes].
         pl_mean: The new mean path length.
@@ -167,7 +172,7 @@ class Phase:
         needs: What that reads.
         gives: What of `STEERING` it returns.
         interval: It runs in every interval-th iteration, its gradient multiplied by as much.
-        then_average: G_ema moves after it.
+        then_average: G_ema moves after it; of the phases of a loss exactly one says so.
     """
 
     name: str
@@ -177,6 +182,32 @@ class Phase:
     gives: tuple[str, ...] = ()
     interval: int = 1
     then_average: bool = False
+
+    def __post_init__(self) -> None:
+        if self.network not in ("G", "D"):
+            raise ValueError(f"{self.name}: network={self.network!r} must be G or D")
+        if not isinstance(self.interval, int) or self.interval < 1:
+            raise ValueError(
+                f"{self.name}: interval={self.interval!r} must be a whole number of iterations, at least 1"
+            )
+        if unknown := set(self.gives) - set(STEERING):
+            raise ValueError(
+                f"{self.name}: gives={self.gives} names {unknown.pop()!r}; there are {', '.join(STEERING)}"
+            )
+
+
+def check_output(phase: Phase, batch: Batch, output: LossOutput) -> None:
+    """Raise an `UndeclaredError` where a loss does otherwise than its phase says."""
+    for name in STEERING:
+        if (name in phase.gives) != (getattr(output, name) is not None):
+            raise UndeclaredError(f"{phase.name}: `gives` must name {name} if its loss gives that, and only then")
+    for name, shown in (("augment_real", phase.needs.reals is not None), ("augment_fake", phase.needs.fakes)):
+        if shown and name not in batch.used:
+            raise UndeclaredError(f"{phase.name} never reads batch.{name}: what D sees goes through `seen_by_D`")
+    if output.loss.ndim != 1:
+        raise UndeclaredError(
+            f"{phase.name}: its loss is of shape {list(output.loss.shape)}, not a value per image [N]"
+        )
 
 
 def run_mapping(G: StyleBased, batch: Batch) -> Tensor:

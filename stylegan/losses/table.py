@@ -1,11 +1,13 @@
-"""The kinds of loss."""
+"""The kinds of loss, and what all of them keep to."""
 
+from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol, Self
 
 from stylegan.losses.base import Phase
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased
 
 
 class LossConfig(Protocol):
@@ -33,3 +35,27 @@ class LossConfig(Protocol):
 
 # A new kind is a line here.
 LOSSES: dict[str, type[LossConfig]] = {config.kind: config for config in (LogisticConfig,)}
+
+
+def check_phases(phases: Sequence[Phase], G: Generator, *, adapts: bool = False) -> None:
+    """Raise a `ValueError` where phases leave out something without which a training goes wrong in silence.
+
+    Args:
+        phases: Of a loss.
+        G: What they train.
+        adapts: Whether augmentation follows the signs of D.
+    """
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError(f"phases {names}: each needs a name of its own, by which its random numbers are known")
+    if missing := {"G", "D"} - {phase.network for phase in phases}:
+        raise ValueError(f"phases {names}: none trains {missing.pop()}")
+    if sum(phase.then_average for phase in phases) != 1:
+        raise ValueError(f"phases {names}: exactly one has then_average=True, after which G_ema moves")
+    always = {name for phase in phases if phase.interval == 1 for name in phase.gives}
+    if isinstance(G, StyleBased) and "means" not in always:
+        raise ValueError(
+            f"phases {names}: none gives `means` in every iteration, which w_avg of {G.config.kind} follows"
+        )
+    if adapts and "signs" not in always:
+        raise ValueError(f"phases {names}: none gives `signs` in every iteration, which augment=ada follows")

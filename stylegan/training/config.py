@@ -33,7 +33,10 @@ class TrainingConfig:
         },
     )
     micro_batch: int | None = field(
-        default=None, metadata={"help": "images a rank takes at once, at most; null: its whole share of the batch"}
+        default=None,
+        metadata={
+            "help": "images a rank takes at once, at most; null: its whole share (w_avg and pl_mean move once each)"
+        },
     )
     stages: list[StageConfig] = field(
         default_factory=list,

@@ -214,11 +214,16 @@ class RunLogger:
                 if name != "nimg" and value is not None:
                     self._events.add_scalar(name if "/" in name else f"progress/{name}", value, nimg)
             self._events.flush()
-        r_t, p = means.get("augment/r_t", means.get("signs/real", float("nan"))), means.get("augment/p")
-        line = (
-            f"{speed:.1f} img/s  loading {loading:.0f} img/s, {share:.1%} of the time  "
-            f"G {means.get('loss/G', float('nan')):.3f}  D {means.get('loss/D', float('nan')):.3f}  "
-            f"r_t {r_t:+.2f}  {'' if p is None else f'p {p:.3f}  '}{record['memory_gib']:.1f} GiB"
+        r_t = "augment/r_t" if "augment/r_t" in means else "signs/real"
+        shown = {"G": ("loss/G", ".3f"), "D": ("loss/D", ".3f"), "r_t": (r_t, "+.2f"), "p": ("augment/p", ".3f")}
+        values = [f"{label} {means[name]:{form}}" for label, (name, form) in shown.items() if name in means]
+        line = "  ".join(
+            [
+                f"{speed:.1f} img/s",
+                f"loading {loading:.0f} img/s, {share:.1%} of the time",
+                *values,
+                f"{record['memory_gib']:.1f} GiB",
+            ]
         )
         self._progress.update(self._task, line=line)
         left = (self._total - nimg) / speed if speed > 0 else float("nan")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan import distributed
-from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, UndeclaredError
+from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, check_output
 from stylegan.ops.update import clamp_nonfinite_, total_norm
 from stylegan.schedule import Moment
 from stylegan.training.adam import Adam, OptimConfig
@@ -114,9 +114,7 @@ def accumulate_gradients(
     gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
     for batch in microbatches:
         output = phase.loss(networks, batch, now)
-        for name in STEERING:
-            if (name in phase.gives) != (getattr(output, name) is not None):
-                raise UndeclaredError(f"{phase.name}: `gives` must name {name} if its loss gives that, and only then")
+        check_output(phase, batch, output)
         (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.detach().flatten())

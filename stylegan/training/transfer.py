@@ -22,9 +22,8 @@ from stylegan.models.metadata import model_metadata, weights_architecture
 from stylegan.training.checkpoint import differences, read_checkpoint
 from stylegan.training.state import TrainState
 
-# What weights can be taken over in spite of: what they are made for, and options under which they mean the same.
+# What weights can be taken over in spite of: what they are made for.
 ADAPTED = ("resolution", "channels", "c_dim")
-MEAN_THE_SAME = ("freeze_layers", "minibatch_std_group", "conv_clamp", "fused_modconv")
 
 
 @dataclass(frozen=True)
@@ -189,10 +188,7 @@ def _check_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]
 
 
 def _what_must_agree(meta: dict[str, Any]) -> dict[str, Any]:
-    known = {name: value for name, value in weights_architecture(meta).items() if name not in ADAPTED}
-    config = {name: value for name, value in known["config"].items() if name not in MEAN_THE_SAME}
-    mapping = {name: value for name, value in config["mapping"].items() if name != "w_avg_beta"}
-    return {**known, "config": {**config, "mapping": mapping}}
+    return {name: value for name, value in weights_architecture(meta, alike=True).items() if name not in ADAPTED}
 
 
 @torch.no_grad()

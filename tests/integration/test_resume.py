@@ -76,6 +76,20 @@ def test_a_run_in_two_parts_equals_an_unbroken_one(
     ].keys()
 
 
+def test_the_same_command_goes_on(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups that are named leave open what the run has from its data."""
+    settings = ["experiment=debug", "loss=logistic", "model=stylegan2", "augment=none", f"data.path={archive}"]
+    settings += [f"run_dir={tmp_path}/run", "optim.G_lr={start: 0.002, end: 0.001, kimg: 1, shape: cosine}"]
+    run = lambda *args: run_here("train", *settings, *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    assert run("training.kimg=0.016").code == 0
+    again = run("training.kimg=0.024")
+    assert again.code == 0 and "going on from" in again.err, again.err
+    refused = run("training.kimg=0.032", "loss.r1_gamma=3")
+    assert refused.code == 2 and "loss.r1_gamma is 0.0064 in the run and 3 here" in refused.err, refused.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(
     archive: Path, tmp_path: Path, number: signal.Signals

@@ -37,7 +37,7 @@ FULL: dict[str, Any] = {
     "init_from": "dogs.safetensors",
     "batch_size": 16,
     "seed": 3,
-    "loss": {"r1_gamma": None},
+    "loss": {"kind": "logistic", "r1_gamma": 0.5, "other": None},
     "optim": {"G_lr": 0.002, "D_lr": 0.0025},
     "augment": {"kind": "ada"},
     "augment_p": 0.25,
@@ -68,7 +68,9 @@ def test_facts_are_those_of_the_metadata(tmp_path: Path) -> None:
     assert found["Training data/images"] == "500, half of them mirror images"
     assert (found["Training data/crop"], found["Training data/resize filter"]) == ("cover", "lanczos")
     assert found["Training/length"].startswith("48 kimg") and found["Training/time"] == "1.50 hours"
-    assert found["Training/started from"] == "dogs.safetensors" and found["Training/R1 gamma"] == "default"
+    assert (
+        found["Training/started from"] == "dogs.safetensors" and found["Training/loss"] == "kind logistic, r1_gamma 0.5"
+    )
     assert found["Training/learning rates G, D"] == "0.002, 0.0025"
     assert found["Training/augmentation"] == "ada, p 0.25 at the end"
     assert found["The network/licence"] == "CC-BY-4.0" and found["The network/classes"] == "3"

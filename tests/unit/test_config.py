@@ -108,6 +108,10 @@ def test_what_follows_from_the_data_gives_way_to_what_is_said() -> None:
         (["model/G=stylegan3", "model.G.num_layer=3"], "model.G.num_layer; did you mean 'model.G.num_layers'"),
         (["model/G=stylegan4"], "there is no model/G=stylegan4; did you mean 'stylegan3'"),
         (["loss=hing"], "there is no loss=hing; there are: logistic"),
+        (
+            ["experiment=demo_stylegan3", "model/G=stylegan2"],
+            "experiment=demo_stylegan3 sets num_layers, which the networks",
+        ),
     ],
 )
 def test_names_that_do_not_exist(

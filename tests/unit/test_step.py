@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, UndeclaredError
+from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, UndeclaredError, seen_by_D
 from stylegan.losses.logistic import LogisticConfig
+from stylegan.losses.table import check_phases
 from stylegan.schedule import Moment, Ramp
 from stylegan.training.adam import OptimConfig, lazy_ratio
 from stylegan.training.state import ema_decay
@@ -102,7 +103,7 @@ def reads_reals(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
 
 
 def gives_signs(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
-    logits = networks.D(networks.G(batch.z, batch.c), batch.c).flatten()
+    logits = networks.D(seen_by_D(networks.G(batch.z, batch.c), batch.augment_fake, now), batch.c).flatten()
     return LossOutput(logits, {}, signs=logits.sign())
 
 
@@ -122,6 +123,66 @@ def test_what_was_not_declared_fails_at_once_by_name(phase: Phase, says: str) ->
     training.phases = [phase]
     with pytest.raises(UndeclaredError, match=says):
         training.accumulate(phase, batches(training, phase.name, 1, 8))
+
+
+def shows_raw_images(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    return LossOutput(networks.D(batch.real, batch.real_c).flatten(), {})
+
+
+def forgets_to_flatten(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    return LossOutput(networks.D(seen_by_D(batch.real, batch.augment_real, now), batch.real_c), {})
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (shows_raw_images, r"Dreg never reads batch\.augment_real: what D sees goes through `seen_by_D`"),
+        (forgets_to_flatten, r"Dreg: its loss is of shape \[8, 1\], not a value per image"),
+    ],
+)
+def test_losses_that_would_go_wrong_in_silence(loss: Any, says: str) -> None:
+    training = make_training()
+    phase = replace(training.phase("Dreg"), loss=loss)
+    training.phases = [phase]
+    with pytest.raises(UndeclaredError, match=says):
+        training.accumulate(phase, batches(training, "Dreg", 1, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"network": "X"}, "Gmain: network='X' must be G or D"),
+        ({"interval": 0}, "Gmain: interval=0 must be a whole number"),
+        ({"interval": 2.5}, "interval=2.5"),
+        ({"gives": ("sings",)}, "names 'sings'; there are signs, means, pl_mean"),
+    ],
+)
+def test_phases_that_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        replace(make_training().phase("Gmain"), **options)
+
+
+def without(phases: list[Phase], name: str, **changed: Any) -> list[Phase]:
+    return [replace(phase, **changed) if phase.name == name else phase for phase in phases]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda phases: [*phases, phases[0]], "each needs a name of its own"),
+        (lambda phases: [phase for phase in phases if phase.network == "D"], "none trains G"),
+        (lambda phases: without(phases, "Dmain", then_average=False), "exactly one has then_average"),
+        (lambda phases: without(phases, "Gmain", then_average=True), "exactly one has then_average"),
+        (lambda phases: without(phases, "Dmain", gives=("signs",)), "none gives `means` in every iteration"),
+        (lambda phases: without(phases, "Dmain", interval=2), "none gives `means` in every iteration"),
+        (lambda phases: without(phases, "Dmain", gives=("means",)), "none gives `signs` in every iteration"),
+    ],
+)
+def test_phases_that_leave_something_out(change: Any, says: str) -> None:
+    training = make_training()
+    check_phases(training.phases, training.state.G, adapts=True)
+    with pytest.raises(ValueError, match=says):
+        check_phases(change(training.phases), training.state.G, adapts=True)
 
 
 def test_losses_change_no_state_and_the_step_applies_what_they_give() -> None:
@@ -156,6 +217,7 @@ class Breaks:
     def __call__(self, networks: Networks, batch: Batch, now: Moment) -> LossOutput:
         total = sum((p * 1e-3).sum() for p in networks.G.parameters())
         bad = networks.G.get_parameter("mapping.fc0.bias")[0]
+        batch.used.add("augment_fake")
         return LossOutput((total + bad * self.value).expand(8), {})
 
 

@@ -1,5 +1,6 @@
 """init_from between networks for other images and labels: what is kept keeps its function, what is not is named."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from stylegan.errors import UserError
 from stylegan.interop.convert import convert
 from stylegan.interop.snapshot_writer import save_snapshot
+from stylegan.models.build import GENERATORS
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.generator import Generator
 from stylegan.training.state import TrainState
@@ -15,6 +17,7 @@ from stylegan.training.transfer import Transfer, adapt, collapse, start_from
 from tests.unit.public_pickle import dumps, network_call
 from tests.unit.test_step import make_training
 from tests.unit.tiny import tiny_pair
+from tests.unit.without_w import WithoutWConfig
 
 Pair = tuple[Generator, Discriminator]
 
@@ -149,3 +152,15 @@ def test_collapse() -> None:
     among = ["a.x.1", "a.x.2", "a.y", "b.z", "c"]
     assert collapse(["a.x.1", "a.x.2", "b.z", "c"], among) == ["a.x.*", "b.*", "c"]
     assert collapse(["a.x.1"], among) == ["a.x.1"]
+
+
+def test_a_network_without_w_starts_from_its_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GENERATORS, WithoutWConfig.kind, WithoutWConfig)
+    old, new = (WithoutWConfig().build(resolution=(16, 16), channels=3, c_dim=0) for _ in range(2))
+    save_snapshot(tmp_path / "a.safetensors", old, provenance={})
+    state = make_training().state
+    state.G, state.G_ema = new, copy.deepcopy(new)
+    lines = start_from(str(tmp_path / "a.safetensors"), state)
+    assert "0 new" in lines[0] and all(
+        torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True)
+    )

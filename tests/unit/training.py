@@ -13,6 +13,7 @@ from stylegan.assemble import build_optimizer, build_plan
 from stylegan.augment.pipe import Augment
 from stylegan.losses.base import Batch, LossOutput, Networks, Phase, Reals
 from stylegan.losses.logistic import LogisticConfig
+from stylegan.losses.table import check_phases
 from stylegan.models.base import Discriminator, Generator
 from stylegan.schedule import Moment, Plan
 from stylegan.training.adam import OptimConfig
@@ -115,6 +116,7 @@ def training_of(
     )
     config = resolved(config, resolution=G.resolution, images=100, ranks=1)
     phases = config.loss.phases(G)
+    check_phases(phases, G)
     G_opt, D_opt = (build_optimizer(network, name, phases, config.optim) for name, network in (("G", G), ("D", D)))
     state = TrainState(G, D, copy.deepcopy(G).requires_grad_(False), G_opt, D_opt, torch.zeros([]), seed=0)
     return Training(config, state, phases, build_plan(config, G.resolution))

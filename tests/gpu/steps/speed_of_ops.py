@@ -13,15 +13,10 @@ from stylegan.ops.bias_act import bias_act
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulation import modulation_grad
-<<<<<<< HEAD
+from stylegan.ops.normal import normal, uniform
 from stylegan.ops.upfirdn2d import setup_filter, upfirdn2d
 from tests.bench.bench_ops import Case, Sizes, cases, passes
 from tests.gpu.steps.record import Record, run, torch_settings
-=======
-from stylegan.ops.normal import normal, uniform
-from tests.bench.bench_ops import Case, Sizes, cases
-from tests.gpu.steps.record import Record, run
->>>>>>> normal
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -142,34 +137,20 @@ def _own_cases(dtype: torch.dtype, tiny: bool) -> Iterator[Case]:
     yield from passes("D's activation and filter nhwc, as two ops", two, [x, b])
 
     n, c, side = (2, 8, 8) if tiny else (32, 256, 128)
-<<<<<<< HEAD
     dy, x2 = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
     last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x2)]
-    s, weights = torch.randn(n, c), torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
-=======
-    dy, x = (torch.randn(n, c, side, side).to(dtype) for _ in range(2))
-    last = [t.contiguous(memory_format=torch.channels_last) for t in (dy, x)]
-    s, indices = torch.randn(n, c), torch.arange(n)
+    s, indices, many = torch.randn(n, c), torch.arange(n), 1 << 10 if tiny else 1 << 20
     weights = torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last)
->>>>>>> normal
 
     def product(dy: Tensor, x: Tensor) -> Callable[[], Any]:
         return lambda: modulation_grad(dy, x, s)
 
-<<<<<<< HEAD
     yield Case("modulation_grad nchw", product(dy, x2), (dy, x2))
     yield Case("modulation_grad nhwc", product(*last), tuple(last))
     yield Case("demodulation", lambda: demodulation(s, weights), (s, weights))
-=======
-    return [
-        Case("modulation_grad nchw", product(dy, x), (dy, x)),
-        Case("modulation_grad nhwc", product(*last), tuple(last)),
-        Case("demodulation", lambda: demodulation(s, weights), (s, weights)),
-        Case("normal", lambda: normal(1, indices, 1 << 10 if tiny else 1 << 20), ()),
-        Case("uniform", lambda: uniform(1, indices, 1 << 10 if tiny else 1 << 20), ()),
-        Case("torch.randn, of as many", lambda: torch.randn(n, 1 << 10 if tiny else 1 << 20), ()),
-    ]
->>>>>>> normal
+    yield Case("normal", lambda: normal(1, indices, many), ())
+    yield Case("uniform", lambda: uniform(1, indices, many), ())
+    yield Case("torch.randn, of as many", lambda: torch.randn(n, many), ())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,13 @@ Not API, and so not here: names inside of files that torch.save writes (`stylega
 where torch's headers and libraries lie (`stylegan/ops/libraries.py`).
 
 In C++, which this file cannot stand in for: `at::_fused_adam_`, `at::_foreach_add_` and `at::_foreach_lerp_`, the same
-functions as below (`csrc/bind_update_cpu.cpp`). What differs there: for torch 2.11 a call `sum({0, 1})` is ambiguous;
-`sum(at::IntArrayRef{0, 1})` is not. `tests/cuda/emulated.py` uses two more private parts, for itself.
+functions as below (`csrc/bind_update_cpu.cpp`). `tests/cuda/emulated.py` uses two more private parts, for itself.
+
+What differs between versions, and is written so that all of them take it:
+
+    2.11    In C++ `sum({0, 1})` is ambiguous: `sum(at::IntArrayRef{0, 1})`.
+    2.9     torch.compile stops at `isinstance(x, A | B)`: what it traces says `isinstance(x, (A, B))`.
+    2.9     torch.export.load makes every parameter ask for gradients: networks are exported with buffers instead.
 """
 
 from collections.abc import Callable

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, register_flop_formula
+from torch.utils.flop_counter import register_flop_formula
 
 from stylegan.bench.workload import Workload, weighted, workload
+from stylegan.ops import torch_private
+from stylegan.ops.torch_private import TorchDispatchMode, flop_registry, tree_leaves
 from stylegan.training.config import TrainConfig
 
 # Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
@@ -62,7 +62,7 @@ class _Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = func.__name__.split(".")[0]
-        formula = flop_registry.get(func._overloadpacket)
+        formula = flop_registry.get(torch_private.packet(func))
         flops = formula(*args, **kwargs, out_val=out) if formula else 0
         self.flops += flops
         if name not in VIEWS:
@@ -76,13 +76,13 @@ def phase_cost(work: Workload, name: str) -> Cost:
     """Run one phase on the meta device and count."""
     phase = next(p for p in work.phases if p.name == name)
     networks = (work.networks.G, work.networks.D)
-    kept = {t.untyped_storage()._cdata for n in networks for t in [*n.parameters(), *n.buffers()]}
+    kept = {torch_private.identity(t.untyped_storage()) for n in networks for t in [*n.parameters(), *n.buffers()]}
     saved: dict[int, torch.UntypedStorage] = {}  # holds on to the storages, so that their addresses stay apart
 
     def note(t: Tensor) -> Tensor:
         storage = t.untyped_storage()
-        if storage._cdata not in kept:
-            saved[storage._cdata] = storage
+        if (key := torch_private.identity(storage)) not in kept:
+            saved[key] = storage
         return t
 
     with saved_tensors_hooks(note, lambda t: t), _Counter() as counter:

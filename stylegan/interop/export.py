@@ -217,12 +217,18 @@ def _in_float32(G: Generator) -> Generator:
 
 
 def _plain(G: Generator) -> Generator:
-    """A copy that computes in float32, with weights that do not depend on the batch, in memory as others expect them."""
+    """A copy that computes in float32, with weights that do not depend on the batch, in memory as others expect them.
+
+    All parameters are buffers: see what differs between versions in `stylegan/ops/torch_private.py`.
+    """
     G = _in_float32(G)
     for module in G.modules():
         if isinstance(module, SynthesisLayer | ToRGB):
             module.fused_modconv = False
-    for tensor in (*G.parameters(), *G.buffers()):
+        for name, weight in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, weight.detach())
+    for tensor in G.buffers():
         tensor.data = tensor.data.contiguous()
     return G
 

@@ -109,16 +109,6 @@ class Batch:
             self.used.add(name)
         return value
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device; copies from pinned memory do not wait."""
-        moved: dict[str, Any] = dict(vars(self))
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-            elif hasattr(value, "to"):
-                moved[name] = value.to(device)
-        return Batch(**moved)
-
 
 @dataclass(frozen=True)
 class Networks:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._library.custom_ops import CustomOpDef
+
+from stylegan.ops import torch_private
+from stylegan.ops.torch_private import BelowAutograd, CustomOpDef, in_functorch
 
 
 def differentiable(
@@ -27,10 +29,10 @@ def differentiable(
         The op as a function of all its arguments, by position.
     """
     op.register_autograd(backward, setup_context=setup_context)
-    overload = op._opoverload
+    overload = torch_private.overload(op)
 
     def below_autograd(*inputs: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
+        with BelowAutograd():
             return overload(*inputs)
 
     def forward(ctx: Any, *inputs: Any) -> Any:
@@ -40,11 +42,13 @@ def differentiable(
         return output
 
     function: Any = type(
-        op._qualname, (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        torch_private.name(op),
+        (torch.autograd.Function,),
+        {"forward": staticmethod(forward), "backward": staticmethod(backward)},
     )
 
     def call(*inputs: Any) -> Any:
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if torch.compiler.is_compiling() or in_functorch():
             return overload(*inputs)
         return function.apply(*inputs) if torch.is_grad_enabled() else below_autograd(*inputs)
 

@@ -25,6 +25,7 @@ from stylegan.ops import (
     modulated_epilogue,
     modulation,
     normal,
+    torch_private,
     update,
     upfirdn2d,
 )
@@ -171,7 +172,7 @@ def build_all(architectures: Sequence[str]) -> list[Path]:
 @contextmanager
 def reference_ops() -> Iterator[None]:
     """The reference inside of the body, also where compiled ops are in use outside."""
-    with torch.library._scoped_library(NAMESPACE, "IMPL") as library:
+    with torch_private.scoped_library(NAMESPACE, "IMPL") as library:
         _register_bodies(library)
         yield
 
@@ -184,7 +185,7 @@ class TorchOpsOnly(TorchFunctionMode):
         return _BODIES.get(func, func)(*args, **(kwargs or {}))
 
 
-_BODIES = {op._opoverload: op._init_fn for op in OPS}
+_BODIES: dict[Any, Any] = {torch_private.overload(op): torch_private.body(op) for op in OPS}
 
 
 def _in_cache(device_type: str) -> bool:
@@ -203,13 +204,13 @@ def _use_reference(wanted: bool) -> None:
         _overrides.append(torch.library.Library(NAMESPACE, "IMPL"))
         _register_bodies(_overrides[0])
     elif not wanted and _overrides:
-        _overrides.pop()._destroy()
+        torch_private.remove(_overrides.pop())
 
 
 def _register_bodies(library: torch.library.Library) -> None:
     for op in OPS:
         for key in ("CPU", "CUDA"):
-            library.impl(op._name, op._init_fn, key, allow_override=True)
+            library.impl(torch_private.overload(op), torch_private.body(op), key, allow_override=True)
 
 
 def _visible_architectures() -> list[str]:

@@ -203,7 +203,7 @@ def _autocast(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _both(value: int | Sequence[int], name: str, least: int) -> list[int]:
-    both = [value, value] if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
+    both = [value, value] if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
     if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
         raise ValueError(f"{name} is a whole number of at least {least}, or two as [y, x], got {value!r}")
     return both

@@ -7,7 +7,7 @@ the way from y to x alone: R1 and path length would otherwise compute all gradie
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+from stylegan.ops.torch_private import will_run
 
 
 def needed(ctx: Any, tensors: Sequence[int]) -> list[bool]:
@@ -23,6 +23,6 @@ def needed(ctx: Any, tensors: Sequence[int]) -> list[bool]:
 
 def _runs(node: Any) -> bool:
     try:
-        return torch._C._will_engine_execute_node(node)
+        return will_run(node)
     except RuntimeError:  # torch does not tell it of a leaf that was asked for; that is a yes
         return True

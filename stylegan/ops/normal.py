@@ -12,10 +12,11 @@ from device to device. The arithmetic is that of csrc/philox.h, operation by ope
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
+
+from stylegan.ops.torch_private import BelowInPlaceCounts
 
 WORD = 0xFFFFFFFF
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -44,19 +45,14 @@ def normal(key: int, indices: Tensor, size: int) -> Tensor:
     Raises:
         ValueError: Indices that are not int64 [n], or a negative size.
     """
-    with _no_gradients():
+    with BelowInPlaceCounts():  # torch looks for gradients of custom ops in Python, longer than a thousand numbers take
         return _normal(key, indices, size)
 
 
 def uniform(key: int, indices: Tensor, size: int) -> Tensor:
     """The same, uniform in [0, 1): multiples of 2^-32 below 2^-8, of 2^-24 above."""
-    with _no_gradients():
+    with BelowInPlaceCounts():
         return _uniform(key, indices, size)
-
-
-def _no_gradients() -> AbstractContextManager[object]:
-    """Past torch's look for gradients of custom ops, in Python, which takes longer than a thousand numbers."""
-    return torch._C._AutoDispatchBelowADInplaceOrView()
 
 
 @torch.library.custom_op("stylegan::normal", mutates_args=())

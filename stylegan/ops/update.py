@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from stylegan.ops.torch_private import BelowInPlaceCounts, foreach_add_, foreach_lerp_, foreach_norm, fused_adam_
+
 
 def adam_(
     params: list[Tensor],
@@ -53,7 +55,7 @@ def adam_(
         return torch.zeros([], dtype=torch.float64)
     # custom_op counts the versions of what it writes into by taking all lists apart in Python, which for small networks
     # takes longer than the op. Only a parameter can be something that a graph has saved.
-    with torch._C._AutoDispatchBelowADInplaceOrView():
+    with BelowInPlaceCounts():
         square_sum = _adam_(params, grads, first, second, steps, lr, beta1, beta2, eps)
     increment_version(params)
     return square_sum
@@ -123,10 +125,10 @@ def _adam_(
         grads = [gradient.clone() for gradient in grads]
         for gradient in grads:
             clamp_nonfinite_(gradient)
-    torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
+    foreach_add_(steps, 1)
     rates: dict[str, Any] = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": 0.0}
     rates |= {"amsgrad": False, "maximize": False}
-    torch._fused_adam_(params, grads, first or grads, second, [], steps, **rates)  # pyright: ignore[reportPrivateImportUsage]
+    fused_adam_(params, grads, first or grads, second, [], steps, **rates)
     return square_sum
 
 
@@ -138,7 +140,7 @@ def _(params, grads, first, second, steps, lr, beta1, beta2, eps):
 
 @torch.library.custom_op("stylegan::lerp_", mutates_args=("averages",))
 def _lerp_(averages: list[Tensor], targets: list[Tensor], weight: float) -> None:
-    torch._foreach_lerp_(averages, targets, weight)  # pyright: ignore[reportPrivateImportUsage]
+    foreach_lerp_(averages, targets, weight)
 
 
 @torch.library.custom_op("stylegan::square_sum", mutates_args=())
@@ -152,5 +154,5 @@ def _(tensors):
 
 
 def _sum_of_squares(tensors: list[Tensor]) -> Tensor:
-    norms = torch._foreach_norm(tensors, dtype=torch.float64)  # pyright: ignore[reportPrivateImportUsage]
+    norms = foreach_norm(tensors, dtype=torch.float64)
     return torch.stack(norms).square().sum()

@@ -158,7 +158,7 @@ def four_sides(padding: int | Sequence[int]) -> list[int]:
 
 def _whole(value: int | Sequence[int], copies: int) -> list[int] | None:
     """Whole numbers as a list, one number `copies` times; None where it is anything else, such as 1.5 or `same`."""
-    numbers = [value] * copies if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
+    numbers = [value] * copies if isinstance(value, int) else list(value) if isinstance(value, (list, tuple)) else []
     return numbers if all(isinstance(n, int) for n in numbers) and numbers else None
 
 

@@ -58,32 +58,36 @@ class Drawer:
             seed: Of the training.
             p: Probability of augmentations.
         """
-        needs, device, batches, start = phase.needs, images[phase.needs.reals or Reals.first][0].device, [], 0
+        needs, name = phase.needs, phase.name
+        device, batches, start = images[needs.reals or Reals.first][0].device, [], 0
+        augment = None if self.augment is None else self.augment[now.stage.resolution]
+
+        def augmentation(side: str, indices: Sequence[int]) -> Augmentation | None:
+            return augment and augment.draw(seed, f"augment_{side}/{name}", indices, p).to(device)
+
         for chunk in rounds:
             n = max(1, len(chunk) // needs.shrink)
             indices = [now.nimg + position for position in chunk[:n]]
-            part = self._latents(phase, now, G, indices, seed, device)
+            part = self._latents(phase, now, G, indices, seed, device) if needs.latents or needs.fakes else {}
             if needs.reals:
                 real, real_c = (t[start : start + n] for t in images[needs.reals])
                 part |= {"real": as_shown(real, now.stage), "real_c": real_c}
-                part["augment_real"] = self._augmentation("real", phase, now, indices, seed, p, device)
+                part["augment_real"] = augmentation("real", indices)
                 if needs.labels_of_reals:
                     part["c"] = real_c
             if needs.fakes:
-                part["augment_fake"] = self._augmentation("fake", phase, now, indices, seed, p, device)
+                part["augment_fake"] = augmentation("fake", indices)
             if needs.mixing_factor:
-                part["mixing_factor"] = uniform(seed, f"mixing_factor/{phase.name}", indices, [], device)
-            batches.append(Batch(phase.name, **part))
+                part["mixing_factor"] = uniform(seed, f"mixing_factor/{name}", indices, [], device)
+            batches.append(Batch(name, **part))
             start += n
         return batches
 
     def _latents(
         self, phase: Phase, now: Moment, G: Generator, indices: Sequence[int], seed: int, device: torch.device
     ) -> dict[str, Any]:
-        """What images are generated from, by its name in `Batch`; nothing where none are."""
+        """What images are generated from, by its name in `Batch`."""
         needs, name = phase.needs, phase.name
-        if not (needs.latents or needs.fakes):
-            return {}
         z = normal(seed, f"z/{name}", indices, [2, G.z_dim], device)
         found: dict[str, Any] = {"z": z[:, 0], "z_mix": None, "constant_noise": needs.constant_noise}
         found["c"] = self.labels(seed, f"c/{name}", indices, G.c_dim).to(device, non_blocking=True)
@@ -94,25 +98,9 @@ class Drawer:
         if not needs.constant_noise:
             found["noise"] = normal(seed, f"noise/{name}", indices, [G.noise_size], device)
         if needs.path_noise:
-            found["path_noise"] = normal(
-                seed, f"path_noise/{name}", indices, [G.channels, *now.stage.resolution], device
-            )
+            shape = [G.channels, *now.stage.resolution]
+            found["path_noise"] = normal(seed, f"path_noise/{name}", indices, shape, device)
         return found
-
-    def _augmentation(
-        self,
-        side: str,
-        phase: Phase,
-        now: Moment,
-        indices: Sequence[int],
-        seed: int,
-        p: float,
-        device: torch.device,
-    ) -> Augmentation | None:
-        if self.augment is None:
-            return None
-        of_size = self.augment[now.stage.resolution]
-        return of_size.draw(seed, f"augment_{side}/{phase.name}", indices, p).to(device)
 
     def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
         """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""

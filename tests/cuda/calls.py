@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, normal, upfirdn2d
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
+from stylegan.ops.torch_private import body
 from stylegan.ops.upfirdn2d import setup_filter
 
 CLAMP = 0.75  # exact in every type, so that all agree on which side of it a number lies
@@ -25,7 +26,7 @@ class Call:
 
     Attributes:
         name: What is called, for messages.
-        op: The `custom_op`; `op._init_fn` is its reference.
+        op: The `custom_op`; `body(op)` is its reference.
         args: Its arguments.
         exact: Whether the result is that of the reference in every bit.
     """
@@ -41,7 +42,7 @@ class Call:
 
     def reference(self) -> list[Tensor]:
         """The results of the reference in float64."""
-        return _as_list(self.op._init_fn(*(_widened(a) for a in self.args)))
+        return _as_list(body(self.op)(*(_widened(a) for a in self.args)))
 
 
 class Maker:

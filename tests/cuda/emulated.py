@@ -10,6 +10,8 @@ import torch
 
 from stylegan.ops._build import build
 from stylegan.ops.backend import OPS
+from stylegan.ops.torch_private import name as qualified
+from stylegan.ops.torch_private import overload, scoped_library
 from tests.cuda.building import NAMESPACE, emulated_library
 
 
@@ -18,7 +20,7 @@ def library() -> ctypes.CDLL:
     """Build and load the emulated library, once a process."""
     path = build(emulated_library())
     for op in OPS:
-        schema = str(op._opoverload._schema).partition("::")[2]
+        schema = str(overload(op)._schema).partition("::")[2]
         torch.library.define(f"{NAMESPACE}::{schema.partition('(')[0]}", "(" + schema.partition("(")[2])
     torch.ops.load_library(str(path))
     return ctypes.CDLL(str(path))
@@ -29,9 +31,9 @@ def emulated_ops() -> Iterator[None]:
     """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU, where an op has one:
     convolutions and the optimizer are torch's own on a GPU."""
     library()
-    with torch.library._scoped_library("stylegan", "IMPL") as overrides:
+    with scoped_library("stylegan", "IMPL") as overrides:
         for op in OPS:
-            name = op._name
+            _, _, name = qualified(op).partition("::")
             if not torch._C._dispatch_has_kernel_for_dispatch_key(f"{NAMESPACE}::{name}", "CPU"):
                 continue
             overrides.impl(name, getattr(getattr(torch.ops, NAMESPACE), name).default, "CPU", allow_override=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn import grad as gradients
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops.conv2d import conv2d, conv_transpose2d
+from stylegan.ops.torch_private import TorchDispatchMode
 
 CL = torch.channels_last
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.ops import bias_act as bias_act_module
 from stylegan.ops import demodulation as demodulation_module
@@ -23,6 +22,7 @@ from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.modulation import modulation_grad
+from stylegan.ops.torch_private import TorchDispatchMode
 from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d
 from tests.ops.cases import CASES, SAMPLES, inputs, pick
 

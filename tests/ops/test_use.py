@@ -59,7 +59,7 @@ def test_autocast() -> None:
 def test_compile_without_graph_breaks() -> None:
     """First order, which is all that torch.compile has; without its code generator, which would take a minute for all ops."""
     layers = Layers()
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(layers, fullgraph=True, backend="aot_eager")
     for a, b in zip(gradients(compiled, layers), gradients(layers, layers), strict=True):
         torch.testing.assert_close(a, b)
@@ -73,7 +73,7 @@ def test_compile_with_its_code_generator(ops: str) -> None:
     def double(x: Tensor, b: Tensor) -> Tensor:
         return 2 * bias_act(x, b, act="lrelu", clamp=1.0)
 
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(double, fullgraph=True, backend="inductor")
     results = []
     for call in (compiled, double):

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from stylegan.augment.blur import blurred
 from stylegan.augment.pipe import Augmentation
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
-from stylegan.ops.upfirdn2d import filter2d
 from stylegan.schedule import Moment
 
 
@@ -236,16 +236,3 @@ def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Moment) ->
     what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
     images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
     return images if augmentation is None else augmentation(images)
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Images [N, C, H, W] under a filter whose taps halve at `sigma` pixels: 2^-(i / sigma)^2 for |i| <= 3 sigma.
-
-    At the beginning of a training it keeps D from looking at nothing but high frequencies, on which configuration R of
-    StyleGAN3 often fails (StyleGAN3, appendix F).
-    """
-    reach = int(sigma * 3)
-    if reach == 0:
-        return images
-    taps = (torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device) / sigma).square().neg().exp2()
-    return filter2d(images, taps / taps.sum())

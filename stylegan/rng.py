@@ -68,4 +68,5 @@ def _placed(indices: Sequence[int] | Tensor, device: str | torch.device) -> Tens
         return indices.to(device)
     if isinstance(indices, range):
         return torch.arange(indices.start, indices.stop, indices.step, device=device)
-    return torch.tensor(indices, dtype=torch.int64, device=device)
+    on_gpu = torch.device(device).type == "cuda"  # a copy from pinned memory does not wait
+    return torch.tensor(indices, dtype=torch.int64, pin_memory=on_gpu).to(device, non_blocking=True)

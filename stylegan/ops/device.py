@@ -36,7 +36,7 @@ def compute_exactly(*, tf32: bool = False) -> None:
     """Set how this process computes in float32 on a GPU: for scripts that own the process, since torch holds it for all.
 
     torch lets convolutions round their inputs to TF32's 10 bits; the papers' code, and so the published numbers, do not. cuDNN
-    does not choose algorithms by trying them: runs would differ in their last bits, and on an H200 it won no time worth having
+    does not choose algorithms by trying them: two runs could choose differently, and what it wins is not known
     (`tests/gpu/README.md`). Nothing changes on a CPU.
 
     Args:

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kept", type=Path)
     parser.add_argument("days", type=Path, nargs="+")
-    parser.add_argument("--commit", help="what was run, where a day does not say")
+    parser.add_argument("--commit", help="what was run, whatever a day says: a branch, or nothing")
     options = parser.parse_args(arguments)
     runs = json.loads(options.kept.read_text())["runs"] if options.kept.exists() else []
     for path in options.days:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 def shortened(run: dict[str, Any], commit: str | None) -> dict[str, Any]:
     """A step's run with what a reader can use."""
     machine = {k: v for k, v in run["machine"].items() if k not in ("free_gb", "capability")}
-    kept = {"step": run["step"], "title": STEPS[run["step"]].title, "commit": run.get("commit") or commit}
+    kept = {"step": run["step"], "title": STEPS[run["step"]].title, "commit": commit or run.get("commit")}
     kept |= {name: run[name] for name in ("status", "seconds", "limit")}
     return {**kept, "machine": machine, "results": {k: _rounded(v) for k, v in run["results"].items()}}
 

@@ -113,7 +113,8 @@ def test_what_was_killed_is_told(record: Record) -> None:
 
 def test_what_is_kept_of_a_day(tmp_path: Path) -> None:
     run = {"step": 3, "machine": {"card": "X", "free_gb": 1.0}, "status": "done", "seconds": 1.0, "limit": 2}
-    run |= {"command": "python", "log": ["long"], "results": {"a": {"ms": 1.23456, "longest": [1] * 30}, "b": {}}}
+    run |= {"commit": "main", "command": "python", "log": ["long"]}
+    run |= {"results": {"a": {"ms": 1.23456, "longest": [1] * 30}, "b": {}}}
     (tmp_path / "day.json").write_text(json.dumps({"runs": [run]}))
     kept = tmp_path / "results" / "x.json"
     for commit in ("abc", "def"):

@@ -1,6 +1,7 @@
 """The plain convolution layer, of discriminators and of `resnet` generators; modulated ones stand with their synthesis."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from stylegan.ops.bias_act import ACTIVATIONS
 from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.scaled_conv2d import scaled_conv2d
-from stylegan.ops.upfirdn2d import downsample_padding, setup_filter
+from stylegan.ops.upfirdn2d import downsample_padding, setup_filter, upfirdn2d
 
 
 class Conv2d(nn.Module):
@@ -57,9 +58,8 @@ class Conv2d(nn.Module):
         Args:
             x: [N, I, H, W].
             gain: Multiplies the result, clamp included.
-            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter is applied, too, in one
-                op with the activation: the tensor between them, the largest of a block, is neither written nor kept for
-                gradients.
+            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter is applied, too, see
+                `lrelu_then_filter`.
             filtered: x is the result of a layer that was `followed_by` this one.
         """
         linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
@@ -73,11 +73,29 @@ class Conv2d(nn.Module):
         if followed_by is None:
             return activate(x, self.bias, self.activation, gain, self.conv_clamp)
         assert self.activation == "lrelu" and followed_by.down > 1
-        return filtered_lrelu(
-            x,
-            fd=followed_by.resample_filter,
-            b=None if self.bias is None else self.bias.to(x.dtype),
-            padding=downsample_padding(followed_by.resample_filter, followed_by.down, followed_by.padding),
-            slope=ACTIVATIONS["lrelu"].alpha,
-            **scaled("lrelu", gain, self.conv_clamp),
-        )
+        padding = downsample_padding(followed_by.resample_filter, followed_by.down, followed_by.padding)
+        f, clamp = followed_by.resample_filter, self.conv_clamp
+        return lrelu_then_filter(x, self.bias, gain, clamp, f, padding, one_op=not x.is_cuda)
+
+
+def lrelu_then_filter(
+    x: Tensor, bias: Tensor | None, gain: float, clamp: float | None, f: Tensor, padding: Sequence[int], *, one_op: bool
+) -> Tensor:
+    """A biased leaky ReLU and the low-pass filter after it.
+
+    On a CPU they are one op: the tensor between them, the largest of a block, is neither written nor kept for gradients. On a GPU
+    two: there the one takes 6 to 11 times as long (`tests/gpu/README.md`), its kernel being made for filters in one dimension.
+
+    Args:
+        x: [N, C, H, W].
+        bias: [C], or None.
+        gain, clamp: As of `activate`.
+        f: The filter, [h, w].
+        padding: As of `upfirdn2d`.
+        one_op: Which of the two.
+    """
+    if not one_op:
+        return upfirdn2d(activate(x, bias, "lrelu", gain, clamp), f, padding=padding)
+    bias = None if bias is None else bias.to(x.dtype)
+    slope = ACTIVATIONS["lrelu"].alpha
+    return filtered_lrelu(x, fd=f, b=bias, padding=padding, slope=slope, **scaled("lrelu", gain, clamp))

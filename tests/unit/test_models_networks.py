@@ -16,7 +16,7 @@ from stylegan.models.build import (
     build_discriminator_from_metadata,
     build_from_metadata,
 )
-from stylegan.models.convolution import Conv2d
+from stylegan.models.convolution import Conv2d, lrelu_then_filter
 from stylegan.models.discriminator import StyleGAN2Discriminator, minibatch_std
 from stylegan.models.generator import StyleBased
 from stylegan.models.layers import (
@@ -29,6 +29,7 @@ from stylegan.models.layers import (
 from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.models.metadata import model_metadata
 from stylegan.models.stylegan2 import SynthesisLayer, SynthesisNetwork, ToRGB
+from stylegan.ops.upfirdn2d import setup_filter
 
 
 def stylegan2(G: StyleBased) -> SynthesisNetwork:
@@ -372,3 +373,19 @@ def test_wrong_input_is_refused(build) -> None:
 def test_every_option_has_help() -> None:
     for config in (StyleGAN2Config, DiscriminatorConfig, MappingConfig):
         assert all(f.metadata.get("help") for f in dataclasses.fields(config))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("clamp", [0.8, None])
+@pytest.mark.usefixtures("ops")
+def test_a_leaky_relu_and_its_filter_are_the_same_as_one_op_and_as_two(bias: bool, clamp: float | None) -> None:
+    """One on CPUs, two on GPUs."""
+    x = torch.randn(2, 5, 9, 8, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(5, dtype=torch.float64, requires_grad=True) if bias else None
+    f, inputs = setup_filter([1, 3, 3, 1]).double(), [x] if b is None else [x, b]
+    found = []
+    for one_op in (True, False):
+        y = lrelu_then_filter(x, b, 1.3, clamp, f, [2, 1, 2, 1], one_op=one_op)
+        found.append((y, *torch.autograd.grad(y.sin().sum(), inputs)))
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-13)

@@ -83,8 +83,9 @@ def lrelu_then_filter(
 ) -> Tensor:
     """A biased leaky ReLU and the low-pass filter after it.
 
-    On a CPU they are one op: the tensor between them, the largest of a block, is neither written nor kept for gradients. On a GPU
-    two: there the one takes 6 to 11 times as long (`tests/gpu/README.md`), its kernel being made for filters in one dimension.
+    On a CPU they are one op: the tensor between them, the largest of a block, is neither written nor kept for gradients. On a
+    GPU two: as one they take 6 to 11 times as long there (`tests/gpu/README.md`), the fast kernels being for filters in one
+    dimension.
 
     Args:
         x: [N, C, H, W].

@@ -19,10 +19,13 @@ What differs between versions, and is written so that all of them take it:
     2.11    In C++ `sum({0, 1})` is ambiguous: `sum(at::IntArrayRef{0, 1})`.
     2.9     torch.compile stops at `isinstance(x, A | B)`: what it traces says `isinstance(x, (A, B))`.
     2.9     torch.export.load makes every parameter ask for gradients: networks are exported with buffers instead.
+    2.9     gloo tells of its connections on standard output, which is for results: `chatter_on_stderr`.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -91,3 +94,16 @@ def packet(function: Any) -> Any:
 def identity(storage: torch.UntypedStorage) -> int:
     """The address of the storage itself: on the meta device its data have none."""
     return storage._cdata
+
+
+@contextmanager
+def chatter_on_stderr() -> Iterator[None]:
+    """What this process writes to standard output inside of the body, C++ included, goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,10 +1,7 @@
 """Every part of torch that we use though it is not public, and what differs between its versions. All of it stands here.
 
-These parts may change without notice: with another torch, look here first. Each was seen on these versions, by running
-`tests/ops`, `tests/unit` and `tests/golden`:
-
-    2.14.1  Python 3.11
-    2.11.0  Python 3.12
+These parts may change without notice: with another torch, look here first. Each was seen on torch 2.9.1, 2.11.0 and 2.14.1,
+by running `tests/ops`, `tests/unit`, `tests/golden` and `tests/integration`.
 
 What is called in a training step is an alias, so that it costs no call more than torch's own name.
 

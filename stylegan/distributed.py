@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from stylegan.ops.torch_private import chatter_on_stderr
+
 _T = TypeVar("_T")
 PREPARING = timedelta(days=1)  # how long the other ranks wait while the first renders a data set or reads all of one
 
@@ -33,7 +35,8 @@ def process_group(device: torch.device, timeout: timedelta = timedelta(minutes=3
     if "RANK" not in os.environ:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    with chatter_on_stderr():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     yield
     dist.destroy_process_group()
 

@@ -1,10 +1,7 @@
 """Every part of torch that we use though it is not public, and what differs between its versions. All of it stands here.
 
-These parts may change without notice: with another torch, look here first. Each was seen on these versions, by running
-`tests/ops`, `tests/unit` and `tests/golden`:
-
-    2.14.1  Python 3.11
-    2.11.0  Python 3.12
+These parts may change without notice: with another torch, look here first. Each was seen on torch 2.9.1, 2.11.0 and 2.14.1,
+by running `tests/ops`, `tests/unit`, `tests/golden` and `tests/integration`.
 
 What is called in a training step is an alias, so that it costs no call more than torch's own name.
 
@@ -19,10 +16,13 @@ What differs between versions, and is written so that all of them take it:
     2.11    In C++ `sum({0, 1})` is ambiguous: `sum(at::IntArrayRef{0, 1})`.
     2.9     torch.compile stops at `isinstance(x, A | B)`: what it traces says `isinstance(x, (A, B))`.
     2.9     torch.export.load makes every parameter ask for gradients: networks are exported with buffers instead.
+    2.9     gloo tells of its connections on standard output, which is for results: `chatter_on_stderr`.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -91,3 +91,16 @@ def packet(function: Any) -> Any:
 def identity(storage: torch.UntypedStorage) -> int:
     """The address of the storage itself: on the meta device its data have none."""
     return storage._cdata
+
+
+@contextmanager
+def chatter_on_stderr() -> Iterator[None]:
+    """What this process writes to standard output inside of the body, C++ included, goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

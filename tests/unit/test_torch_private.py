@@ -1,8 +1,11 @@
 """What is private in torch is used in one file alone (stylegan/ops/torch_private.py), which names also what C++ uses."""
 
 import ast
+import os
 import re
 from pathlib import Path
+
+import pytest
 
 from stylegan.ops import torch_private
 
@@ -54,3 +57,12 @@ def test_the_file_names_what_cpp_uses():
     pattern = re.compile(r"\b(?:at|c10|torch)::(?:native::|detail::|_)\w+")
     used = {name for path in PLACE.with_name("csrc").iterdir() for name in pattern.findall(path.read_text())}
     assert used == set(re.findall(r"`(at::\w+)`", torch_private.__doc__ or ""))
+
+
+def test_chatter_leaves_standard_output_alone(capfd: pytest.CaptureFixture[str]):
+    print("before")
+    with torch_private.chatter_on_stderr():
+        os.write(1, b"from C++\n")
+    print("after")
+    out, err = capfd.readouterr()
+    assert (out, err) == ("before\nafter\n", "from C++\n")

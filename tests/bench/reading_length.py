@@ -77,11 +77,11 @@ class Trace:
 
 @cache
 def _file(filename: str) -> str | None:
-    """A file of the project relative to it, or None: a library, a test, or code without a file."""
+    """A file of the project relative to it, or None: a library (also one in the clone's own .venv), a test, or no file."""
     path = Path(filename)
-    if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "tests"):
-        return None
-    return str(path.relative_to(ROOT))
+    if path.is_relative_to(ROOT / "stylegan") or path.parent == ROOT:
+        return str(path.relative_to(ROOT))
+    return None
 
 
 def _is(code: CodeType, place: str) -> bool:

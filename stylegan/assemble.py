@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -44,6 +45,9 @@ from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
 from stylegan.training.watch import build_watch
+
+# Networks are initialised by torch's generator, which all threads share: two trainings must not draw from it at once.
+_TORCH_RNG = threading.Lock()
 
 
 def train(config: TrainConfig) -> Path:
@@ -209,9 +213,8 @@ def _dataset(config: TrainConfig) -> ImageDataset:
 
 def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
     """What draws; images are augmented in every size that a stage shows."""
-    starts = [round(stage.start_kimg * 1000) for stage in plan.stages]
-    sizes = {plan.stage(nimg).resolution for nimg in starts}
-    built = {size: config.augment.build(channels=dataset.channels, resolution=size) for size in sizes}
+    build = config.augment.build
+    built = {size: build(channels=dataset.channels, resolution=size) for size in plan.resolutions()}
     augment = {size: pipe for size, pipe in built.items() if pipe is not None}
     return Drawer(dataset if dataset.label_dim else None, augment or None)
 
@@ -224,7 +227,7 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         ValueError: The loss is at fault, see `check_phases`.
     """
     shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
-    with torch.random.fork_rng(devices=[]):
+    with _TORCH_RNG, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         G = config.model.G.build(**shape).to(device)
         D = config.model.D.build(**shape).to(device)
@@ -259,6 +262,11 @@ def _find_start(
         checkpoint, notes = newest_checkpoint(Path(config.run_dir or ""))
         if checkpoint is not None:
             _check_data(checkpoint, dataset, config.data.path)
+            if (seed := checkpoint.state["seed"]) != config.seed:
+                raise UserError(
+                    f"{config.run_dir}/{layout.CONFIG} says seed={config.seed}, but {checkpoint.path} was trained with "
+                    f"seed={seed}: put that back"
+                )
             restore(state, checkpoint, architecture)
             changed = differences(checkpoint.environment, here)
             if changed:

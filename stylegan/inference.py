@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import index
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,8 +135,12 @@ def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 def check_seed(seed: int, name: str = "seeds") -> None:
     """Raise `UserError` for a number that is no seed of NumPy's frozen generator; `name` is the option that it came by."""
-    if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"{name}: {seed} is no seed; they go from 0 to {MAX_SEED} (2^32 - 1)")
+    try:
+        whole = 0 <= index(seed) <= MAX_SEED
+    except TypeError:
+        whole = False
+    if not whole:
+        raise UserError(f"{name}: {seed} is no seed; they go from 0 to {MAX_SEED} (2^32 - 1), whole numbers")
 
 
 def layer_noise(seeds: Sequence[int], noise_size: int) -> Tensor:
@@ -180,12 +185,16 @@ class Sampling:
     class_idx: int | None = None
     translate: Sequence[float] = (0.0, 0.0)
     rotate: float = 0.0
-    precision: Precision | None = None
+    precision: Precision | str | None = None
     batch: int = 16
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.truncation_psi):
             raise UserError(f"truncation_psi={self.truncation_psi}: it must be a finite number")
+        if not (self.precision is None or isinstance(self.precision, Precision)):
+            if self.precision not in Precision.__members__:
+                raise UserError(f"precision={self.precision}: {nearest(str(self.precision), Precision.__members__)}")
+            object.__setattr__(self, "precision", Precision(self.precision))
         if self.noise_mode not in list(NoiseMode):
             raise UserError(f"noise_mode={self.noise_mode}: {nearest(self.noise_mode, list(NoiseMode))}")
         object.__setattr__(self, "translate", tuple(self.translate))
@@ -350,7 +359,7 @@ def _set_up(G: Generator, sampling: Sampling) -> Iterator[None]:
             undo.enter_context(moved(G, sampling.translate, sampling.rotate))
         if sampling.precision is not None:
             undo.callback(G.set_precision, G.precision)
-            G.set_precision(sampling.precision)
+            G.set_precision(Precision(sampling.precision))
         yield
 
 

@@ -218,15 +218,20 @@ class Plan:
                 raise UserError(
                     f"training.stages: resolution={stage.resolution} is not the data set's {side}, halved some times"
                 )
+        sizes = [0, *(stage.resolution or side for stage in self.stages)]
+        for number, (stage, before) in enumerate(zip(self.stages, sizes, strict=False)):
+            if stage.fade_kimg and (number == 0 or (stage.resolution or side) <= before):
+                raise UserError(
+                    f"training.stages: fade_kimg={stage.fade_kimg:g} of the stage that starts at {stage.start_kimg:g} kimg: "
+                    "only what a stage has beyond the one before it fades in, and that is nothing here"
+                )
 
     def stage(self, nimg: int) -> Stage:
         """The stage after `nimg` images."""
         config = next(stage for stage in reversed(self.stages) if nimg >= stage.start_kimg * 1000)
-        factor = max(self.resolution) // (config.resolution or max(self.resolution))
         fade, since = config.fade_kimg * 1000, nimg - config.start_kimg * 1000
-        H, W = self.resolution
         return Stage(
-            (H // factor, W // factor),
+            self._resolution_of(config),
             min(since / fade, 1.0) if fade > 0 else 1.0,
             config.batch_size or self.batch_size,
             config.lr,
@@ -235,6 +240,15 @@ class Plan:
     def batch_sizes(self) -> set[int]:
         """Of all stages."""
         return {stage.batch_size or self.batch_size for stage in self.stages}
+
+    def resolutions(self) -> set[tuple[int, int]]:
+        """Of all stages."""
+        return {self._resolution_of(stage) for stage in self.stages}
+
+    def _resolution_of(self, stage: StageConfig) -> tuple[int, int]:
+        H, W = self.resolution
+        factor = max(H, W) // (stage.resolution or max(H, W))
+        return H // factor, W // factor
 
     def moment(self, nimg: int, stage: Stage) -> Moment:
         """What holds after `nimg` images, while `stage` is held."""

@@ -32,7 +32,10 @@ def register() -> None:
             store.store(group=group, name=name, node=config)
     generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), {"figure": FIGURES})
     store.store(group="hydra/help", name="generate", node=generate)
-    store.store(group="hydra/help", name="train", node=help_page("train.py", TRAIN_HELP, TrainConfig(), choices))
+    folders = [path for path in shipped("configs").iterdir() if path.is_dir()]
+    files = {folder.name: [path.stem for path in folder.glob("*.yaml")] for folder in folders}
+    train = help_page("train.py", TRAIN_HELP, TrainConfig(), choices, files)
+    store.store(group="hydra/help", name="train", node=train)
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:

@@ -1,7 +1,7 @@
 """The pages of `--help`, made from the documentation of the dataclasses' fields."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -24,7 +24,11 @@ GENERATE_HELP = """Make a picture from a trained network.
 
 
 def help_page(
-    app: str, header: str, root: Any, choices: Mapping[str, Mapping[str, type[Any]]] | None = None
+    app: str,
+    header: str,
+    root: Any,
+    choices: Mapping[str, Mapping[str, type[Any]]],
+    files: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """A help page for Hydra's `--help`, made from the documentation of the dataclasses' fields.
 
@@ -33,12 +37,15 @@ def help_page(
         header: What the page begins with.
         root: The script's configuration with its defaults.
         choices: Tables by Hydra's group, such as `model/G`: all that may stand in that place is listed with its options.
+        files: Names of the YAML files that may be chosen, by group.
     """
-    settings = "\n".join(f"  {name:<34} {text}".rstrip() for name, text in _field_help(root, choices or {}))
+    settings = "\n".join(f"  {name:<34}  {text}".rstrip() for name, text in _field_help(root, choices))
     page = f"{header}\n\nSettings (name=value), with what they are when not given:\n\n{settings}"
-    page = page.replace("$", "$$")
-    groups = "\n\nRecipes and other groups (group=name):\n\n$APP_CONFIG_GROUPS"
-    return {"app_name": app, "header": "", "footer": "", "template": page + groups}
+    listed = "\n".join(
+        f"{group}: {', '.join(sorted(names))}" for group, names in sorted({**choices, **(files or {})}.items())
+    )
+    page += f"\n\nRecipes and other groups (group=name):\n\n{listed}\n"
+    return {"app_name": app, "header": "", "footer": "", "template": page.replace("$", "$$")}
 
 
 def _field_help(
@@ -58,5 +65,9 @@ def _field_help(
 
 
 def shown(value: Any) -> Any:
-    """A value as one types it."""
+    """A value as one types it, also in a shell."""
+    if isinstance(value, list):
+        return f"[{','.join(str(shown(item)) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return value.name if isinstance(value, Enum) else value

@@ -1,17 +1,20 @@
 """Which run a command line means: a new one, or one that goes on; and what may differ then."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
 from stylegan.errors import UserError, nearest
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.schedule import Ramp
 from stylegan.training.config import ModelConfig, TrainConfig
 
 # What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:
@@ -54,9 +57,11 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     composed.run_dir = str(run_dir)
     if not _holds_run(run_dir):
         return to_typed(composed, TrainConfig), False
-    new = flatten(OmegaConf.to_container(composed, enum_to_str=True))
+    new = _settings(OmegaConf.structured(to_typed(composed, TrainConfig)))
     named = {override.lstrip("+~").split("=", 1)[0] for override in hydra.overrides.task}
-    explicit = {key for key in new if any(key == name or key.startswith(f"{name}.") for name in named)}
+    explicit = {
+        key for key in new if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named)
+    }
     # A group such as `experiment=` names all that it sets, but leaves what may change as the run has it. What a group leaves
     # open follows from the data, as it did when the run began.
     compared = {
@@ -75,9 +80,19 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, bool]:
         raise UserError("run_dir is missing: TrainConfig(run_dir='runs/mine', ...) says where the run goes")
     if not _holds_run(Path(config.run_dir)):
         return config, False
-    new = flatten(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+    new = _settings(OmegaConf.structured(config))
     named = {key for key, value in new.items() if value is not None}
     return to_typed(_resumed(_saved(Path(config.run_dir)), new, named, named), TrainConfig), True
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """All settings of a configuration by name; a ramp is one value."""
+    flat = flatten(OmegaConf.to_container(config, enum_to_str=True))
+    parts = [f.name for f in fields(Ramp)]
+    for name in {key.rpartition(".")[0] for key in flat}:
+        if all(f"{name}.{part}" in flat for part in parts):
+            flat[name] = {part: flat.pop(f"{name}.{part}") for part in parts}
+    return flat
 
 
 def _holds_run(run_dir: Path) -> bool:
@@ -91,7 +106,13 @@ def _holds_run(run_dir: Path) -> bool:
 
 def _saved(run_dir: Path) -> DictConfig:
     """What a run's config.yaml holds."""
-    saved = OmegaConf.load(run_dir / layout.CONFIG)
+    path = run_dir / layout.CONFIG
+    try:
+        saved = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML any more: {' '.join(str(error).split())}") from None
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{path} holds no settings; put back what the run wrote there")
     base = OmegaConf.merge(OmegaConf.structured(_schema_of(saved, run_dir)), saved, {"run_dir": str(run_dir)})
     assert isinstance(base, DictConfig)
     return base
@@ -122,7 +143,7 @@ def _resumed(base: DictConfig, new: dict[str, Any], compared: set[str], explicit
         compared: What of it must agree with the run, unless it may change.
         explicit: What of it changes the run, where it may.
     """
-    old = flatten(OmegaConf.to_container(base, enum_to_str=True))
+    old = _settings(base)
     changed = [key for key in sorted(compared) if new[key] != old.get(key)]
     if refused := [key for key in changed if key not in MAY_CHANGE]:
         listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)

@@ -68,7 +68,17 @@ def image_grid(images: Tensor, columns: int, rows: int | None = None) -> Image.I
 
     Example:
         >>> stylegan.image_grid(torch.stack(list(stylegan.sample(G, range(8)))), columns=4)
+
+    Raises:
+        UserError: Something else than such images, or columns and rows that do not hold them.
     """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in _PIL_MODES:
+        raise UserError(
+            f"image_grid takes uint8 [N, C, H, W] with 1, 3 or 4 channels, got {str(images.dtype).removeprefix('torch.')} "
+            f"{list(images.shape)}; stylegan.sample and stylegan.render give such images"
+        )
+    if columns < 1 or (rows is not None and rows * columns < len(images)):
+        raise UserError(f"columns={columns} rows={rows}: {len(images)} images do not fit")
     count, channels, height, width = images.shape
     rows = rows or -(-count // columns)
     cells = images.new_zeros(rows * columns, channels, height, width)

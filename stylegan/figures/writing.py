@@ -33,10 +33,12 @@ class Place:
     Attributes:
         path: A file, or the folder of a figure that is many pictures.
         record: The JSON; None for plain files.
+        outdated: The JSON of the picture that a plain file replaces; it goes, too.
     """
 
     path: Path
     record: Path | None
+    outdated: Path | None = None
 
     def write(self, result: Picture | Pictures, about: Mapping[str, Any], command: Sequence[str]) -> Path:
         """Write what a figure drew, each file whole or not at all.
@@ -52,6 +54,8 @@ class Place:
         Raises:
             UserError: A file cannot be written.
         """
+        if self.outdated is not None:
+            self.outdated.unlink(missing_ok=True)
         told = None if self.record is None else about
         if isinstance(result, Picture):
             save_png(result.image, self.path, told)
@@ -91,7 +95,7 @@ def find_place(figure: Figure, request: Request, out: str | None, *, overwrite: 
             raise UserError(f"out={out}: this figure is one PNG file; give it a name that ends in .png")
         files, record = [path], path.with_suffix(".json")
     _check_free([*files, record] if provenance else files, overwrite)
-    return Place(path, record if provenance else None)
+    return Place(path, record) if provenance else Place(path, None, record if overwrite else None)
 
 
 def name_of(figure: Figure) -> str:

@@ -51,6 +51,10 @@ class Needs:
     def __post_init__(self) -> None:
         if self.labels_of_reals and self.reals is None:
             raise ValueError("labels_of_reals: such a phase needs reals")
+        if (self.mixing_prob or self.constant_noise or self.path_noise) and not (self.latents or self.fakes):
+            raise ValueError("mixing_prob, constant_noise, path_noise: such a phase needs latents or fakes")
+        if not 0 <= self.mixing_prob <= 1 or self.shrink < 1:
+            raise ValueError(f"mixing_prob={self.mixing_prob} is from 0 to 1, shrink={self.shrink} at least 1")
         if self.shrink > 1 and (self.reals or self.fakes):
             raise ValueError("shrink: D compares the images of a batch and must see all of them")
 
@@ -62,7 +66,7 @@ class UndeclaredError(RuntimeError):
     """A loss reads what its phase does not declare, or gives something else than it declares."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)  # both would read what is not declared
 class Batch:
     """The images and all random numbers that one phase of one iteration uses, for N images.
 
@@ -99,7 +103,7 @@ class Batch:
     augment_fake: Augmentation | None = _UNDECLARED
     path_noise: Tensor = _UNDECLARED
     mixing_factor: Tensor = _UNDECLARED
-    used: set[str] = field(default_factory=set, compare=False)
+    used: set[str] = field(default_factory=set)
 
     def __getattribute__(self, name: str) -> Any:
         value = object.__getattribute__(self, name)

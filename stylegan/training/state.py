@@ -157,6 +157,7 @@ class TrainState:
             setattr(self, name, state[name])
         if self.ada is not None and state["ada"] is not None:
             self.ada.load_state_dict(state["ada"])
+        self.stage = None
         if state["stage"] is not None:
             H, W = state["stage"]["resolution"]
             self.enter(Stage(**{**state["stage"], "resolution": (H, W)}))

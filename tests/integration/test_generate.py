@@ -130,6 +130,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatc
         "figure.frames=128",
     ):
         assert setting in result.out
+    assert "experiment:" not in result.out
     assert "images" in result.out
 
 

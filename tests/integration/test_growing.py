@@ -1,5 +1,6 @@
 """A training that grows: stages change resolution, batch and learning rate at any image; a resume is exact, also in a fade."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 
 import stylegan
 from stylegan import run_dir as layout
+from stylegan.assemble import training_job
+from stylegan.augment.build import AugmentConfig, AugmentKind
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
@@ -107,6 +110,8 @@ def test_what_a_stage_does_not_reach_stays_as_it_was(archive: Path, tmp_path: Pa
         ([StageConfig(resolution=12)], "resolution=12 is not the data set's 16"),
         ([StageConfig(resolution=32)], "resolution=32 is not the data set's 16"),
         ([StageConfig(batch_size=7)], "training.micro_batch"),
+        ([StageConfig(fade_kimg=1)], "that is nothing here"),
+        ([StageConfig(resolution=8), StageConfig(start_kimg=1, resolution=8, fade_kimg=1)], "that is nothing here"),
     ],
 )
 def test_stages_that_cannot_be(archive: Path, tmp_path: Path, stages: list[StageConfig], says: str) -> None:
@@ -114,6 +119,22 @@ def test_stages_that_cannot_be(archive: Path, tmp_path: Path, stages: list[Stage
     with pytest.raises(UserError, match=says):
         stylegan.train(wrong)
     assert not (tmp_path / "run" / layout.CONFIG).exists()
+
+
+def test_augmentation_of_a_stage_that_starts_between_two_images(archive: Path, tmp_path: Path) -> None:
+    stages = [StageConfig(resolution=8), StageConfig(start_kimg=0.0125, resolution=16, fade_kimg=0.01)]
+    asked = config(archive, tmp_path / "run", 0.024, stages=stages, repeats=1)
+    asked.augment = AugmentConfig(kind=AugmentKind.fixed, p=0.5)
+    stylegan.train(asked)
+    assert [r["settings/resolution"] for r in layout.read_stats(tmp_path / "run")] == [8, 8, 16]
+
+
+def test_back_to_a_checkpoint_without_a_stage(archive: Path, tmp_path: Path) -> None:
+    with training_job(config(archive, tmp_path / "run", 0.1), resuming=False) as job:
+        before = copy.deepcopy(job.state.state_dict())
+        job.state.enter(job.plan.stage(70))
+        job.state.load_state_dict(before)
+        assert job.state.begin(job.plan).stage.resolution == (4, 4)
 
 
 def test_other_networks_do_not_grow(archive: Path, tmp_path: Path) -> None:

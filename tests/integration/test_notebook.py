@@ -1,9 +1,11 @@
 """What a notebook does: open images, train, load, sample, evaluate, without a command line and on any thread."""
 
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.training.config import ModelConfig, TrainingConfig
 from tests.integration.images import write_archive
+from tests.integration.test_resume import same_state
 
 
 def config(folder: Path) -> stylegan.TrainConfig:
@@ -71,3 +74,35 @@ def test_a_run_of_an_older_version_is_refused_in_one_sentence(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"names no model\.G\.kind: an older version made this run") as caught:
         stylegan.train(asked)
     assert f"init_from={tmp_path / 'run'}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [("seed: 0", "seed: [0", "no YAML"), ("run_dir: ", "- ", "no YAML"), ("seed: 0", "seed: 5", "trained with seed=0")],
+)
+def test_a_configuration_that_a_hand_broke_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    asked = config(tmp_path)
+    stylegan.train(asked)
+    path = tmp_path / "run" / layout.CONFIG
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=says):
+        stylegan.train(replace(asked, seed=5) if new == "seed: 5" else asked)
+
+
+def test_two_trainings_at_once_start_as_each_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [replace(config(tmp_path), seed=seed) for seed in (0, 1)]
+    build = StyleGAN2Config.build
+
+    def slow(self: StyleGAN2Config, **shape: Any) -> Any:
+        network = build(self, **shape)
+        time.sleep(0.3)  # the other one draws meanwhile, if it can
+        return network
+
+    monkeypatch.setattr(StyleGAN2Config, "build", slow)
+    alone, together = ([replace(c, run_dir=str(tmp_path / f"{how}{c.seed}")) for c in asked] for how in "at")
+    for one in alone:
+        stylegan.train(one)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(stylegan.train, together))
+    for pair in zip(alone, together, strict=True):
+        same_state(*(layout.checkpoint_path(Path(c.run_dir or ""), 16) for c in pair))

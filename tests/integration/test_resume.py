@@ -87,7 +87,24 @@ def test_the_same_command_goes_on(
     again = run("training.kimg=0.024")
     assert again.code == 0 and "going on from" in again.err, again.err
     refused = run("training.kimg=0.032", "loss.r1_gamma=3")
-    assert refused.code == 2 and "loss.r1_gamma is 0.0064 in the run and 3 here" in refused.err, refused.err
+    assert refused.code == 2 and "loss.r1_gamma is 0.0064 in the run and 3.0 here" in refused.err, refused.err
+
+
+def test_a_ramp_is_compared_as_a_whole(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what is left out of it, and with a number."""
+    settings = ["experiment=debug", f"data.path={archive}", f"run_dir={tmp_path}/run"]
+    run = lambda *args: run_here("train", *settings, *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    assert run("training.kimg=0.008", "optim.G_lr={start: 0.002, end: 0.001, kimg: 1, shape: cosine}").code == 0
+    theirs = "{'start': 0.002, 'end': 0.001, 'kimg': 1.0, 'shape': 'cosine'}"
+    linear = run("training.kimg=0.016", "optim.G_lr={start: 0.002, end: 0.001, kimg: 1}")
+    ours = theirs.replace("cosine", "linear")
+    assert linear.code == 2 and f"optim.G_lr is {theirs} in the run and {ours} here" in linear.err, linear.err
+    number = run("training.kimg=0.016", "optim.G_lr=0.002")
+    assert number.code == 2 and f"optim.G_lr is {theirs} in the run and 0.002 here" in number.err, number.err
+    ramp = run("training.kimg=0.016", "optim.D_lr={start: 0.002, end: 0.001, kimg: 1, shape: cosine}")
+    assert ramp.code == 2 and f"optim.D_lr is 0.0025 in the run and {theirs} here" in ramp.err, ramp.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,12 +1,14 @@
 """How a batch is divided, and that its random numbers do not depend on the division."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from stylegan.augment.pipe import AugmentPipe, PipeAugmentation
 from stylegan.augment.strengths import PipeConfig
 from stylegan.errors import UserError
-from stylegan.losses.base import Needs, Phase, Reals, UndeclaredError
+from stylegan.losses.base import Batch, Needs, Phase, Reals, UndeclaredError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.rng import uniform
 from stylegan.schedule import Stage
@@ -127,6 +129,23 @@ def test_needs_that_contradict_themselves() -> None:
         Needs(fakes=True, labels_of_reals=True)
     with pytest.raises(ValueError, match="shrink"):
         Needs(fakes=True, shrink=2)
+    contradictions: list[tuple[dict[str, Any], str]] = [
+        *(
+            ({name: value}, "needs latents or fakes")
+            for name, value in (("path_noise", True), ("constant_noise", True))
+        ),
+        ({"mixing_prob": 0.5}, "needs latents or fakes"),
+        ({"latents": True, "mixing_prob": 2}, "from 0 to 1, shrink"),
+        ({"latents": True, "shrink": 0}, "from 0 to 1, shrink"),
+    ]
+    for options, says in contradictions:
+        with pytest.raises(ValueError, match=says):
+            Needs(**options)
+
+
+def test_a_batch_can_be_printed_and_compared() -> None:
+    batch = Batch("Gmain", z=torch.zeros(1))
+    assert "Batch" in repr(batch) and batch != Batch("Gmain", z=batch.z)
 
 
 def test_style_mixing_happens_as_often_as_asked() -> None:

@@ -188,6 +188,7 @@ def test_help_lists_every_setting_with_its_meaning(
         lines = [line for line in result.out.splitlines() if line.strip().startswith(f"{key}=")]
         assert lines and len(lines[0].split(maxsplit=1)) == 2, f"{key} has no help"
     assert "experiment: ada_auto, debug, demo" in result.out and "torchrun" in result.out
+    assert "figure" not in result.out and "augment.policy=[color,translation,cutout]  diffaugment" in result.out
 
 
 def test_cfg_job_prints_the_configuration(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,16 @@ def test_grid_reads_images_in_any_memory_layout() -> None:
     assert image_grid(images, 2).tobytes() == image_grid(same, 2).tobytes()
 
 
+def test_what_is_no_grid_of_images() -> None:
+    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    for wrong in (images.float(), images[0], images[:, :2]):
+        with pytest.raises(UserError, match=r"image_grid takes uint8 \[N, C, H, W\]"):
+            image_grid(wrong, 2)
+    for columns, rows in ((0, None), (1, 2), (2, 1)):
+        with pytest.raises(UserError, match="3 images do not fit"):
+            image_grid(images, columns, rows)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_png_keeps_pixels_and_says_how_it_was_made(tmp_path: Path, channels: int) -> None:
     image = torch.randint(256, (channels, 5, 7), dtype=torch.uint8)
@@ -262,6 +272,15 @@ def test_a_picture_and_its_record(tmp_path: Path, G: StyleBased) -> None:
         told = json.loads(file.info["stylegan"])
     assert told == {name: value for name, value in record.items() if name not in ("command", "versions")}
     assert "secret" not in json.dumps(told)
+
+
+def test_a_plain_picture_leaves_no_record_of_the_one_that_it_replaces(tmp_path: Path, G: StyleBased) -> None:
+    figure, request, out = Grid(), Request([0]), tmp_path / "a.png"
+    (tmp_path / "a.json").write_text("{}")
+    for overwrite in (False, True):
+        where = find_place(figure, request, str(out), overwrite=overwrite, provenance=False)
+        where.write(figure.draw(G, request), {}, ["generate.py"])
+        assert (tmp_path / "a.json").exists() is not overwrite
 
 
 def test_a_folder_of_pictures_has_one_record(tmp_path: Path, G: StyleBased) -> None:

@@ -151,8 +151,8 @@ def test_a_seed_is_the_picture_of_the_public_tools(name: str, key: str, settings
     assert difference.bool().float().mean() <= SEEDS.config["tol"][key]["max_fraction_differing"]
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_what_is_no_seed_is_refused_at_once(G: StyleBased, seed: int) -> None:
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7"])
+def test_what_is_no_seed_is_refused_at_once(G: StyleBased, seed: Any) -> None:
     for use in (lambda: sample(G, [0, seed]), lambda: latents([0, seed], 8)):
         with pytest.raises(UserError, match=f"seeds: {seed} is no seed; they go from 0 to 4294967295"):
             use()
@@ -225,6 +225,9 @@ def test_rendered_ws_are_the_images_of_their_seeds(G: StyleBased) -> None:
 def test_precision_is_that_of_the_sampling_and_the_network_stays_as_it_is(G: StyleBased) -> None:
     plain = draw(G, [1, 2])
     assert not torch.equal(draw(G, [1, 2], precision=Precision.bf16), plain)
+    assert torch.equal(draw(G, [1, 2], precision="bf16"), draw(G, [1, 2], precision=Precision.bf16))
+    with pytest.raises(UserError, match="precision=f16: did you mean"):
+        Sampling(precision="f16")
     assert G.precision is Precision.fp32
     assert torch.equal(draw(G, [1, 2]), plain)
 

@@ -63,9 +63,7 @@ class Drawer:
         augment = None if self.augment is None else self.augment[now.stage.resolution]
 
         def augmentation(side: str, indices: Sequence[int]) -> Augmentation | None:
-            if augment is None:
-                return None
-            return augment.draw(seed, f"augment_{side}/{name}", indices, p).to(device)
+            return None if augment is None else augment.draw(seed, f"augment_{side}/{name}", indices, p).to(device)
 
         for chunk in rounds:
             n = max(1, len(chunk) // needs.shrink)

@@ -59,8 +59,7 @@ def train_step(
         phases: All phases in order.
         batches: This rank's micro-batches, by the name of the phase.
         now: What holds in this iteration.
-        optim: The settings that do not change, resolved.
-        on_nonfinite: See there.
+        optim, on_nonfinite: The settings that do not change, resolved.
 
     Returns:
         What the losses report, gradient norms by phase, seconds by phase.

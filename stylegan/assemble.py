@@ -88,7 +88,7 @@ def run_training(
     """
     run_dir, kimg = config.run_dir, config.training.kimg
     with training_job(config, resuming) as job:
-        if job.state.nimg >= job.total_nimg:
+        if job.state.nimg >= config.training.total_nimg:
             job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
             return
         with stop_request as stop:
@@ -293,7 +293,7 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
 
 
 def _totals(config: TrainConfig, state: TrainState) -> Totals:
-    return Totals(config.logging.interval_kimg, state.nimg, round(config.training.kimg * 1000), state.pl_mean.device)
+    return Totals(config.logging.interval_kimg, state.nimg, config.training.total_nimg, state.pl_mean.device)
 
 
 def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, ops: str) -> str:

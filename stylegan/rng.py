@@ -58,6 +58,11 @@ def uniform(
     return ops.uniform(_key(seed, stream), _placed(indices, device), math.prod(shape)).view(len(indices), *shape)
 
 
+def choices(seed: int, stream: str, indices: Sequence[int] | Tensor, count: int) -> Tensor:
+    """For each of some images one of 0 .. count - 1, all alike likely; int64 [n] on the CPU. Arguments as for `normal`."""
+    return (uniform(seed, stream, indices, [], "cpu").double() * count).long()
+
+
 def _key(seed: int, stream: str) -> int:
     """64 bits of SHA-256 as a signed number, which is how torch holds them."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "little", signed=True)

@@ -257,8 +257,9 @@ class Plan:
             settings |= {"optim.G_lr": stage.lr, "optim.D_lr": stage.lr}
         return Moment(nimg, stage, settings)
 
-    def iterations(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, Stage]]:
-        """The image count and the stage of every iteration from here on, without end: what is known ahead of time.
+    def iterations(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, Stage, int]]:
+        """Of every iteration from here on, without end, what is known ahead of time: the image count, the stage, and in how
+        many iterations it held before.
 
         Args:
             nimg: Images so far.
@@ -268,9 +269,9 @@ class Plan:
         while True:
             if stage is None or held == self.repeats:
                 stage, held = self.stage(nimg), 0
-            yield nimg, stage
+            yield nimg, stage, held
             nimg, held = nimg + stage.batch_size, held + 1
 
     def batches(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, int]]:
         """Image count and batch size of those iterations."""
-        return ((count, found.batch_size) for count, found in self.iterations(nimg, stage, held))
+        return ((count, found.batch_size) for count, found, _ in self.iterations(nimg, stage, held))

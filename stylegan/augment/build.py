@@ -86,8 +86,10 @@ class AugmentConfig:
             return None
         return ADAController(value_at(self.p, 0), self.target, self.speed_kimg, self.interval, self.p_max)
 
-    def given_p(self, nimg: int) -> float | None:
-        """The probability after `nimg` images where it is given; None where it is adapted or plays no part."""
+    def p_at(self, nimg: int, ada: ADAController | None) -> float | None:
+        """The probability after `nimg` images: the controller's where it is adapted; None where it plays no part."""
+        if ada is not None:
+            return ada.p
         return value_at(self.p, nimg) if self.kind is AugmentKind.fixed else None
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from stylegan.inference import to_uint8
 from stylegan.metrics.collect import Batch, Collector, Tensors, rank_starts
 from stylegan.metrics.features import FeatureNetwork
 from stylegan.models.base import Generator
-from stylegan.rng import normal, uniform
+from stylegan.rng import choices, normal
 
 Sampler = Callable[[int, range], Tensor]  # seed, which of its fakes -> uint8 [n, C, H, W]
 ImageBatches = Iterator[tuple[int, Tensor]]  # the number of a batch's first image, and the batch
@@ -101,10 +101,7 @@ def sampler_of(G: Generator, labels: Tensor | None) -> Sampler:
     def sample(seed: int, indices: range) -> Tensor:
         z = normal(seed, "metrics/fakes/z", indices, [G.z_dim], device)
         noise = normal(seed, "metrics/fakes/noise", indices, [G.noise_size], device)
-        c = None
-        if labels is not None:
-            chosen = uniform(seed, "metrics/fakes/c", indices, [], torch.device("cpu")).double() * len(labels)
-            c = labels[chosen.long()].to(device)
+        c = None if labels is None else labels[choices(seed, "metrics/fakes/c", indices, len(labels))].to(device)
         return to_uint8(G(z, c, noise_mode="random", noise=noise))
 
     return sample

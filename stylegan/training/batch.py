@@ -17,7 +17,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
-from stylegan.rng import normal, uniform
+from stylegan.rng import choices, normal, uniform
 from stylegan.schedule import Moment, Stage
 
 Images = tuple[Tensor, Tensor]
@@ -106,8 +106,7 @@ class Drawer:
         """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""
         if self.labelled is None:
             return torch.zeros([len(indices), c_dim])
-        chosen = uniform(seed, stream, indices, [], torch.device("cpu")).double() * len(self.labelled)
-        return self.labelled.labels(chosen.long())
+        return self.labelled.labels(choices(seed, stream, indices, len(self.labelled)))
 
 
 def mixing_cutoffs(draws: Tensor, num_ws: int, prob: float) -> Tensor:

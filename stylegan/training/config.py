@@ -66,6 +66,11 @@ class TrainingConfig:
             if value is not None and value < 1:
                 raise UserError(f"training.{name}={value} must be at least 1")
 
+    @property
+    def total_nimg(self) -> int:
+        """Images at the end."""
+        return round(self.kimg * 1000)
+
 
 @dataclass
 class ModelConfig:

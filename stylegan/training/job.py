@@ -61,11 +61,6 @@ class Job:
     watch: Watch | None = None
     warned: bool = False
 
-    @property
-    def total_nimg(self) -> int:
-        """Images at the end."""
-        return round(self.config.training.kimg * 1000)
-
     def images(self) -> Generator[list[Images]]:
         """This rank's training images of every iteration from here on, without end: those of `Reals.first` and, where a phase
         needs them, of `Reals.second`. Close it, and its workers end."""
@@ -80,12 +75,6 @@ class Job:
             workers=self.config.data.workers,
             device=self.device,
         )
-
-    @property
-    def augment_p(self) -> float | None:
-        """The probability of augmentations now; None where it plays no part."""
-        ada = self.state.ada
-        return self.config.augment.given_p(self.state.nimg) if ada is None else ada.p
 
 
 def rounds_of(training: TrainingConfig, plan: Plan, group: int | None) -> dict[int, list[list[int]]]:

@@ -31,7 +31,7 @@ def train(job: Job, stop: Callable[[], bool] = lambda: False) -> bool:
     keeper.begin()
     try:
         while True:
-            finished = job.state.nimg >= job.total_nimg
+            finished = job.state.nimg >= job.config.training.total_nimg
             last = finished or distributed.any_rank(stop(), job.device)
             keeper.keep(last=last)
             if last:
@@ -52,7 +52,7 @@ def iterate(job: Job, images: Iterator[list[Images]]) -> None:
     now = state.begin(job.plan)
     shown = dict(zip(Reals, next(images), strict=False))
     waited = perf_counter() - started
-    p = job.config.augment.given_p(now.nimg) if state.ada is None else state.ada.p
+    p = job.config.augment.p_at(now.nimg, state.ada)
     rounds, seed = job.rounds[now.stage.batch_size], state.stream_seed
     batches = {
         phase.name: job.drawer.draw(phase, now, state.G, shown, rounds, seed=seed, p=p or 0.0)

@@ -38,7 +38,7 @@ class Keeper:
         if (snapshot or missing) and distributed.is_main():
             self._save_snapshot()
         number = int(now // (training.snapshot_kimg * 1000))
-        finished = last and now >= job.total_nimg
+        finished = last and now >= training.total_nimg
         if job.watch is not None and (finished or (snapshot and job.watch.due(number))):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
         if self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now):
@@ -68,6 +68,6 @@ class Keeper:
         """The network to give away, and a grid of what it makes."""
         job = self.job
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
-        provenance["augment_p"] = job.augment_p
+        provenance["augment_p"] = job.config.augment.p_at(job.state.nimg, job.state.ada)
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
         show_fakes(job)

@@ -107,9 +107,7 @@ class TrainState:
 
     def begin(self, plan: Plan) -> Moment:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""
-        nimg, stage = next(plan.iterations(self.nimg, self.stage, self.held))
-        if self.stage is None or self.held == plan.repeats:
-            self.held = 0
+        nimg, stage, self.held = next(plan.iterations(self.nimg, self.stage, self.held))
         if stage != self.stage:
             self.enter(stage)
         return plan.moment(nimg, stage)

@@ -74,14 +74,16 @@ def test_state_goes_on_in_the_middle_of_an_interval() -> None:
 def test_what_a_configuration_builds() -> None:
     shape: Any = {"channels": 3, "resolution": (8, 8)}
     none, fixed = AugmentConfig(), AugmentConfig(kind=AugmentKind.fixed, p=0.3)
-    assert none.build(**shape) is None and none.build_controller() is None and none.given_p(0) is None
-    assert fixed.given_p(0) == fixed.given_p(10**6) == 0.3
+    assert none.build(**shape) is None and none.build_controller() is None and none.p_at(0, None) is None
+    assert fixed.p_at(0, None) == fixed.p_at(10**6, None) == 0.3
     ramp = AugmentConfig(kind=AugmentKind.fixed, p={"start": 0.2, "end": 0.8, "kimg": 2})  # pyright: ignore[reportArgumentType]
-    assert ramp.p == Ramp(0.2, 0.8, 2) and ramp.given_p(1000) == pytest.approx(0.5)
+    assert ramp.p == Ramp(0.2, 0.8, 2) and ramp.p_at(1000, None) == pytest.approx(0.5)
     assert isinstance(fixed.build(**shape), AugmentPipe) and fixed.build_controller() is None
     ada = AugmentConfig(kind=AugmentKind.ada)
     assert ada.build_controller() == ADAController(p=0, target=0.6, speed_kimg=500, interval=4, p_max=1)
-    assert ada.given_p(0) is None
+    assert ada.p_at(0, None) is None
+    controller_now = ada.build_controller()
+    assert controller_now is not None and ada.p_at(0, controller_now) == controller_now.p == 0
     assert isinstance(AugmentConfig(kind=AugmentKind.diffaugment).build(**shape), DiffAugment)
 
 

@@ -27,7 +27,7 @@ from stylegan.models.metadata import model_metadata
 from stylegan.ops.backend import activate
 from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.schedule import Plan, StageConfig, schedules_of
+from stylegan.schedule import Dials, Plan, StageConfig, schedules_of
 from stylegan.training import loop
 from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
 from stylegan.training.batch import Drawer
@@ -39,6 +39,7 @@ from stylegan.training.checkpoint import (
     restore,
 )
 from stylegan.training.config import TrainConfig, described, resolved
+from stylegan.training.graphs import build_graphs
 from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
 from stylegan.training.state import TrainState
@@ -135,21 +136,25 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
+        fixed = device.type == "cuda"  # a shape that depends on a value would have to wait for it
         job = Job(
             config=config,
             state=state,
             plan=plan,
+            dials=Dials(plan, state.alpha, fixed=fixed),
             phases=phases,
-            drawer=_drawer(config, plan, dataset),
+            drawer=_drawer(config, plan, dataset, fixed=fixed),
             dataset=dataset,
             cache=cache,
             device=device,
             run_dir=run_dir,
-            logger=SilentLogger(_totals(config, state)),
+            totals=Totals(config.logging.interval_kimg, state.nimg, config.training.total_nimg, device),
+            logger=SilentLogger(),
             architecture=architecture,
             environment=here,
             provenance=_provenance(config, dataset),
             rounds=rounds_of(config.training, plan, state.D.minibatch_group),
+            graphs=build_graphs(config.training.cuda_graphs, device, ranks, lambda text: job.logger.message(text)),
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
         if distributed.is_main():
@@ -159,7 +164,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
             layout.forget_after(run_dir, state.nimg)
-            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, _totals(config, state)))
+            total = config.training.total_nimg
+            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, state.nimg, total))
         distributed.barrier()
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
         for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, ops.name)]:
@@ -211,10 +217,10 @@ def _dataset(config: TrainConfig) -> ImageDataset:
     return dataset
 
 
-def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
+def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset, *, fixed: bool) -> Drawer:
     """What draws; images are augmented in every size that a stage shows."""
     build = config.augment.build
-    built = {size: build(channels=dataset.channels, resolution=size) for size in plan.resolutions()}
+    built = {size: build(channels=dataset.channels, resolution=size, fixed=fixed) for size in plan.resolutions()}
     augment = {size: pipe for size, pipe in built.items() if pipe is not None}
     return Drawer(dataset if dataset.label_dim else None, augment or None)
 
@@ -232,7 +238,7 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         G = config.model.G.build(**shape).to(device)
         D = config.model.D.build(**shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-    ada = config.augment.build_controller()
+    ada = config.augment.build_controller(device)
     phases = config.loss.phases(G)
     check_phases(phases, G, adapts=ada is not None)
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
@@ -290,10 +296,6 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
             f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
             "or start a new run with init_from="
         )
-
-
-def _totals(config: TrainConfig, state: TrainState) -> Totals:
-    return Totals(config.logging.interval_kimg, state.nimg, config.training.total_nimg, state.pl_mean.device)
 
 
 def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, ops: str) -> str:

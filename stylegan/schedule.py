@@ -1,6 +1,7 @@
 """What changes in the course of a training as a function of the image count: ramps of settings, and the stages of growing.
 
-Everything is evaluated once an iteration, before it, and handed down as a `Moment`.
+Everything is evaluated once an iteration, before it, and handed down: to who steers the iteration as a `Moment` of plain
+numbers, to what runs on the device as a `Now`.
 """
 
 import math
@@ -8,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from stylegan.errors import UserError
 
@@ -55,6 +59,11 @@ if TYPE_CHECKING:
     Schedule = float | Ramp
 else:
     Schedule = Any
+
+
+def largest(schedule: Schedule) -> float:
+    """The largest value that a setting has in the course of a training."""
+    return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
 
 
 def value_at(schedule: Schedule, nimg: int) -> float:
@@ -275,3 +284,65 @@ class Plan:
     def batches(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, int]]:
         """Image count and batch size of those iterations."""
         return ((count, found.batch_size) for count, found, _ in self.iterations(nimg, stage, held))
+
+
+@dataclass(frozen=True)
+class Now:
+    """What the phases of an iteration may know of it.
+
+    What differs from one iteration to the next lies on the device, as scalars float64 [] at addresses that stay: a captured
+    graph reads them anew. What is a plain number here may enter shapes and branches; a graph serves as long as it stays.
+
+    Attributes:
+        nimg: Real images shown before it.
+        resolution: (H, W) of the images.
+        batch_size: Images over all ranks.
+        alpha: How much of what the stage brings counts; None where nothing fades in.
+        settings: The value of every scheduled setting, by its name on the command line, such as `loss.r1_gamma`.
+        largest: By the same names a number that the value does not exceed; 0 where that is 0.
+    """
+
+    nimg: Tensor
+    resolution: tuple[int, int]
+    batch_size: int
+    alpha: Tensor | None
+    settings: Mapping[str, Tensor]
+    largest: Mapping[str, float]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """All that shapes and branches can depend on."""
+        return self.resolution, self.batch_size, self.alpha is None, *self.largest.items()
+
+
+class Dials:
+    """The scalars of a training that `Now` shows.
+
+    Args:
+        plan: Of the training.
+        alpha: Of its state, see `Now`.
+        fixed: Let `largest` hold for the whole course of a setting, so that shapes stay; else for the iteration alone.
+    """
+
+    def __init__(self, plan: Plan, alpha: Tensor, *, fixed: bool) -> None:
+        names = ["nimg", *plan.schedules]
+        self._plan, self._alpha, self._fixed = plan, alpha, fixed
+        self._scalars = dict(zip(names, torch.zeros(len(names), dtype=torch.float64, device=alpha.device), strict=True))
+        self._shown = dict.fromkeys(names, 0.0)
+
+    def turn(self, now: Moment) -> Now:
+        """Let them show what holds now."""
+        for name, value in {"nimg": float(now.nimg), **now.settings}.items():
+            if value != self._shown[name]:
+                self._shown[name] = value
+                self._scalars[name].fill_(value)  # travels as an argument of a kernel: nobody waits
+        most = {k: max(v, largest(self._plan.schedules[k])) if self._fixed else v for k, v in now.settings.items()}
+        scalars, stage = dict(self._scalars), now.stage
+        return Now(
+            scalars.pop("nimg"),
+            stage.resolution,
+            stage.batch_size,
+            self._alpha if stage.alpha < 1 else None,
+            scalars,
+            {name: most[name] if value else 0.0 for name, value in now.settings.items()},
+        )

@@ -10,7 +10,7 @@ from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Real
 from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
-from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
+from stylegan.schedule import Now, Schedule, check_schedules, scheduled
 
 
 @dataclass
@@ -67,7 +67,7 @@ class LogisticConfig:
         return phases
 
 
-def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def generator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Gmain: -log sigmoid(D(G(z))) per image [N]."""
     fake, _ = generate(networks.G, batch)
     logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
@@ -75,7 +75,7 @@ def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
     return LossOutput(loss.flatten(), {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss})
 
 
-def discriminator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Dmain: -log(1 - sigmoid(D(G(z)))) - log sigmoid(D(x)) per pair of a fake and a real image [N]."""
     with torch.no_grad():
         fake, means = generate(networks.G, batch, measure=True)

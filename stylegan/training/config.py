@@ -14,6 +14,7 @@ from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.ops.backend import OpsConfig
 from stylegan.schedule import StageConfig
 from stylegan.training.adam import OptimConfig
+from stylegan.training.graphs import GraphMode
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.step import OnNonfinite
 from stylegan.training.watch import MetricsConfig
@@ -48,6 +49,10 @@ class TrainingConfig:
     tf32: bool = field(
         default=False,
         metadata={"help": "GPUs: float32 convolutions in TF32, faster and less exact; published runs: off"},
+    )
+    cuda_graphs: GraphMode = field(
+        default=GraphMode.auto,
+        metadata={"help": "GPUs: each phase recorded once and started as one: auto (with one GPU), always or never"},
     )
     on_nonfinite: OnNonfinite = field(
         default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}

@@ -6,7 +6,8 @@ import json
 import resource
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -18,13 +19,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.schedule import Moment
-from stylegan.training.totals import Totals
 
 
 @dataclass
@@ -48,8 +47,13 @@ class Logger(Protocol):
         """A line for people."""
         ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """One iteration is over: the values that it reported, what held in it, images so far, seconds so far."""
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
+        """One iteration is over: where an interval ends with it the means of what was reported, what held in it, images so
+        far, seconds so far."""
+        ...
+
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None:
+        """Gradients were not finite: so many values, by network and parameter."""
         ...
 
     def went_back(self, nimg: int) -> None:
@@ -66,47 +70,35 @@ class Logger(Protocol):
 
 
 class SilentLogger:
-    """The logger of all ranks but the first: it adds what its rank saw to what the first one reports.
-
-    Args:
-        totals: Sums of this rank.
-    """
-
-    def __init__(self, totals: Totals):
-        self._totals = totals
+    """The logger of all ranks but the first."""
 
     def message(self, text: str) -> None: ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """Add an iteration; where an interval ends, take part in the exchange."""
-        self._totals.add(stats, nimg)
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None: ...
 
-    def went_back(self, nimg: int) -> None:
-        """Forget the interval that was begun."""
-        self._totals.start(nimg)
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None: ...
+
+    def went_back(self, nimg: int) -> None: ...
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
 
     def metrics(self, values: Mapping[str, float], nimg: int) -> None: ...
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
 
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, totals: Totals):
+    def __init__(self, run_dir: Path, config: LoggingConfig, nimg: int, total_nimg: int):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
             run_dir: The run's folder, which exists.
             config: Where to report.
-            totals: Sums of the values; they say when to report.
+            nimg: Images so far.
+            total_nimg: Images at the end.
         """
-        self._totals, self._total, nimg = totals, totals.total_nimg, totals.nimg
+        self._total = total_nimg
+        self._nonfinite: Counter[str] = Counter()
         self._text = (run_dir / layout.LOG).open("a", buffering=1)
         self._run_dir = run_dir
         self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
@@ -153,21 +145,26 @@ class RunLogger:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """Add an iteration to the running means; where an interval ends, write out those of all ranks."""
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
+        """Show how far it is; where an interval ends, write out the means of all ranks."""
         if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
             self._since, self._steps = (nimg, elapsed), 0
         else:
             self._steps += 1
         self._progress.update(self._task, completed=nimg / 1000)
-        means = self._totals.add(stats, nimg)
         if means is not None:
             self._report(means, now, nimg, elapsed)
 
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None:
+        """Tell of gradients that were not finite, and count them into the next record."""
+        for name, count in counts.items():
+            self.message(f"{nimg / 1000:.3f} kimg: {count} gradient values were not finite in {name}")
+        self._nonfinite.update(counts)
+
     def went_back(self, nimg: int) -> None:
         """Forget the interval that was begun, and let TensorBoard drop what it was told of the stretch after `nimg`."""
-        self._totals.start(nimg)
         self._since = None
+        self._nonfinite.clear()
         if self._events is not None:
             self._events.close()
             self._events = SummaryWriter(str(self._run_dir), purge_step=nimg)
@@ -206,7 +203,9 @@ class RunLogger:
             "settings/resolution": max(now.stage.resolution),
             "settings/alpha": now.stage.alpha,
             **{name: means[name] for name in sorted(means)},
+            **{f"nonfinite/{name}": count for name, count in sorted(self._nonfinite.items())},
         }
+        self._nonfinite.clear()
         with (self._run_dir / layout.STATS).open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events is not None:
@@ -231,8 +230,6 @@ class RunLogger:
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         if self._progress.disable:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        for name in [n for n in means if n.startswith("nonfinite/")]:
-            self.message(f"{nimg / 1000:.3f} kimg: {means[name]:.0f} gradient values were not finite in {name[10:]}")
         self._since, self._steps = (nimg, elapsed), 0
 
 

@@ -1,17 +1,16 @@
 """Training from where a state stands to the end, or until someone asks it to stop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
-import torch
-
 from stylegan import distributed
-from stylegan.losses.base import Reals
+from stylegan.losses.base import Batch, Phase, Reals
+from stylegan.schedule import Now
 from stylegan.training.batch import Images
 from stylegan.training.job import Job
 from stylegan.training.rollback import go_back
 from stylegan.training.saving import Keeper
-from stylegan.training.step import NonfiniteGradientsError, due, train_step
+from stylegan.training.step import NonfiniteGradientsError, due, eager, train_step
 
 
 def train(job: Job, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -52,18 +51,24 @@ def iterate(job: Job, images: Iterator[list[Images]]) -> None:
     now = state.begin(job.plan)
     shown = dict(zip(Reals, next(images), strict=False))
     waited = perf_counter() - started
-    p = job.config.augment.p_at(now.nimg, state.ada)
     rounds, seed = job.rounds[now.stage.batch_size], state.stream_seed
-    batches = {
-        phase.name: job.drawer.draw(phase, now, state.G, shown, rounds, seed=seed, p=p or 0.0)
-        for phase in due(job.phases, state.step)
-    }
-    stats = train_step(state, job.phases, batches, now, job.config.optim, job.config.training.on_nonfinite)
-    stats["seconds/data"] = [torch.tensor(waited)]
-    if p is not None:
-        stats["augment/p"] = [torch.tensor(p, dtype=torch.float64)]
-        if state.ada is not None and not job.warned and (warning := state.ada.warning(p)):
+    given = job.drawer.given(due(job.phases, state.step), now, shown, rounds, seed=seed)
+    if job.graphs is not None:
+        given = given.placed(job.graphs.place)
+
+    def draw(phase: Phase, present: Now) -> Sequence[Batch]:
+        p = present.settings["augment.p"] if state.ada is None else state.ada.p
+        return job.drawer.draw(phase, present, state.G, given, seed=seed, p=p)
+
+    policy = job.config.training.on_nonfinite
+    run = eager if job.graphs is None else job.graphs.run
+    report = train_step(state, job.phases, draw, now, job.dials, job.config.optim, policy, run)
+    report.numbers["seconds/data"] = waited
+    means = job.totals.add(report, state.nimg)  # where an interval ends it waits for the device
+    state.elapsed += perf_counter() - started
+    if means is not None:
+        job.tell_nonfinite()
+        if state.ada is not None and not job.warned and (warning := state.ada.warning()):
             job.warned = True
             job.logger.message(f"{state.nimg / 1000:.3f} kimg: {warning}")
-    state.elapsed += perf_counter() - started
-    job.logger.step(stats, now, state.nimg, state.elapsed)
+    job.logger.step(means, now, state.nimg, state.elapsed)

@@ -28,5 +28,6 @@ def go_back(job: Job, error: NonfiniteGradientsError) -> None:
     job.state.rollbacks = rollbacks + 1
     if distributed.is_main():
         layout.forget_after(job.run_dir, job.state.nimg)
+    job.totals.start(job.state.nimg)
     job.logger.went_back(job.state.nimg)
     job.logger.message(f"{nimg / 1000:.3f} kimg: {error}; back to {kept}, with other random numbers")

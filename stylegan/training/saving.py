@@ -35,13 +35,16 @@ class Keeper:
         job, now, training = self.job, self.job.state.nimg, self.job.config.training
         snapshot = self._passed(training.snapshot_kimg)
         missing = last and not layout.snapshot_path(job.run_dir, now).exists()
+        checkpoint = self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now)
+        if snapshot or missing or checkpoint:
+            job.tell_nonfinite()  # before something is kept that they may have spoiled
         if (snapshot or missing) and distributed.is_main():
             self._save_snapshot()
         number = int(now // (training.snapshot_kimg * 1000))
         finished = last and now >= training.total_nimg
         if job.watch is not None and (finished or (snapshot and job.watch.due(number))):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
-        if self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now):
+        if checkpoint:
             self._save_checkpoint()
             self.checkpoint_at = now
         self.nimg = now
@@ -68,6 +71,7 @@ class Keeper:
         """The network to give away, and a grid of what it makes."""
         job = self.job
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
-        provenance["augment_p"] = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        p = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        provenance["augment_p"] = None if p is None else float(p)
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
         show_fakes(job)

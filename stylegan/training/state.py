@@ -17,6 +17,7 @@ from stylegan.models.growing import Growing
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
+from stylegan.training.reduction import GradientBuckets
 
 
 def ema_decay(now: Moment, rampup: float) -> float:
@@ -96,14 +97,49 @@ class TrainState:
         """The seed from which this stretch of training draws its numbers."""
         return self.seed + 1_000_003 * self.rollbacks
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.pl_mean.device
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """How much of the stage's new layers counts, float64 []; where nothing fades in it plays no part."""
+        return torch.ones([], dtype=torch.float64, device=self.device)
+
     @cached_property
     def average(self) -> MovingAverage:
         """What moves G_ema."""
         return MovingAverage(self.G_ema, self.G)
 
-    def trained(self, network: str) -> tuple[nn.Module, Adam]:
-        """`G` or `D`, and its optimiser."""
-        return (self.G, self.G_opt) if network == "G" else (self.D, self.D_opt)
+    @cached_property
+    def _buckets(self) -> dict[str, GradientBuckets]:
+        return {name: GradientBuckets(self.optimizer(name).parameters) for name in ("G", "D")}
+
+    def optimizer(self, network: str) -> Adam:
+        """Of `G` or `D`."""
+        return self.G_opt if network == "G" else self.D_opt
+
+    def buckets(self, network: str) -> GradientBuckets:
+        """What takes the gradients of `G` or `D` to their means over ranks."""
+        return self._buckets[network]
+
+    def set_rates(self, now: Moment, ema_rampup: float) -> None:
+        """Tell optimisers and average what holds in an iteration."""
+        settings = now.settings
+        for name in ("G", "D"):
+            rates = (settings[f"optim.{rate}"] for rate in (f"{name}_lr", "beta1", "beta2"))
+            self.optimizer(name).set_rates(*rates)
+        self.average.set_weight(1 - ema_decay(now, ema_rampup))
+
+    def take_nonfinite(self) -> dict[str, int]:
+        """How many values of the gradients were not finite since this was asked last, by network and parameter; only those
+        with some. It waits for the device."""
+        found: dict[str, int] = {}
+        for name, network in (("G", self.G), ("D", self.D)):
+            counts = self.optimizer(name).take_nonfinite()
+            found |= {f"{name}.{k}": n for (k, _), n in zip(network.named_parameters(), counts, strict=True) if n}
+        return found
 
     def begin(self, plan: Plan) -> Moment:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""
@@ -115,9 +151,10 @@ class TrainState:
     def enter(self, stage: Stage) -> None:
         """Bring the networks that grow to a stage."""
         self.stage = stage
+        self.alpha.fill_(stage.alpha)
         for network in (self.G, self.D, self.G_ema):
             if isinstance(network, Growing):
-                network.set_stage(stage.resolution, stage.alpha)
+                network.set_stage(stage.resolution, self.alpha if stage.alpha < 1 else None)
 
     def follow(self, outputs: Sequence[LossOutput]) -> None:
         """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""

@@ -15,7 +15,7 @@ from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
-from stylegan.schedule import Moment
+from stylegan.schedule import Dials, Now
 from stylegan.training.adam import Adam
 from stylegan.training.batch import Drawer
 from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig, resolved
@@ -94,7 +94,7 @@ class Workload:
     phases: list[Phase]
     optimizers: dict[str, Adam]
     batches: dict[str, Batch]
-    now: Moment
+    now: Now
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -126,11 +126,10 @@ def workload(config: TrainConfig, *, resolution: int, batch_size: int, device: s
     phases = config.loss.phases(G)
     optimizers = {n: build_optimizer(network, n, phases, config.optim) for n, network in (("G", G), ("D", D))}
     plan, images = build_plan(config, size), (real, torch.zeros([batch_size, 0], device=device))
-    now, rounds = plan.moment(0, plan.stage(0)), [list(range(batch_size))]
-    drawn = {
-        phase.name: Drawer().draw(phase, now, G, {Reals.first: images, Reals.second: images}, rounds, seed=0)[0]
-        for phase in phases
-    }
+    moment, alpha = plan.moment(0, plan.stage(0)), torch.ones([], dtype=torch.float64, device=device)
+    now, both = Dials(plan, alpha, fixed=True).turn(moment), {Reals.first: images, Reals.second: images}
+    given = Drawer().given(phases, moment, both, [list(range(batch_size))], seed=0)
+    drawn = {phase.name: Drawer().draw(phase, now, G, given, seed=0)[0] for phase in phases}
     return Workload(Networks(G, D, pl_mean), phases, optimizers, drawn, now)
 
 

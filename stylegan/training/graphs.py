@@ -8,6 +8,7 @@ parameters and moments, the scalars of `Dials`, what `Graphs.place` keeps of a b
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -45,19 +46,12 @@ def build_graphs(mode: GraphMode, device: torch.device, ranks: int, tell: Callab
     return Graphs(CudaRecorder(), tell, must=mode is GraphMode.always)
 
 
-class CudaRecorder:
-    """Records what is started on a GPU; all recordings share one pool of memory, since they never run at once."""
-
-    def __init__(self) -> None:
-        self._aside, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+class Recorder(Protocol):
+    """Records what a phase does."""
 
     def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
-        """Run it as it is, beside the default stream, on which nothing can be recorded."""
-        self._aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._aside):
-            outcome = body()
-        torch.cuda.current_stream().wait_stream(self._aside)
-        return outcome
+        """Run it as it is."""
+        ...
 
     def record(self, body: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
         """Record it without running it.
@@ -68,6 +62,25 @@ class CudaRecorder:
         Raises:
             RuntimeError: It does what cannot be recorded, or there is no memory.
         """
+        ...
+
+
+class CudaRecorder:
+    """Records what is started on a GPU; all recordings share one pool of memory, since they never run at once."""
+
+    def __init__(self) -> None:
+        self._aside, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
+        """See `Recorder`. It runs beside the default stream, on which nothing can be recorded."""
+        self._aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._aside):
+            outcome = body()
+        torch.cuda.current_stream().wait_stream(self._aside)
+        return outcome
+
+    def record(self, body: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
+        """See `Recorder`."""
         graph = torch.cuda.CUDAGraph()
         # Other threads may pin memory meanwhile, which only a mode of this thread allows.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._aside, capture_error_mode="thread_local"):
@@ -86,12 +99,12 @@ class Graphs:
     """Captures every phase after some runs, again in every stage of a training.
 
     Args:
-        recorder: Records what a phase does (`CudaRecorder`).
+        recorder: Records what a phase does.
         tell: Takes a message for people.
         must: Whether a phase that cannot be captured stops training.
     """
 
-    def __init__(self, recorder: CudaRecorder, tell: Callable[[str], None], *, must: bool) -> None:
+    def __init__(self, recorder: Recorder, tell: Callable[[str], None], *, must: bool) -> None:
         self._recorder, self._tell, self._must = recorder, tell, must
         self._shape: Hashable = None
         self._phases: dict[str, _Phase] = {}

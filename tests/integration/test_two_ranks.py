@@ -102,7 +102,8 @@ def test_an_error_on_one_rank_ends_both_with_one_message(two: Runs) -> None:
 def test_two_ranks_equal_one(
     two: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "guarded_step", record_gradients(step.guarded_step, tmp_path / "gradients.pt"))
+    recorded = record_gradients(step.accumulate_gradients, tmp_path / "gradients.pt")
+    monkeypatch.setattr(step, "accumulate_gradients", recorded)
     settings = [*SETTINGS, f"data.path={two.archive}", f"run_dir={tmp_path}/run"]
     result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0, result.err

@@ -11,7 +11,7 @@ from stylegan.errors import UserError
 from stylegan.losses.base import Batch, Needs, Phase, Reals, UndeclaredError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.rng import uniform
-from stylegan.schedule import Stage
+from stylegan.schedule import Now
 from stylegan.training.batch import as_shown, mixing_cutoffs
 from stylegan.training.split import split_positions
 from tests.unit.tiny import tiny_pair
@@ -159,7 +159,12 @@ def test_style_mixing_happens_as_often_as_asked() -> None:
 def test_reals_of_a_stage_that_fades_in() -> None:
     images = torch.randint(0, 256, [2, 3, 8, 8], dtype=torch.uint8)
     small = images.view(2, 3, 4, 2, 4, 2).float().mean((3, 5)).round() / 127.5 - 1
-    assert torch.equal(as_shown(images, Stage((4, 4), 1.0, 8)), small)
+
+    def shown(side: int, alpha: float | None = None) -> torch.Tensor:
+        value = None if alpha is None else torch.tensor(alpha, dtype=torch.float64)
+        return as_shown(images, Now(torch.zeros([]), (side, side), 8, value, {}, {}))
+
+    assert torch.equal(shown(4), small)
     coarse = small.view(2, 3, 2, 2, 2, 2).mean((3, 5)).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(as_shown(images, Stage((4, 4), 0.25, 8)), 0.25 * small + 0.75 * coarse)
-    assert torch.equal(as_shown(images, Stage((8, 8), 1.0, 8)), images / 127.5 - 1)
+    torch.testing.assert_close(shown(4, 0.25), 0.25 * small + 0.75 * coarse)
+    assert torch.equal(shown(8), images / 127.5 - 1)

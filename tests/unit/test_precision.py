@@ -65,7 +65,7 @@ def gradients(precision: Precision, seed: int, loss_scale: float = 1.0, D_out: f
     found = {}
     for phase in training.phases:
         training.accumulate(phase, [Batch(phase.name, **drawn)])
-        grads = training.state.trained(phase.network)[1].gradients
+        grads = training.state.optimizer(phase.network).gradients
         assert all(g.dtype is torch.float32 for g in grads)
         found[phase.name] = torch.cat([g.flatten() for g in grads])
     return found

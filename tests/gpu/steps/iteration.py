@@ -11,12 +11,15 @@ from stylegan.assemble import build_plan
 from stylegan.augment.build import AugmentConfig, AugmentKind
 from stylegan.augment.strengths import PipeConfig
 from stylegan.bench.workload import configuration, workload
-from stylegan.losses.base import Phase, Reals
+from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.layers import Precision
+from stylegan.schedule import Dials, Now
 from stylegan.training.batch import Drawer
 from stylegan.training.config import TrainConfig, resolved
+from stylegan.training.graphs import CudaRecorder, Graphs
 from stylegan.training.state import TrainState
-from stylegan.training.step import due, train_step
+from stylegan.training.step import due, eager, train_step
+from stylegan.training.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Recipe:
         resolution, batch: Instead of the configuration's own.
         precision: Of G and D.
         augment: Whether D sees ADA's augmentations, at p 0.5.
+        graphs: Whether phases are captured, on a GPU.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Recipe:
     batch: int
     precision: str = "fp32"
     augment: bool = False
+    graphs: bool = False
 
     @property
     def config(self) -> TrainConfig:
@@ -66,11 +71,14 @@ class Iteration:
         self.work = workload(self.config, resolution=recipe.resolution, batch_size=recipe.batch, device=str(device))
         G, D, pl_mean = self.work.networks.G, self.work.networks.D, self.work.networks.pl_mean
         G_ema, optimizers = copy.deepcopy(G).eval().requires_grad_(False), self.work.optimizers
-        controller = self.config.augment.build_controller()
+        controller = self.config.augment.build_controller(device)
         self.state = TrainState(G, D, G_ema, optimizers["G"], optimizers["D"], pl_mean, seed=0, ada=controller)
-        self.plan = build_plan(self.config, size)
-        augment = self.config.augment.build(channels=3, resolution=size)
+        self.plan, fixed = build_plan(self.config, size), device.type == "cuda"
+        self.dials = Dials(self.plan, self.state.alpha, fixed=fixed)
+        augment = self.config.augment.build(channels=3, resolution=size, fixed=fixed)
         self.drawer = Drawer(augment=None if augment is None else {size: augment})
+        self.totals = Totals(1000.0, 0, 10**9, device)
+        self.graphs = Graphs(CudaRecorder(), _fail, must=True) if recipe.graphs and device.type == "cuda" else None
         self.real = torch.randint(0, 256, [recipe.batch, 3, *size], dtype=torch.uint8, device=device)
         self.real_c = torch.zeros([recipe.batch, 0], device=device)
 
@@ -81,21 +89,32 @@ class Iteration:
 
     def whole(self) -> None:
         """An iteration from its draws to the advanced state; `state.step` says which phases run."""
-        state, now = self.state, self.state.begin(self.plan)
-        p = 0.0 if state.ada is None else state.ada.p
-        images = dict.fromkeys(Reals, (self.real, self.real_c))
-        rounds = [list(range(self.recipe.batch))]
-        batches = {
-            phase.name: self.drawer.draw(phase, now, state.G, images, rounds, seed=0, p=p)
-            for phase in due(self.phases, state.step)
-        }
-        train_step(state, self.phases, batches, now, self.config.optim)
+        self._run(self.phases)
 
     def phase_calls(self) -> dict[str, Callable[[], object]]:
-        """Each phase with its update and what follows it, from a batch that is on the device already; without augmentations."""
+        """Each phase with its draws, its update and what follows it."""
         assert self.state.ada is None, "signs of all phases steer ADA"
         return {phase.name: partial(self._phase, phase) for phase in self.phases}
 
     def _phase(self, phase: Phase) -> None:
         self.state.step = 0  # every phase is due
-        train_step(self.state, [phase], {phase.name: [self.work.batches[phase.name]]}, self.work.now, self.config.optim)
+        self._run([phase])
+
+    def _run(self, phases: list[Phase]) -> None:
+        state, now = self.state, self.state.begin(self.plan)
+        images, rounds = dict.fromkeys(Reals, (self.real, self.real_c)), [list(range(self.recipe.batch))]
+        given = self.drawer.given(due(phases, state.step), now, images, rounds, seed=0)
+        if self.graphs is not None:
+            given = given.placed(self.graphs.place)
+
+        def draw(phase: Phase, present: Now) -> list[Batch]:
+            p = 0.0 if state.ada is None else state.ada.p
+            return self.drawer.draw(phase, present, state.G, given, seed=0, p=p)
+
+        run = eager if self.graphs is None else self.graphs.run
+        report = train_step(state, phases, draw, now, self.dials, self.config.optim, run=run)
+        self.totals.add(report, state.nimg)
+
+
+def _fail(text: str) -> None:
+    raise RuntimeError(text)

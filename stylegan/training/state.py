@@ -17,6 +17,7 @@ from stylegan.models.growing import Growing
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
+from stylegan.training.reduction import GradientBuckets
 
 
 def ema_decay(now: Moment, rampup: float) -> float:
@@ -100,6 +101,11 @@ class TrainState:
     def average(self) -> MovingAverage:
         """What moves G_ema."""
         return MovingAverage(self.G_ema, self.G)
+
+    @cached_property
+    def buckets(self) -> dict[str, GradientBuckets]:
+        """What reduces the gradients of `G` and `D` over ranks."""
+        return {"G": GradientBuckets(self.G_opt.parameters), "D": GradientBuckets(self.D_opt.parameters)}
 
     def trained(self, network: str) -> tuple[nn.Module, Adam]:
         """`G` or `D`, and its optimiser."""

@@ -2,17 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from stylegan import distributed
 from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, check_output
 from stylegan.ops.update import clamp_nonfinite_, total_norm
 from stylegan.schedule import Moment
 from stylegan.training.adam import Adam, OptimConfig
+from stylegan.training.reduction import GradientBuckets
 from stylegan.training.state import TrainState, ema_decay
 
 Stats = dict[str, list[Tensor]]
@@ -75,8 +76,8 @@ def train_step(
         started = perf_counter()
         module, optimizer = state.trained(phase.network)
         optimizer.set_rates(*(now.settings[f"optim.{name}"] for name in (f"{phase.network}_lr", "beta1", "beta2")))
-        outputs = accumulate_gradients(phase, networks, optimizer, batches[phase.name], now, stats)
-        distributed.all_reduce_gradients(optimizer.gradients)
+        buckets = state.buckets[phase.network]
+        outputs = accumulate_gradients(phase, networks, optimizer, batches[phase.name], now, stats, buckets)
         guarded_step(phase.name, module, optimizer, on_nonfinite, stats)
         state.follow(outputs)
         signs += [output.signs for output in outputs if output.signs is not None]
@@ -98,10 +99,12 @@ def accumulate_gradients(
     microbatches: Sequence[Batch],
     now: Moment,
     stats: Stats,
+    buckets: GradientBuckets | None = None,
     reduction: Reduction = Reduction.mean,
 ) -> list[LossOutput]:
-    """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches; parameters that the loss
-    does not reach keep None and are skipped by the optimiser. pl_mean moves with every micro-batch that gives it.
+    """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches and, with `buckets`, all
+    ranks; parameters that the loss does not reach keep None and are skipped by the optimiser. pl_mean moves with every
+    micro-batch that gives it.
 
     Returns:
         What steers, of each micro-batch; nothing of it holds on to a graph.
@@ -111,10 +114,12 @@ def accumulate_gradients(
     for name, network in (("G", networks.G), ("D", networks.D)):  # no weight gradients for the one that stands still
         network.requires_grad_(name == phase.network)
     gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
-    for batch in microbatches:
+    for number, batch in enumerate(microbatches, 1):
         output = phase.loss(networks, batch, now)
         check_output(phase, batch, output)
-        (output.loss.mean() * (gain * networks.loss_scale)).backward()
+        last = number == len(microbatches)
+        with buckets.reducing(f"{phase.name} {now.stage.resolution}") if buckets and last else nullcontext():
+            (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.detach().flatten())
         given = {name: value.detach() for name in STEERING if (value := getattr(output, name)) is not None}

@@ -60,7 +60,7 @@ class Training:
         """The gradients of a phase."""
         _, optimizer = self.state.trained(phase.network)
         found: Stats = defaultdict(list) if stats is None else stats
-        return accumulate_gradients(phase, self.networks, optimizer, batches, self.now, found, reduction)
+        return accumulate_gradients(phase, self.networks, optimizer, batches, self.now, found, reduction=reduction)
 
     def gradients(self, phase: Phase) -> dict[str, Tensor]:
         """What `accumulate` left, by name, in float64."""

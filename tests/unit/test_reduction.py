@@ -65,6 +65,9 @@ PASSES = [  # the key, how many micro-batches, and whether `sometimes` runs
 def one_rank(rank: int, world: int, folder: str) -> None:
     """All passes, and after them one that fails and one more; what came out goes into a file."""
     dist.init_process_group("gloo", f"file://{folder}/store{world}", rank=rank, world_size=world)
+    total = torch.tensor([1.0, rank])
+    distributed.sum_(total)
+    assert total.tolist() == [world, sum(range(world))]
     net = Net()
     buckets, results, sent = GradientBuckets(list(net.parameters()), TINY), [], []
     all_reduce = dist.all_reduce

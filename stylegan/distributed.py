@@ -115,6 +115,12 @@ def all_reduce_gradients(gradients: Sequence[Tensor]) -> None:
         gradient.copy_(mean.view(gradient.shape))
 
 
+def sum_(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+
+
 def sum_over_ranks(tensor: Tensor, device: torch.device) -> Tensor:
     """The sum over ranks of a CPU tensor of equal shape on all of them, on the CPU; `device` is where ranks can talk."""
     if world_size() == 1:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+import torch
+from torch import Tensor
+
 from stylegan.augment.ada import ADAController
 from stylegan.augment.diffaugment import POLICIES, DiffAugment, check_policies
 from stylegan.augment.pipe import Augment, AugmentPipe
@@ -68,8 +71,9 @@ class AugmentConfig:
             raise UserError(f"augment.interval={self.interval} must be at least 1")
         check_policies(self.policy)
 
-    def build(self, *, channels: int, resolution: tuple[int, int]) -> Augment | None:
-        """What augments images of some channels and (H, W); None for nothing.
+    def build(self, *, channels: int, resolution: tuple[int, int], fixed: bool = False) -> Augment | None:
+        """What augments images of some channels and (H, W), with `fixed` always by the same ops on the same shapes, see
+        `AugmentPipe`; None for nothing.
 
         Raises:
             UserError: What is switched on does not suit the channels, or nothing is.
@@ -78,16 +82,17 @@ class AugmentConfig:
             return None
         if self.kind is AugmentKind.diffaugment:
             return DiffAugment(self.policy, resolution=resolution)
-        return AugmentPipe(self.pipe, channels=channels, resolution=resolution)
+        return AugmentPipe(self.pipe, channels=channels, resolution=resolution, fixed=fixed)
 
-    def build_controller(self) -> ADAController | None:
-        """What adapts p, where it is adapted."""
+    def build_controller(self, device: torch.device | str = "cpu") -> ADAController | None:
+        """What adapts p on a device, where it is adapted."""
         if self.kind is not AugmentKind.ada:
             return None
-        return ADAController(value_at(self.p, 0), self.target, self.speed_kimg, self.interval, self.p_max)
+        return ADAController(value_at(self.p, 0), self.target, self.speed_kimg, self.interval, self.p_max, device)
 
-    def p_at(self, nimg: int, ada: ADAController | None) -> float | None:
-        """The probability after `nimg` images: the controller's where it is adapted; None where it plays no part."""
+    def p_at(self, nimg: int, ada: ADAController | None) -> float | Tensor | None:
+        """The probability after `nimg` images: the controller's own tensor where it is adapted, which changes in place; None
+        where it plays no part."""
         if ada is not None:
             return ada.p
         return value_at(self.p, nimg) if self.kind is AugmentKind.fixed else None

@@ -70,6 +70,12 @@ class Strengths:
     noise_std: float = 0.1
     cutout_size: float = 0.5
 
+    def factor(self, name: str) -> float:
+        """The factor of the probability of one of `stylegan.augment.draws.NAMES`."""
+        if name.startswith("imgfilter"):
+            return self.imgfilter * self.imgfilter_bands[int(name.removeprefix("imgfilter"))]
+        return getattr(self, name.removesuffix("_again"))
+
     def any_of(self, *groups: str) -> bool:
         """Whether some augmentation of these groups is on."""
         return any(getattr(self, name) > 0 for group in groups for name in GROUPS[group])

@@ -113,16 +113,13 @@ class TrainState:
         return MovingAverage(self.G_ema, self.G)
 
     @cached_property
-    def _buckets(self) -> dict[str, GradientBuckets]:
-        return {name: GradientBuckets(self.optimizer(name).parameters) for name in ("G", "D")}
+    def buckets(self) -> dict[str, GradientBuckets]:
+        """What takes the gradients of `G` and `D` to their means over ranks."""
+        return {"G": GradientBuckets(self.G_opt.parameters), "D": GradientBuckets(self.D_opt.parameters)}
 
     def optimizer(self, network: str) -> Adam:
         """Of `G` or `D`."""
         return self.G_opt if network == "G" else self.D_opt
-
-    def buckets(self, network: str) -> GradientBuckets:
-        """What takes the gradients of `G` or `D` to their means over ranks."""
-        return self._buckets[network]
 
     def set_rates(self, now: Moment, ema_rampup: float) -> None:
         """Tell optimisers and average what holds in an iteration."""

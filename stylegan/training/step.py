@@ -135,7 +135,7 @@ def phase_step(
     """One phase from what it draws to what follows it. It reads no value: a graph can capture it."""
     networks = Networks(state.G, state.D, state.pl_mean, loss_scale)
     stats: Stats = defaultdict(list)
-    optimizer, buckets = state.optimizer(phase.network), state.buckets(phase.network)
+    optimizer, buckets = state.optimizer(phase.network), state.buckets[phase.network]
     outputs = accumulate_gradients(phase, networks, optimizer, draw(phase, now), now, stats, buckets)
     norm = optimizer.step(skip=on_nonfinite is OnNonfinite.skip)
     stats[f"grad_norm/{phase.name}"] = [norm]

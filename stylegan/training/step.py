@@ -110,9 +110,7 @@ def train_step(
         if on_nonfinite in (OnNonfinite.rollback, OnNonfinite.stop) and not bool(outcome.norm.isfinite()):
             # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
             found = ", ".join(f"{name} ({count})" for name, count in state.take_nonfinite().items()) or "overflow"
-            raise NonfiniteGradientsError(
-                f"{phase.name}: gradients that are not finite (parameter and count): {found}"
-            )
+            raise NonfiniteGradientsError(f"{phase.name}: gradients that are not finite (parameter and count): {found}")
         signs += [] if outcome.signs is None else [outcome.signs]
         report.values.append(outcome.values)
         report.laps[f"seconds/{phase.name}"] = lap.end()

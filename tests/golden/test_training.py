@@ -82,7 +82,9 @@ def test_twenty_iterations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     golden = load(name)
     if name.endswith("acc2"):  # this recording summed the gradients of its rounds
 
-        def summed(phase: Phase, networks: Networks, optimizer: Adam, microbatches: Any, *args: Any) -> list[LossOutput]:
+        def summed(
+            phase: Phase, networks: Networks, optimizer: Adam, microbatches: Any, *args: Any
+        ) -> list[LossOutput]:
             outputs = accumulate_gradients(phase, networks, optimizer, microbatches, *args)
             for gradient in optimizer.gradients:
                 gradient.mul_(len(microbatches))  # two of them: exact

@@ -1,6 +1,5 @@
 """An iteration works on the device alone: it runs where nothing can be read, and, recorded, once more with other values."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any

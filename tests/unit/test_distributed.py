@@ -1,15 +1,12 @@
 """What ranks agree on without a group; `tests/integration/test_two_ranks.py` has two real ones."""
 
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import torch
 import torch.distributed as dist
 
 from stylegan import distributed
 from stylegan.errors import UserError, one_message
-from stylegan.training.totals import Totals
 
 
 def fail() -> None:

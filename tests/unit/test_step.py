@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 import pytest
@@ -220,11 +221,15 @@ class Breaks:
         return LossOutput((total + bad * self.value).expand(8), {})
 
 
+def only_Gmain(loss: Any = None, **optim: Any) -> Training:
+    training = make_training(optim=OptimConfig(**optim))
+    training.phases = [Phase("Gmain", "G", loss or training.phase("Gmain").loss, Needs(fakes=True), then_average=True)]
+    return training
+
+
 def one_step(policy: OnNonfinite, loss: Any = None, **optim: Any) -> tuple[Training, dict[str, Tensor]]:
     """After an iteration of Gmain alone, and what it told."""
-    training = make_training(optim=OptimConfig(**optim))
-    phase = Phase("Gmain", "G", loss or training.phase("Gmain").loss, Needs(fakes=True), then_average=True)
-    training.phases = [phase]
+    training = only_Gmain(loss, **optim)
     with torch.no_grad():
         for p in training.state.G_ema.parameters():
             p.zero_()
@@ -237,7 +242,7 @@ def test_clamp_counts_by_name_and_goes_on(value: float) -> None:
     before, state = make_training().state.G, training.state
     assert not told["grad_norm/Gmain"].isfinite()
     moved = state.G.get_parameter("mapping.fc0.bias")[0] - before.get_parameter("mapping.fc0.bias")[0]
-    assert moved == 0 if value != value else moved * value < 0, "NaN counts as 0, and a step goes against infinity"
+    assert moved == 0 if isnan(value) else moved * value < 0, "NaN counts as 0, and a step goes against infinity"
     kept = [t for moments in state.G_opt.state.values() for t in moments.values()]
     assert all(t.isfinite().all() for t in [*kept, *state.G.parameters()])
     assert state.take_nonfinite() == {"G.mapping.fc0.bias": 1}
@@ -248,15 +253,15 @@ def test_clamp_counts_by_name_and_goes_on(value: float) -> None:
 def test_every_policy_takes_the_same_step_with_finite_gradients(policy: OnNonfinite) -> None:
     want, found = (one_step(guard) for guard in (OnNonfinite.clamp, policy))
     assert torch.equal(want[1]["grad_norm/Gmain"], found[1]["grad_norm/Gmain"])
-    pairs = zip(want[0].state.G.parameters(), found[0].state.G.parameters(), make_training().state.G.parameters())
-    assert all(torch.equal(a, b) and not torch.equal(a, start) for a, b, start in pairs)
+    networks = (training.state.G.parameters() for training in (want[0], found[0], make_training()))
+    for a, b, start in zip(*networks, strict=True):
+        assert torch.equal(a, b) and not torch.equal(a, start)
     assert found[0].state.take_nonfinite() == {}
 
 
 def test_the_norm_is_that_of_all_gradients() -> None:
-    training = make_training()
-    phase = training.phase("Gmain")
-    training.accumulate(phase, batches(training, "Gmain", 1, 8))
+    training = only_Gmain()
+    training.accumulate(training.phase("Gmain"), batches(training, "Gmain", 1, 8))
     want = torch.stack([g.double().square().sum() for g in training.state.G_opt.gradients]).sum().sqrt()
     _, told = one_step(OnNonfinite.clamp)
     torch.testing.assert_close(told["grad_norm/Gmain"][0], want.float(), rtol=1e-6, atol=0)

@@ -32,7 +32,9 @@ class Trace(TorchDispatchMode):
 
     def signature(self) -> list[str]:
         """All that does not lie in memory: ops, shapes, formats, numbers of Python."""
-        return [f"{func} {[_described(leaf) for leaf in tree_leaves((args, kw, out))]}" for func, args, kw, out in self.ops]
+        return [
+            f"{func} {[_described(leaf) for leaf in tree_leaves((args, kw, out))]}" for func, args, kw, out in self.ops
+        ]
 
     def replay(self) -> None:
         """Do it again, with what now lies where the arguments lay, and leave the results where they were left."""

@@ -130,9 +130,7 @@ class Iterations:
         config, plan = training.config, training.plan
         self.dials = Dials(plan, training.state.alpha, fixed=True)
         build = config.augment.build
-        built = {
-            size: build(channels=images.shape[1], resolution=size, fixed=True) for size in plan.resolutions()
-        }
+        built = {size: build(channels=images.shape[1], resolution=size, fixed=True) for size in plan.resolutions()}
         self.drawer = Drawer(augment={size: pipe for size, pipe in built.items() if pipe is not None} or None)
 
     def run(self, on_nonfinite: OnNonfinite = OnNonfinite.clamp) -> Report:
@@ -143,6 +141,7 @@ class Iterations:
         places = torch.arange(now.nimg, now.nimg + size, device=self.images.device) % count
         rounds, due_phases = [list(range(size))], due(phases, state.step)
         given = given_images(self.drawer, due_phases, now, self.images[places], rounds, state.stream_seed)
+        self.given = given
         if self.graphs is not None:
             given = given.placed(self.graphs.place)
 

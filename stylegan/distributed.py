@@ -107,12 +107,6 @@ def sum_(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
 
 
-def sum_(tensor: Tensor) -> None:
-    """Replace a tensor by its sum over ranks, in place."""
-    if world_size() > 1:
-        dist.all_reduce(tensor)
-
-
 def sum_over_ranks(tensor: Tensor, device: torch.device) -> Tensor:
     """The sum over ranks of a CPU tensor of equal shape on all of them, on the CPU; `device` is where ranks can talk."""
     if world_size() == 1:

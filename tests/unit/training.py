@@ -23,7 +23,7 @@ from stylegan.training.config import TrainConfig, TrainingConfig, resolved
 from stylegan.training.graphs import Graphs
 from stylegan.training.split import split_positions
 from stylegan.training.state import TrainState
-from stylegan.training.step import OnNonfinite, Stats, accumulate_gradients, due, eager, train_step
+from stylegan.training.step import OnNonfinite, Run, Stats, accumulate_gradients, due, eager, train_step
 from stylegan.training.totals import Report
 
 
@@ -123,10 +123,11 @@ class Iterations:
         training: What is trained.
         images: uint8 [n, C, H, W]: every iteration takes the next ones, again from the beginning after the last.
         graphs: What captures phases.
+        how: How they run otherwise.
     """
 
-    def __init__(self, training: Training, images: Tensor, graphs: Graphs | None = None) -> None:
-        self.training, self.images, self.graphs = training, images, graphs
+    def __init__(self, training: Training, images: Tensor, graphs: Graphs | None = None, how: Run = eager) -> None:
+        self.training, self.images, self.graphs, self.how = training, images, graphs, how
         config, plan = training.config, training.plan
         self.dials = Dials(plan, training.state.alpha, fixed=True)
         build = config.augment.build
@@ -141,7 +142,6 @@ class Iterations:
         places = torch.arange(now.nimg, now.nimg + size, device=self.images.device) % count
         rounds, due_phases = [list(range(size))], due(phases, state.step)
         given = given_images(self.drawer, due_phases, now, self.images[places], rounds, state.stream_seed)
-        self.given = given
         if self.graphs is not None:
             given = given.placed(self.graphs.place)
 
@@ -149,7 +149,7 @@ class Iterations:
             p = present.settings["augment.p"] if state.ada is None else state.ada.p
             return self.drawer.draw(phase, present, state.G, given, seed=state.stream_seed, p=p)
 
-        run = eager if self.graphs is None else self.graphs.run
+        run = self.how if self.graphs is None else self.graphs.run
         optim = self.training.config.optim
         return train_step(state, phases, draw, now, self.dials, optim, on_nonfinite, run)
 

@@ -27,7 +27,8 @@ class Trace(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.ops.append((func, args, kwargs or {}, out))
+        if "profiler" not in str(func):
+            self.ops.append((func, args, kwargs or {}, out))
         return out
 
     def signature(self) -> list[str]:
@@ -44,7 +45,7 @@ class Trace(TorchDispatchMode):
                 given = {identity(t.untyped_storage()) for t in tensors((args, kwargs))}
                 for old, new in zip(tensors(out), tensors(made), strict=True):
                     if identity(old.untyped_storage()) not in given:  # else it is a view, or was written in place
-                        old.copy_(new)
+                        _once(old).copy_(_once(new))
 
 
 class TraceRecorder:
@@ -77,6 +78,11 @@ class TraceRecorder:
 def tensors(tree: Any) -> list[Tensor]:
     """All tensors of nested lists, tuples and dictionaries."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _once(t: Tensor) -> Tensor:
+    """The part that lies in memory of one that is repeated by strides of 0."""
+    return t[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in t.stride())]
 
 
 def _described(leaf: Any) -> str:

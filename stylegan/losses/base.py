@@ -238,5 +238,6 @@ def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tens
 def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Moment) -> Tensor:
     """What D sees of images [N, C, H, W]: blurred, then augmented, training images and generated ones alike, or G would learn
     what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
-    images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
+    sigma = now.settings.get("loss.blur_sigma", 0.0)
+    images = blurred(images, sigma, sigma)
     return images if augmentation is None else augmentation(images)

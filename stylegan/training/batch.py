@@ -45,7 +45,7 @@ class Drawer:
         rounds: Sequence[Sequence[int]],
         *,
         seed: int,
-        p: float = 0.0,
+        p: float | Tensor = 0.0,
     ) -> list[Batch]:
         """The micro-batches of one phase, on the device of the training images.
 
@@ -63,7 +63,7 @@ class Drawer:
         augment = None if self.augment is None else self.augment[now.stage.resolution]
 
         def augmentation(side: str, indices: Sequence[int]) -> Augmentation | None:
-            return None if augment is None else augment.draw(seed, f"augment_{side}/{name}", indices, p).to(device)
+            return None if augment is None else augment.draw(seed, f"augment_{side}/{name}", indices, p, device)
 
         for chunk in rounds:
             n = max(1, len(chunk) // needs.shrink)

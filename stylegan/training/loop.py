@@ -53,16 +53,17 @@ def iterate(job: Job, images: Iterator[list[Images]]) -> None:
     shown = dict(zip(Reals, next(images), strict=False))
     waited = perf_counter() - started
     p = job.config.augment.p_at(now.nimg, state.ada)
+    p = None if p is None else torch.as_tensor(p, dtype=torch.float64).clone()  # the controller's changes in place
     rounds, seed = job.rounds[now.stage.batch_size], state.stream_seed
     batches = {
-        phase.name: job.drawer.draw(phase, now, state.G, shown, rounds, seed=seed, p=p or 0.0)
+        phase.name: job.drawer.draw(phase, now, state.G, shown, rounds, seed=seed, p=0.0 if p is None else p)
         for phase in due(job.phases, state.step)
     }
     stats = train_step(state, job.phases, batches, now, job.config.optim, job.config.training.on_nonfinite)
     stats["seconds/data"] = [torch.tensor(waited)]
     if p is not None:
-        stats["augment/p"] = [torch.tensor(p, dtype=torch.float64)]
-        if state.ada is not None and not job.warned and (warning := state.ada.warning(p)):
+        stats["augment/p"] = [p]
+        if state.ada is not None and not job.warned and (warning := state.ada.warning()):
             job.warned = True
             job.logger.message(f"{state.nimg / 1000:.3f} kimg: {warning}")
     state.elapsed += perf_counter() - started

@@ -68,6 +68,7 @@ class Keeper:
         """The network to give away, and a grid of what it makes."""
         job = self.job
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
-        provenance["augment_p"] = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        p = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        provenance["augment_p"] = None if p is None else float(p)
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
         show_fakes(job)

@@ -86,7 +86,7 @@ def train_step(
     if state.ada is not None:
         state.ada.update(torch.cat(signs))
         if state.ada.r_t is not None:
-            stats["augment/r_t"].append(torch.tensor(state.ada.r_t, dtype=torch.float64))
+            stats["augment/r_t"].append(state.ada.r_t)
     state.advance(now)
     return stats
 

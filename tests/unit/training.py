@@ -101,7 +101,7 @@ class Training:
         micro: int | None = None,
         group: int = 4,
         seed: int = 1,
-        p: float = 0.0,
+        p: float | Tensor = 0.0,
         augment: Augment | None = None,
         nimg: int = 0,
     ) -> list[list[Batch]]:

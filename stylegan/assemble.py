@@ -136,6 +136,11 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
+
+        def tell(text: str) -> None:
+            job.logger.message(text)
+
+        graphs = build_graphs(config.training.cuda_graphs, device, ranks, tell)
         fixed = device.type == "cuda"  # a shape that depends on a value would have to wait for it
         job = Job(
             config=config,
@@ -154,7 +159,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             environment=here,
             provenance=_provenance(config, dataset),
             rounds=rounds_of(config.training, plan, state.D.minibatch_group),
-            graphs=build_graphs(config.training.cuda_graphs, device, ranks, lambda text: job.logger.message(text)),
+            graphs=graphs,
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
         if distributed.is_main():

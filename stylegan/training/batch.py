@@ -79,17 +79,19 @@ class Drawer:
             rounds: The positions in the global batch of each micro-batch's images.
             seed: Of the training.
         """
-        device, labels = images[Reals.first][0].device, {}
+        (real, real_c), labels = images[Reals.first], {}
+        device = real.device
         for phase in phases if self.labelled is not None else ():
             if (phase.needs.latents or phase.needs.fakes) and not phase.needs.labels_of_reals:
                 indices = [now.nimg + i for chunk in rounds for i in chunk[: _share(len(chunk), phase)]]
-                labels[phase.name] = on_device(self._labels(seed, f"c/{phase.name}", indices), device)
+                labels[phase.name] = on_device(self.labels(seed, f"c/{phase.name}", indices, real_c.shape[1]), device)
         positions = on_device(torch.tensor([position for chunk in rounds for position in chunk]), device)
         return Given([len(chunk) for chunk in rounds], positions, images, labels)
 
-    def _labels(self, seed: int, stream: str, indices: Sequence[int]) -> Tensor:
-        """Labels [n, c_dim] of random training images, on the CPU."""
-        assert self.labelled is not None
+    def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
+        """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""
+        if self.labelled is None:
+            return torch.zeros([len(indices), c_dim])
         return self.labelled.labels(choices(seed, stream, indices, len(self.labelled)))
 
     def draw(

@@ -26,7 +26,7 @@ from tests.unit.training import Iterations, Training, training_of
 
 SHAPE: dict[str, Any] = {"resolution": (16, 16), "channels": 3, "c_dim": 0}
 GIVEN = 4  # small lists that an iteration is given: positions, the rates of two optimisers, the weight of the average
-LAZY = {"r1_interval": 2, "pl_interval": 2}  # every phase soon enough
+LAZY: dict[str, Any] = {"r1_interval": 2, "pl_interval": 2}  # every phase soon enough
 
 
 def plain() -> Training:

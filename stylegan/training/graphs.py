@@ -111,6 +111,11 @@ class Graphs:
         self._places: dict[tuple[str, torch.Size, torch.dtype], Tensor] = {}
         self._given_up = False
 
+    @property
+    def captured(self) -> list[str]:
+        """The names of the phases that run from graphs."""
+        return [name for name, phase in self._phases.items() if phase.replay is not None]
+
     def place(self, name: str, t: Tensor) -> Tensor:
         """A copy of a tensor that changes from iteration to iteration, always at the same place for a name and shape."""
         key = name, t.shape, t.dtype

@@ -91,6 +91,11 @@ class Iteration:
         """An iteration from its draws to the advanced state; `state.step` says which phases run."""
         self._run(self.phases)
 
+    def all_phases(self) -> None:
+        """An iteration with every phase."""
+        self.state.step = 0
+        self.whole()
+
     def phase_calls(self) -> dict[str, Callable[[], object]]:
         """Each phase with its draws, its update and what follows it."""
         assert self.state.ada is None, "signs of all phases steer ADA"

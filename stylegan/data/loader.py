@@ -2,10 +2,11 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,11 @@ from stylegan.data.sampler import image_indices
 from stylegan.errors import UserError
 
 FACES3D = "faces3d"
+Pair = tuple[Tensor, Tensor]
+"""Images and labels."""
+
+_Here = TypeVar("_Here")
+_There = TypeVar("_There")
 
 
 @dataclass
@@ -90,8 +96,8 @@ def image_batches(
     sets: int = 1,
     workers: int,
     device: torch.device,
-) -> Generator[list[tuple[Tensor, Tensor]]]:
-    """One rank's share of every batch of a training.
+) -> Generator[list[Pair]]:
+    """One rank's share of every batch of a training. On a CUDA device the next batch is on its way while one is used.
 
     Args:
         dataset: Where images come from.
@@ -105,17 +111,73 @@ def image_batches(
         For each set images uint8 [places, C, H, W] and labels float32 [places, label_dim], on `device`.
     """
     indices = image_indices(len(dataset), seed, course, places, sets)
-    pin = device.type == "cuda"
-    batches = map(cache.batch, indices) if cache is not None else _decoded(dataset, indices, workers, pin)
-    for batch in batches:  # pinning what the loader has pinned takes no time
-        images, labels = (tensor.pin_memory() if pin else tensor for tensor in batch)
-        images, labels = images.to(device, non_blocking=pin), labels.to(device, non_blocking=pin)
-        yield list(zip(images.chunk(sets), labels.chunk(sets), strict=True))
+    cuda = device.type == "cuda"
+    batches = map(cache.batch, indices) if cache is not None else _decoded(dataset, indices, workers, pin=cuda)
+    there = one_ahead(batches, _CopyToCuda(device)) if cuda else map(partial(_moved, device), batches)
+    yield from map(partial(_divided, sets), there)  # nothing here holds on to a batch
 
 
-def _decoded(
-    dataset: ImageDataset, indices: Iterator[Tensor], workers: int, pin: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _moved(device: torch.device, batch: Pair) -> Pair:
+    images, labels = batch
+    return images.to(device), labels.to(device)
+
+
+def _divided(sets: int, batch: Pair) -> list[Pair]:
+    images, labels = batch
+    return list(zip(images.chunk(sets), labels.chunk(sets), strict=True))
+
+
+def one_ahead(batches: Iterator[_Here], send: Callable[[_Here], Callable[[], _There]]) -> Generator[_There]:
+    """Batches in another place, each of which is sent before the one before it is handed out: two at most are there.
+
+    What goes wrong when a batch is fetched or sent is raised when it is due, and not at all if it is never asked for.
+
+    Args:
+        batches: Where they are now.
+        send: Begins to send a batch, and returns what gives the batch there, when it is due.
+    """
+
+    def fetch() -> Callable[[], _There] | None:
+        try:
+            batch = next(batches, None)
+            return None if batch is None else send(batch)
+        except Exception as error:
+            return partial(_throw, error)
+
+    coming = fetch()
+    while coming is not None:
+        batch = coming()
+        coming = fetch()
+        yield batch
+
+
+def _throw(error: Exception) -> NoReturn:
+    raise error
+
+
+class _CopyToCuda:
+    """Copies batches to a CUDA device from pinned memory, on a stream of its own: whatever computes there goes on."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._stream = device, torch.cuda.Stream(device)
+
+    def __call__(self, batch: Pair) -> Callable[[], Pair]:
+        with torch.cuda.stream(self._stream):  # pinning what the loader has pinned takes no time
+            # PyTorch gives pinned memory to no one else before the copies from it have been made.
+            images, labels = (t.pin_memory().to(self._device, non_blocking=True) for t in batch)
+            copied = self._stream.record_event()
+
+        def due() -> Pair:
+            user = torch.cuda.current_stream(self._device)
+            user.wait_event(copied)
+            for tensor in (images, labels):  # their memory belongs to the other stream, which must not take it back yet
+                tensor.record_stream(user)
+            return images, labels
+
+        return due
+
+
+def _decoded(dataset: ImageDataset, indices: Iterator[Tensor], workers: int, pin: bool) -> Iterator[Pair]:
     """Batches that are decoded while others are trained on: each worker is two batches ahead (PyTorch's default)."""
     loader = DataLoader(
         _Reporting(dataset),

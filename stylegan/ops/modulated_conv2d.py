@@ -71,10 +71,9 @@ def modulated_conv2d(
     n = x.shape[0]
     per_image = w[None] * s[:, None, :, None, None]
     per_image = per_image if d is None else per_image * d[:, :, None, None, None]
-    per_image = per_image.to(x.dtype)
     if plain:
-        x = _mix_channels(x, per_image.flatten(2))
-    else:
+        x = _mix_channels(x, per_image.flatten(2).to(x.dtype))
+    else:  # rounded there, for each use anew: so their gradients of first and second order are not added in 16 bits
         x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image.flatten(0, 1), groups=n, **resample)
         x = x.reshape(n, -1, *x.shape[2:])
     return x if noise is None else x + noise.to(x.dtype)

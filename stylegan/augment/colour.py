@@ -22,18 +22,17 @@ def sample_colour(config: Strengths, draws: Draws) -> Tensor:
         float64 [n, 4, 4] for column vectors (r, g, b, 1); the identity to the bit for images to which nothing happens.
     """
 
-    def number(name: str) -> Tensor:
-        return draws.normals(name)[0]
+    def normal(name: str) -> Tensor:
+        return draws.normals(name)[0, :, None, None]
 
-    def when(name: str, value: Tensor, otherwise: float) -> Tensor:
-        return torch.where(draws.happens(name), value, otherwise)[:, None, None]
+    def uniform(name: str) -> Tensor:
+        return draws.uniforms(name)[0, :, None, None]
 
-    flip = (draws.uniforms("lumaflip")[0] * 2).floor()
-    angle = (draws.uniforms("hue")[0] * 2 - 1) * pi * config.hue_max
-    brightness = when("brightness", number("brightness") * config.brightness_std, 0)
-    contrast = when("contrast", (number("contrast") * config.contrast_std).exp2(), 1)
-    flip, angle = when("lumaflip", flip, 0), when("hue", angle, 0)
-    saturation = when("saturation", (number("saturation") * config.saturation_std).exp2(), 1)
+    brightness = normal("brightness") * config.brightness_std
+    contrast = (normal("contrast") * config.contrast_std).exp2()
+    flip = (uniform("lumaflip") * 2).floor()
+    angle = (uniform("hue") * 2 - 1) * (pi * config.hue_max)
+    saturation = (normal("saturation") * config.saturation_std).exp2()
     m = _matrices(angle.device)
     colour = m.one.expand(len(angle), 4, 4)
     colour = _changed(colour, brightness != 0, m.one + m.shift * brightness)

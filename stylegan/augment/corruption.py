@@ -9,8 +9,7 @@ from stylegan.augment.strengths import Strengths
 
 def sample_sigma(config: Strengths, draws: Draws) -> Tensor:
     """Standard deviation of the noise of each image, float64 [n]; 0 where nothing happens."""
-    sigma = draws.half_normal("noise") * config.noise_std
-    return torch.where(draws.happens("noise"), sigma, 0.0)
+    return draws.half_normal("noise") * config.noise_std
 
 
 def sample_boxes(config: Strengths, draws: Draws) -> Tensor:

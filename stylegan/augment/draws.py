@@ -34,9 +34,13 @@ NAMES = (
 )
 """Every decision has a place of its own in the table of numbers: what one augmentation draws does not depend on the others."""
 
+SYMMETRIC = ("xint", "rotate", "rotate_again", "hue")
+"""Where the uniform number that changes nothing is 1/2; elsewhere it is 0."""
+
 
 class Draws(Protocol):
-    """Numbers for n images, float64, all on one device."""
+    """Numbers for n images, float64, all on one device. Where an augmentation does not happen to an image, they are those that
+    change nothing: 0, and 1/2 for uniform ones that stand for a symmetric range."""
 
     def happens(self, name: str) -> Tensor:
         """Whether an augmentation happens to each image, bool [n]."""
@@ -89,8 +93,14 @@ class RandomDraws:
         chances = uniform(seed, f"{stream}/chances", indices, [k], device)
         uniforms = uniform(seed, f"{stream}/uniforms", indices, [k, 2], device)
         normals = normal(seed, f"{stream}/normals", indices, [k, 2], device)
-        chances, uniforms, normals = (t.double().movedim(0, -1) for t in (chances, uniforms, normals))
-        return cls(chances < probabilities(strengths, p, chances.device)[:, None], uniforms, normals)
+        limits = probabilities(strengths, p, chances.device)
+        happened = chances.t() < limits[:, None]
+        neutral, zero = _neutral(chances.device)
+        uniforms, normals = (
+            torch.where(happened[:, None], numbers.double().movedim(0, -1), otherwise)
+            for numbers, otherwise in ((uniforms, neutral), (normals, zero))
+        )
+        return cls(happened, uniforms, normals)
 
     def happens(self, name: str) -> Tensor:
         """See `Draws`."""
@@ -126,9 +136,16 @@ def _factors(strengths: Strengths, device: torch.device) -> tuple[Tensor, Tensor
     return factors.to(device), torch.tensor([name in ("rotate", "rotate_again") for name in NAMES]).to(device)
 
 
+@cache
+def _neutral(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Numbers that change nothing: uniform [len(NAMES), 1, 1] and normal []."""
+    uniforms = torch.tensor([0.5 * (name in SYMMETRIC) for name in NAMES], dtype=torch.float64)[:, None, None]
+    return uniforms.to(device), torch.zeros([], dtype=torch.float64, device=device)
+
+
 @dataclass(frozen=True)
 class PercentileDraws:
-    """The same percentile of every distribution for all of n images; whatever is on happens. On the CPU, for comparisons.
+    """The same percentile of every distribution for all of n images; whatever is on happens. For comparisons.
 
     A normal's is taken as erfinv(2 p - 1), without the square root of two: so the recorded numbers of the papers'
     implementation have it.
@@ -143,7 +160,8 @@ class PercentileDraws:
     percentile: float
     strengths: Strengths
 
-    def _all(self, value: float) -> Tensor:
+    def _all(self, name: str, value: float, neutral: float) -> Tensor:
+        value = value if self.strengths.factor(name) > 0 else neutral
         return torch.full([2, self.n], value, dtype=torch.float64)
 
     def happens(self, name: str) -> Tensor:
@@ -152,12 +170,13 @@ class PercentileDraws:
 
     def uniforms(self, name: str) -> Tensor:
         """See `Draws`. The second rotation would undo or double the first: it turns by nothing."""
-        return self._all(0.5 if name == "rotate_again" else self.percentile)
+        neutral = 0.5 * (name in SYMMETRIC)
+        return self._all(name, neutral if name == "rotate_again" else self.percentile, neutral)
 
     def normals(self, name: str) -> Tensor:
         """See `Draws`."""
-        return torch.erfinv(self._all(2 * self.percentile - 1))
+        return torch.erfinv(self._all(name, 2 * self.percentile - 1, 0.0))
 
     def half_normal(self, name: str) -> Tensor:
         """See `Draws`."""
-        return torch.erfinv(self._all(self.percentile))[0]
+        return torch.erfinv(self._all(name, self.percentile, 0.0))[0]

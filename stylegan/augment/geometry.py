@@ -49,27 +49,21 @@ def sample_geometry(config: Strengths, draws: Draws, size: tuple[int, int]) -> T
     Returns:
         float64 [n, 3, 3] for column vectors (x, y, 1); the identity to the bit for images to which nothing happens.
     """
-
-    def when(name: str, value: Tensor, otherwise: float) -> Tensor:
-        return torch.where(draws.happens(name), value, otherwise)
-
-    def angle(name: str) -> Tensor:
-        return when(name, _symmetric(draws.uniforms(name)[0]) * pi * config.rotate_max, 0)
-
-    flip = when("xflip", 1 - 2 * (draws.uniforms("xflip")[0] * 2).floor(), 1)
-    quarters = when("rotate90", (draws.uniforms("rotate90")[0] * 4).floor(), 0)
+    flip = 1 - 2 * (draws.uniforms("xflip")[0] * 2).floor()
+    quarters = (draws.uniforms("rotate90")[0] * 4).floor()
     sides = _pair(size[1], size[0], flip.device)[:, None]
-    shift = when("xint", (_symmetric(draws.uniforms("xint")) * config.xint_max * sides).round(), 0)
-    zoom = when("scale", (draws.normals("scale")[0] * config.scale_std).exp2(), 1)
-    stretch = when("aniso", (draws.normals("aniso")[0] * config.aniso_std).exp2(), 1)
-    slide = when("xfrac", draws.normals("xfrac") * config.xfrac_std * sides, 0)
+    shift = (_symmetric(draws.uniforms("xint")) * config.xint_max * sides).round()
+    zoom = (draws.normals("scale")[0] * config.scale_std).exp2()
+    turns = [_symmetric(draws.uniforms(name)[0]) * (pi * config.rotate_max) for name in ("rotate", "rotate_again")]
+    stretch = (draws.normals("aniso")[0] * config.aniso_std).exp2()
+    slide = draws.normals("xfrac") * config.xfrac_std * sides
     # The last transformation of the image is the first one of the way back: each inverse goes to the right.
     # Sine and cosine of quarter turns are exactly 0 and 1.
     sin, cos = 1 - (quarters - 1).abs(), (quarters - 2).abs() - 1
     linear = torch.stack([flip * cos, flip * -sin, sin, cos]).view(2, 2, -1)
     offset = -_applied(linear, shift)
-    linear = _turned(linear * (1 / zoom), angle("rotate"))
-    linear = _turned(linear * torch.stack([1 / stretch, stretch]), angle("rotate_again"))
+    linear = _turned(linear * (1 / zoom), turns[0])
+    linear = _turned(linear * torch.stack([1 / stretch, stretch]), turns[1])
     offset = offset - _applied(linear, slide)
     inverse = torch.cat([linear, offset[:, None]], dim=1).movedim(2, 0)
     last_row = torch.eye(3, dtype=inverse.dtype, device=inverse.device)[2:]

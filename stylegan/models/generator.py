@@ -81,8 +81,8 @@ class Styles(nn.Module):
         self.register_buffer("order", order, persistent=False)
 
     def forward(self, ws: Tensor, affines: Sequence[FullyConnected]) -> tuple[Tensor, ...]:
-        """`affines`: linear, all of the same gain, with bias."""
-        scaled_ws = (ws * affines[0].weight_gain).index_select(1, self.order)
+        """`affines`: linear, all of the same gains, with bias."""
+        scaled_ws = (ws * affines[0].input_gain).index_select(1, self.order)
         styles: dict[int, Tensor] = {}
         for group, x in zip(self.groups, scaled_ws.split([len(group) for group in self.groups], dim=1), strict=True):
             w = torch.stack([affines[i].weight for i in group])

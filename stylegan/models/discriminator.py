@@ -190,7 +190,7 @@ class DiscriminatorEpilogue(nn.Module):
         assert x is not None  # some block reads the image
         if self.std_channels > 0:
             std = minibatch_std(x, self.group, self.std_channels, batches, scale=self.input_gain)
-            x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
+            x = torch.cat([x, std], dim=1)
         features = self.conv(x, self.fc.input_gain, scaled=True)
         # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
         return self.out(self.fc(features.flatten(1), self.out.input_gain, scaled=True), scaled=True)
@@ -290,7 +290,7 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1,
         scale: What x has been multiplied with.
 
     Returns:
-        [batches * N, channels, H, W], constant over H and W and within a group; multiplied with `scale` as x is.
+        [batches * N, channels, H, W] in channels_last, constant over H and W and within a group; multiplied with `scale` as x is.
 
     Raises:
         UserError: N is no multiple of the group, or C none of `channels`.
@@ -304,7 +304,6 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1,
             f" images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
         )
     y = x.reshape(batches, group, n // group, channels, c // channels, h, w)
-    y = y - y.mean(dim=1, keepdim=True)
-    y = (y.square().mean(dim=1, keepdim=True) + 1e-8 * scale**2).sqrt()
-    y = y.mean(dim=[4, 5, 6])  # [batches, 1, n // group, channels]
-    return y[..., None, None].expand(-1, group, -1, -1, h, w).reshape(total, channels, h, w)
+    y = (y.var(dim=1, correction=0) + 1e-8 * scale**2).sqrt()
+    y = y.mean(dim=[3, 4, 5])[:, None, :, None, None]  # [batches, 1, n // group, 1, 1, channels]
+    return y.expand(-1, group, -1, h, w, -1).reshape(total, h, w, channels).contiguous().permute(0, 3, 1, 2)

@@ -20,13 +20,14 @@ from stylegan.ops import torch_private
 from stylegan.ops.torch_private import TorchDispatchMode, flop_registry, tree_leaves
 from stylegan.training.config import TrainConfig
 
-# Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
+# Ops that look at a tensor in another way, make room without filling it, or speak to the profiler: no pass over memory.
 VIEWS = frozenset(
     name
     for line in (
         "view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze detach as_strided split",
         "split_with_sizes unbind alias narrow chunk unfold diagonal empty empty_like new_empty empty_strided set_ item",
         "new_empty_strided _reshape_alias is_same_size lift_fresh detach_ _local_scalar_dense",
+        "_record_function_enter_new _record_function_exit",
     )
     for name in line.split()
 )

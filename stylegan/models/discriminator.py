@@ -3,6 +3,7 @@
 With projection of labels (Miyato and Koyama 2018) and Freeze-D (Mo et al. 2020).
 """
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -94,6 +95,7 @@ class DiscriminatorBlock(nn.Module):
     """Features [N, I, H, W] -> [N, O, H / 2, W / 2]; the first block, and every one of `skip`, also reads the image.
 
     Attributes:
+        input_gain: What the features have been multiplied with when they arrive.
         dtype: The format in which it computes; None for that of its parameters. Images are handed on in their own.
     """
 
@@ -125,24 +127,33 @@ class DiscriminatorBlock(nn.Module):
         if self.architecture is Architecture.resnet:
             self.skip = Conv2d(width, out_channels, 1, bias=False, down=2, trainable=trainable.pop(0))
 
-    def forward(self, x: Tensor | None, img: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def input_gain(self) -> float:
+        """See the class."""
+        return self.conv0.input_gain
+
+    def forward(self, x: Tensor | None, img: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+        """Features and image; gain multiplies the resulting features."""
         dtype = self.dtype or self.conv0.weight.dtype
         x = None if x is None else x.to(dtype)
         if self.fromrgb is not None:
-            y = self.fromrgb(img.to(dtype))
+            y = self.fromrgb(img.to(dtype), self.input_gain)
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
         assert x is not None  # the first block reads the image
         resnet = self.architecture is Architecture.resnet
-        gain = math.sqrt(0.5) if resnet else 1.0
-        y = self.conv1(self.conv0(x, followed_by=self.conv1), gain=gain, filtered=True)
-        return (self.skip(x, gain=gain) + y if resnet else y), img
+        gain = gain * math.sqrt(0.5) if resnet else gain
+        y = self.conv1(self.conv0(x, followed_by=self.conv1, scaled=True), gain, filtered=True)
+        return (self.skip(x, gain / self.input_gain) + y if resnet else y), img
 
 
 class DiscriminatorEpilogue(nn.Module):
     """The last block: features [N, I, H0, W0] -> [N, cmap_dim], or logits [N, 1] where there are no labels.
 
     It computes in the format of its parameters: the deviations of a small batch need all bits.
+
+    Attributes:
+        input_gain: As of `DiscriminatorBlock`.
     """
 
     def __init__(
@@ -165,18 +176,24 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = FullyConnected(in_channels * math.prod(shape), in_channels, activation="lrelu")
         self.out = FullyConnected(in_channels, cmap_dim or 1)
 
+    @property
+    def input_gain(self) -> float:
+        """See the class."""
+        return self.conv.input_gain
+
     def forward(self, x: Tensor | None, img: Tensor, batches: int = 1) -> Tensor:
+        """Features and image of so many batches."""
         x = None if x is None else x.to(self.conv.weight.dtype)
         if self.fromrgb is not None:
-            y = self.fromrgb(img)
+            y = self.fromrgb(img, self.input_gain)
             x = y if x is None else x + y
         assert x is not None  # some block reads the image
         if self.std_channels > 0:
-            std = minibatch_std(x, self.group, self.std_channels, batches)
-            x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
-        features = self.conv(x)
+            std = minibatch_std(x, self.group, self.std_channels, batches, scale=self.input_gain)
+            x = torch.cat([x, std], dim=1)
+        features = self.conv(x, self.fc.input_gain, scaled=True)
         # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
-        return self.out(self.fc(features.flatten(1)))
+        return self.out(self.fc(features.flatten(1), self.out.input_gain, scaled=True), scaled=True)
 
 
 class StyleGAN2Discriminator(Discriminator):
@@ -242,9 +259,10 @@ class StyleGAN2Discriminator(Discriminator):
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
         x = None
-        for name in self.block_names[:-1]:
-            x, img = getattr(self, name)(x, img)
-        x = getattr(self, self.block_names[-1])(x, img, batches)
+        *blocks, last = (getattr(self, name) for name in self.block_names)
+        for block, following in itertools.pairwise([*blocks, last]):
+            x, img = block(x, img, following.input_gain)
+        x = last(x, img, batches)
         if self.c_dim > 0:
             cmap = self.mapping(None, c)
             x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
@@ -261,7 +279,7 @@ def from_rgb(channels: int, width: int, config: DiscriminatorConfig, trainable: 
     return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=config.conv_clamp, trainable=trainable)
 
 
-def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1) -> Tensor:
+def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1, *, scale: float = 1.0) -> Tensor:
     """Standard deviation over groups of images, averaged over pixels and features (Karras et al. 2018, section 3).
 
     Args:
@@ -269,9 +287,10 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1)
         group: Images per group; None for all of a batch. Group j holds its images j, j + N/group, j + 2 N/group, ...
         channels: How many averages, each over C / channels features.
         batches: How many batches these are, one after another.
+        scale: What x has been multiplied with.
 
     Returns:
-        [batches * N, channels, H, W], constant over H and W and within a group.
+        [batches * N, channels, H, W] in channels_last, constant over H and W and within a group; multiplied with `scale` as x is.
 
     Raises:
         UserError: N is no multiple of the group, or C none of `channels`.
@@ -285,7 +304,6 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1)
             f" images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
         )
     y = x.reshape(batches, group, n // group, channels, c // channels, h, w)
-    y = y - y.mean(dim=1, keepdim=True)
-    y = (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
-    y = y.mean(dim=[4, 5, 6])  # [batches, 1, n // group, channels]
-    return y[..., None, None].expand(-1, group, -1, -1, h, w).reshape(total, channels, h, w)
+    y = (y.var(dim=1, correction=0) + 1e-8 * scale**2).sqrt()
+    y = y.mean(dim=[3, 4, 5])[:, None, :, None, None]  # [batches, 1, n // group, 1, 1, channels]
+    return y.expand(-1, group, -1, h, w, -1).reshape(total, h, w, channels).contiguous().permute(0, 3, 1, 2)

@@ -1,8 +1,9 @@
 """What networks with equalised learning rate (Karras et al. 2018, section 4.1) are made of, block by block.
 
-A weight is stored as unit normal noise divided by its learning rate multiplier, and scaled when it is used by the He
-constant times that multiplier: the optimizer sees weights of equal size everywhere. Convolution weights and
-activations are kept in channels_last, which is the quicker layout on CPUs.
+A weight is stored as unit normal noise divided by its learning rate multiplier, and counts as scaled by the He constant times
+that multiplier: the optimizer sees weights of equal size everywhere. What is multiplied is not the weight but a layer's input
+(`input_gain`), which the layer before scales along with its activation, at no cost. Convolution weights and activations are
+kept in channels_last, which is the quicker layout on CPUs.
 """
 
 import enum
@@ -43,7 +44,11 @@ class Precision(enum.Enum):
 
 
 class FullyConnected(nn.Module):
-    """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]."""
+    """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]; `linear`, or an activation linear on both sides of zero.
+
+    Attributes:
+        input_gain: What x is multiplied with, for W to be of equal size everywhere.
+    """
 
     def __init__(
         self,
@@ -59,16 +64,22 @@ class FullyConnected(nn.Module):
         self.activation = activation
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full([out_features], float(bias_init))) if bias else None
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
+        self.input_gain = 1 / math.sqrt(in_features)
+        # Of weight and bias alike: it passes through the activation.
+        self.gain = lr_multiplier * ACTIVATIONS[activation].gain
 
-    def forward(self, x: Tensor) -> Tensor:
-        w, b = self.weight * self.weight_gain, self.bias
-        if b is not None and self.bias_gain != 1:
-            b = b * self.bias_gain
-        if self.activation == "linear":
-            return nn.functional.linear(x, w, b)
-        return bias_act(x @ w.t(), b, act=self.activation)
+    def forward(self, x: Tensor, gain: float = 1.0, *, scaled: bool = False) -> Tensor:
+        """The layer's result [N, out_features].
+
+        Args:
+            x: [N, in_features].
+            gain: Multiplies the result.
+            scaled: x has been multiplied with `input_gain`.
+        """
+        x, gain = x if scaled else x * self.input_gain, gain * self.gain
+        if self.activation == "linear" and gain == 1:
+            return nn.functional.linear(x, self.weight, self.bias)
+        return bias_act(x @ self.weight.t(), self.bias, act=self.activation, gain=gain)
 
 
 def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:

@@ -75,9 +75,11 @@ class MappingNetwork(nn.Module):
             parts.append(normalize_second_moment(self._checked(z, self.z_dim, "z")))
         if self.c_dim > 0:
             parts.append(normalize_second_moment(self.embed(self._checked(c, self.c_dim, "labels c"))))
-        x = torch.cat(parts, dim=1)
-        for i in range(self.config.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        layers = [getattr(self, f"fc{i}") for i in range(self.config.num_layers)]
+        gains = [*(layer.input_gain for layer in layers[1:]), 1.0]
+        for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
+            x = layer(x, gain, scaled=i > 0)
         if self.num_ws is None:
             return x
         ws = x[:, None].repeat(1, self.num_ws, 1)

@@ -62,11 +62,12 @@ def conv2d_resample(
     sides = downsample_padding(f, down, sides) if down > 1 else sides
     pointwise = w.shape[2:] == (1, 1)
     gain = float(up * up)
-    if up == 1 and pointwise:
-        x = upfirdn2d(x, f, down=down, padding=sides, flip_filter=flip_filter)
-        return _convolve(x, w, [0] * 4, flip_weight, factors)
     if up == 1:
-        x = upfirdn2d(x, f, padding=sides, flip_filter=flip_filter)
+        # The factor of w goes to the filter, where it costs nothing.
+        factors["gain"] = 1.0
+        x = upfirdn2d(x, f, down=down if pointwise else 1, padding=sides, flip_filter=flip_filter, gain=w_gain)
+        if pointwise:
+            return _convolve(x, w, [0] * 4, flip_weight, factors)
         return scaled_conv2d(x, _oriented(w, flip_weight), stride=down, **factors)
     if pointwise and down == 1:
         x = _convolve(x, w, [0] * 4, flip_weight, factors)

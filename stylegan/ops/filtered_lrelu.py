@@ -161,6 +161,7 @@ def _(x, codes, fu, fd, up, down, padding, offset, gain, slope, flip_filter):
 
 def _setup(ctx, inputs, output):
     x, b, fu, fd, up, down, padding, gain, slope, _, flip_filter, ctx.with_codes = inputs
+    ctx.set_materialize_grads(False)  # there is none of the codes
     ctx.tensors = [0, 2, 3] if b is None else [0, 1, 2, 3]
     ctx.call = (up, down, padding, [0, 0], gain, slope, flip_filter)
     ctx.sizes = (x.shape[2:], output[0].shape[2:])

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from stylegan.ops.bias_act import FLOATS
 from stylegan.ops.conv2d_resample import conv2d_resample
@@ -67,7 +68,8 @@ def modulated_conv2d(
     if not (fused_modconv or plain):
         x, d = modulated_only(x, w, s, demodulate=demodulate, **resample)
         return modulated_epilogue(x, d, noise)
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    d = _demodulation(s, w) if demodulate else None
     n = x.shape[0]
     per_image = w[None] * s[:, None, :, None, None]
     per_image = per_image if d is None else per_image * d[:, :, None, None, None]
@@ -114,7 +116,8 @@ def normalized_modulated_conv2d(
     if demodulate:
         w = w * w.square().mean([1, 2, 3], keepdim=True).rsqrt()
         s = s * s.square().mean(1 if per_image else None, keepdim=True).rsqrt()
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    d = _demodulation(s, w) if demodulate else None
     s = s if input_gain is None else s * input_gain
     y_pad, x_pad = [padding] * 2 if isinstance(padding, int) else padding
     if w.shape[2:] == (1, 1) and y_pad == x_pad == 0:
@@ -155,8 +158,11 @@ def modulated_only(
     Returns:
         The result [N, O, H', W'] in x's dtype, and the factors [N, O] that its channels still have to be multiplied with.
     """
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
-    return conv2d_resample(x, w, s=s, **resample), d
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    y = conv2d_resample(x, w, s=s, **resample)
+    # After the convolution: its gradient by w then comes first, and that of a transposed convolution, which lies otherwise in
+    # memory than w, is added to it rather than the other way round.
+    return y, _demodulation(s, w) if demodulate else None
 
 
 def _mix_channels(x: Tensor, w: Tensor) -> Tensor:
@@ -167,20 +173,22 @@ def _mix_channels(x: Tensor, w: Tensor) -> Tensor:
     return y.unflatten(2, x.shape[2:])
 
 
-def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype, demodulate: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """w, s and the factors of demodulation, such that products with activations of `dtype` cannot overflow.
+def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """w and s to be demodulated, such that products with activations of `dtype` cannot overflow.
 
     For half types all of an output channel's weights are brought into +-1 / sqrt(I kh kw), and s of every image into +-1, both
     float32. A sum over I kh kw products with activations in +-256 is then at most 256 sqrt(I kh kw), which float16 can hold
     (StyleGAN2-ADA, appendix D, "Mixed-precision training"). Demodulation takes the factors out again, whatever they are:
-    they count as constants. Without demodulation w and s stay as they are.
+    they count as constants.
     """
-    if not demodulate:
-        return w, s, None
-    if dtype in (torch.float16, torch.bfloat16):
-        w, s = w.float(), s.float()
-        tiny = torch.finfo(torch.float32).tiny
-        largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
-        largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
-        w, s = w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
-    return w, s, demodulation(s, w.to(s.dtype))
+    if dtype not in (torch.float16, torch.bfloat16):
+        return w, s
+    w, s = w.float(), s.float()
+    tiny = torch.finfo(torch.float32).tiny
+    largest_w = vector_norm(w.detach(), math.inf, dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
+    largest_s = vector_norm(s.detach(), math.inf, dim=1, keepdim=True).clamp(min=tiny)
+    return w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
+
+
+def _demodulation(s: Tensor, w: Tensor) -> Tensor:
+    return demodulation(s, w.to(s.dtype))

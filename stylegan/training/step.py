@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from stylegan import distributed
 from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, check_output
-from stylegan.ops.update import clamp_nonfinite_, total_norm
 from stylegan.schedule import Moment
 from stylegan.training.adam import Adam, OptimConfig
 from stylegan.training.state import TrainState, ema_decay
@@ -81,7 +80,8 @@ def train_step(
         state.follow(outputs)
         signs += [output.signs for output in outputs if output.signs is not None]
         if phase.then_average:
-            state.average.move(1 - ema_decay(now, optim.ema_rampup))
+            state.average.set_weight(1 - ema_decay(now, optim.ema_rampup))
+            state.average.move()
         stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
     if state.ada is not None:
         state.ada.update(torch.cat(signs))
@@ -129,28 +129,22 @@ def accumulate_gradients(
 
 @torch.no_grad()
 def guarded_step(phase: str, module: nn.Module, optimizer: Adam, policy: OnNonfinite, stats: Stats) -> None:
-    """Let a phase's optimiser step, and look at the gradients in the same pass over them; only `skip` has to look first.
+    """Let a phase's optimiser step, and look at the gradients in the same pass over them.
 
     The gradients were reduced over ranks, so that all ranks see and do the same.
 
     Raises:
         NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
     """
-    skip = policy is OnNonfinite.skip
-    norm = total_norm(optimizer.gradients) if skip else optimizer.step()
+    norm = optimizer.step(skip=policy is OnNonfinite.skip)
     stats[f"grad_norm/{phase}"].append(norm)
     if bool(norm.isfinite()):
-        if skip:
-            optimizer.step()
         return
     # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
-    named = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    broken = {name: count for name, gradient in named if (count := int((~gradient.isfinite()).sum()))}
+    named = zip((name for name, _ in module.named_parameters()), optimizer.take_nonfinite(), strict=True)
+    broken = {name: count for name, count in named if count}
     for name, count in broken.items():
         stats[f"nonfinite/{phase}/{name}"].append(torch.tensor(float(count)))
     if policy in (OnNonfinite.rollback, OnNonfinite.stop):
         report = ", ".join(f"{name} ({count})" for name, count in broken.items()) or "overflow"
         raise NonfiniteGradientsError(f"{phase}: gradients that are not finite (parameter and count): {report}")
-    if policy is OnNonfinite.clamp:
-        for gradient in optimizer.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
-            clamp_nonfinite_(gradient)

@@ -14,6 +14,8 @@ from stylegan.losses.base import LossOutput
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import require_w
 from stylegan.models.growing import Growing
+from stylegan.ops.device import send
+from stylegan.ops.torch_private import foreach_copy_
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
@@ -40,16 +42,22 @@ class MovingAverage:
     """What moves `G_ema`, the network that is shown and given away, towards `G`."""
 
     def __init__(self, G_ema: Generator, G: Generator):
-        self._G_ema, self._G = G_ema, G
         self._averages: list[Tensor] = list(G_ema.parameters())
         self._parameters: list[Tensor] = list(G.parameters())
+        self._copies: list[Tensor] = list(G_ema.buffers())
+        self._buffers: list[Tensor] = list(G.buffers())
+        self._weight = torch.zeros([], dtype=torch.float64, device=self._parameters[0].device)
+
+    def set_weight(self, weight: float) -> None:
+        """Take the share of the way that `move` goes from here on."""
+        send(weight, self._weight)
 
     @torch.no_grad()
-    def move(self, weight: float) -> None:
-        """Move the parameters by the share `weight` of the way; `w_avg` and noise are no averages and are copied."""
-        lerp_(self._averages, self._parameters, weight)
-        for average, new in zip(self._G_ema.buffers(), self._G.buffers(), strict=True):
-            average.copy_(new)
+    def move(self) -> None:
+        """Move the parameters by the share that was set; `w_avg` and noise are no averages and are copied."""
+        lerp_(self._averages, self._parameters, self._weight)
+        if self._copies:
+            foreach_copy_(self._copies, self._buffers)
 
 
 @dataclass

@@ -4,6 +4,7 @@
 interpreter see.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, normal, upfirdn2d
+from stylegan.ops import (
+    bias_act,
+    demodulation,
+    filtered_lrelu,
+    modulated_epilogue,
+    modulation,
+    normal,
+    update,
+    upfirdn2d,
+)
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
 from stylegan.ops.torch_private import body
 from stylegan.ops.upfirdn2d import setup_filter
@@ -43,6 +53,22 @@ class Call:
     def reference(self) -> list[Tensor]:
         """The results of the reference in float64."""
         return _as_list(body(self.op)(*(_widened(a) for a in self.args)))
+
+
+class Update(Call):
+    """A call of an op that writes into lists: it is given copies, and what they hold then comes before what it returns."""
+
+    def run(self) -> list[Tensor]:
+        """See there."""
+        return _run_on_copies(self.op, self.args)
+
+    def reference(self) -> list[Tensor]:
+        """See there. Steps are counted in float32."""
+        lists = [a if i == STEPS else _widened(a) for i, a in enumerate(self.args)]
+        return [t.double() for t in _run_on_copies(body(self.op), lists)]
+
+
+STEPS = 4  # which argument of adam_
 
 
 class Maker:
@@ -81,6 +107,7 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _modulation_calls(make, thorough)
     yield from _demodulation_calls(make, thorough)
     yield from _normal_calls(thorough)
+    yield from _update_calls(make, thorough)
 
 
 def counted_calls() -> dict[str, Call]:
@@ -120,6 +147,9 @@ def counted_calls() -> dict[str, Call]:
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
         Call("normal", normal._normal, (1, torch.arange(4), 4096), exact=True),
         Call("normal uniform", normal._uniform, (1, torch.arange(4), 4096), exact=True),
+        adam_call("update adam", planar, [(48, 1024)], beta1=0.0),
+        adam_call("update adam with a first moment", planar, [(48, 1024)], beta1=0.9),
+        lerp_call("update lerp", planar, [(48, 1024)], 0.001),
     ]
     return {call.name: call for call in listed}
 
@@ -272,10 +302,71 @@ def _normal_calls(thorough: bool) -> Iterator[Call]:
             yield Call(f"normal {op._name} {(n, size)}", op, (0x0123456789ABCDEF - i, indices[:n], size), exact=True)
 
 
+def adam_call(
+    name: str,
+    make: Maker,
+    shapes: list[tuple[int, ...]],
+    *,
+    beta1: float,
+    skip: bool = False,
+    broken: int | None = None,
+    first: bool = True,
+) -> Update:
+    """A step, in the type that images are computed in: `broken` says in which gradient something is not finite."""
+    params, grads, moments, squares = ([_tensor(make, shape) for shape in shapes] for _ in range(4))
+    if broken is not None:
+        for i, value in enumerate((math.nan, math.inf, -math.inf)[: grads[broken].numel()]):
+            grads[broken].view(-1)[-1 - 5 * i if grads[broken].numel() > 10 else i] = value
+    steps = [torch.tensor(float(i % 5 * 1000)) for i in range(len(shapes))]
+    counts = [torch.tensor(7 * i) for i in range(len(shapes))]
+    rates = torch.tensor([0.01, beta1, 0.99, 1e-8], dtype=torch.float64)
+    squares = [t.square() for t in squares]
+    args = (params, grads, moments if first else [], squares, steps, rates, counts, skip)
+    return Update(name, update._adam_, args)
+
+
+def lerp_call(name: str, make: Maker, shapes: list[tuple[int, ...]], weight: float) -> Update:
+    """A step of a moving average."""
+    averages, targets = ([_tensor(make, shape) for shape in shapes] for _ in range(2))
+    return Update(name, update._lerp_, (averages, targets, torch.tensor(weight, dtype=torch.float64)))
+
+
+def _update_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    """One with tensors of whole vectors and others, of no element, one and more than a block's; one with several launches."""
+    mixed: list[tuple[int, ...]] = [(3, 8), (), (0,), (5, 7), (2, 4100), (0, 4)]
+    many = [(1 + i % 3,) for i in range(150)]
+    for shapes in (mixed, many) if thorough else (mixed,):
+        for beta1 in (0.0, 0.9):
+            for broken in (None, 0, 1, 3, 4) if thorough and shapes is mixed else (None, 4):
+                for skip in (False, True):
+                    name = f"update adam {len(shapes)} {beta1} broken {broken} skip {skip}"
+                    yield adam_call(name, make, shapes, beta1=beta1, skip=skip, broken=broken)
+        for weight in (0.0, 0.3, 0.999, 1.0) if thorough else (0.3,):
+            yield lerp_call(f"update lerp {len(shapes)} {weight}", make, shapes, weight)
+    yield adam_call("update adam without first moments", make, mixed, beta1=0.9, first=False)
+    yield adam_call("update adam of nothing", make, [(0,)], beta1=0.9)
+    if thorough:
+        for shape in ((8191,), (8192,), (8193,), (16384 + 4,), (4096 * 5 + 2,)):
+            yield adam_call(f"update adam {shape}", make, [shape, (3,)], beta1=0.9, broken=0)
+
+
+def _tensor(make: Maker, shape: tuple[int, ...]) -> Tensor:
+    return make.compute(*shape).clamp(-50, 50)
+
+
+def _run_on_copies(function: Any, args: Any) -> list[Tensor]:
+    args = copy.deepcopy(list(args))
+    result = function(*args)
+    written = [t for i, a in enumerate(args) if isinstance(a, list) and i != 1 for t in a]  # not gradients and targets
+    return [*written, *([] if result is None else [result.nan_to_num(nan=-1.0)])]  # NaN equals nothing
+
+
 def _as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
 def _widened(argument: Any) -> Any:
     """Images and what belongs to them in float64; filters are float32 in every call."""
+    if isinstance(argument, list):
+        return [_widened(a) for a in argument]
     return argument.double() if isinstance(argument, Tensor) and argument.is_floating_point() else argument

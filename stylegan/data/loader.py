@@ -144,11 +144,15 @@ def one_ahead(batches: Iterator[_Here], send: Callable[[_Here], Callable[[], _Th
         except Exception as error:
             return partial(_throw, error)
 
-    coming = fetch()
-    while coming is not None:
-        batch = coming()
+    try:
         coming = fetch()
-        yield batch
+        while coming is not None:
+            batch = coming()
+            coming = fetch()
+            yield batch
+    finally:
+        if isinstance(batches, Generator):  # when its frame would go depends on the version of Python
+            batches.close()
 
 
 def _throw(error: Exception) -> NoReturn:

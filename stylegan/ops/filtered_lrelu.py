@@ -146,7 +146,8 @@ def _filtered_lrelu_masked(
     flip_filter: bool,
 ) -> Tensor:
     u = upfirdn2d_reference(x.to(compute_dtype(x)), fu, [up, up], [1, 1], padding, flip_filter, gain)
-    factors = torch.tensor([1.0, slope, 0.0, 0.0], dtype=u.dtype, device=u.device)[_unpack(codes).int()]
+    code, one = _unpack(codes), torch.ones([], dtype=u.dtype, device=u.device)
+    factors = torch.where(code == POSITIVE, one, torch.where(code == NEGATIVE, one * slope, one * 0))
     (left, top), (height, width), (code_h, code_w) = offset, u.shape[2:], factors.shape[2:]
     factors = F.pad(factors, [-left, left + width - code_w, -top, top + height - code_h])
     y = upfirdn2d_reference(u * factors, fd, [1, 1], [down, down], [0] * 4, flip_filter, 1.0)

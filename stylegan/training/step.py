@@ -103,6 +103,8 @@ def train_step(
     """
     state.set_rates(now, optim.ema_rampup)
     present, report, signs = dials.turn(now), Report(), []
+    if state.ada is not None:  # the one that holds now
+        report.values.append(Values.of({"augment/p": [state.ada.p]}))
     for phase in due(phases, state.step):
         lap = Lap(state.device)
         body = partial(phase_step, state, phase, draw, present, optim.loss_scale or 1.0, on_nonfinite)
@@ -116,8 +118,8 @@ def train_step(
         report.laps[f"seconds/{phase.name}"] = lap.end()
     if state.ada is not None:
         state.ada.update(torch.cat(signs))
-        steering = {"augment/p": state.ada.p, "augment/r_t": state.ada.r_t}
-        report.values.append(Values.of({name: [value] for name, value in steering.items() if value is not None}))
+        if state.ada.r_t is not None:
+            report.values.append(Values.of({"augment/r_t": [state.ada.r_t]}))
     state.advance(now)
     return report
 

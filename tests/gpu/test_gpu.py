@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.ops.backend import Backend, activate, in_use, reference_ops
 from stylegan.ops.device import send
 from stylegan.ops.normal import normal, uniform
 from stylegan.ops.update import lerp_
@@ -25,11 +25,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _compiled() -> Iterator[None]:
+    """For every test: each one ends with the reference (tests/conftest.py)."""
     activate(Backend.compiled, DEVICE)
     yield
-    activate(Backend.reference, DEVICE)
+    assert in_use(DEVICE) == "compiled"
 
 
 def entry_on_gpu(entry: tuple[str, int], *made: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:

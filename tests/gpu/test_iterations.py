@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from stylegan.ops.backend import Backend, activate
+from stylegan.ops.backend import Backend, activate, in_use
 from stylegan.training.graphs import CudaRecorder, Graphs
 from tests.unit.test_device_only import TRAININGS, images_of
 from tests.unit.training import Iterations, Training
@@ -18,11 +18,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _compiled() -> Iterator[None]:
+    """For every test: each one ends with the reference (tests/conftest.py)."""
     activate(Backend.compiled, DEVICE)
     yield
-    activate(Backend.reference, DEVICE)
+    assert in_use(DEVICE) == "compiled"
 
 
 def on_gpu(name: str) -> Training:

@@ -46,7 +46,9 @@ def alias_free() -> Training:
     _, D = tiny_pair()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = StyleGAN3Config(z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping=MappingConfig(num_layers=1))
+        config = StyleGAN3Config(
+            num_layers=4, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping=MappingConfig(num_layers=1)
+        )
         G = config.build(**SHAPE)
     loss = LogisticConfig(r1_gamma=1.0, pl_weight=0, style_mixing_prob=0, blur_sigma=Ramp(1.5, 0, 0.05), r1_interval=2)
     return training_of(G, D, loss)
@@ -142,7 +144,7 @@ def test_a_recorded_iteration_done_again_is_the_next_one(name: str) -> None:
     recorder = TraceRecorder(lambda: state_of(recorded))
     graphs = Graphs(recorder, pytest.fail, must=True)
     runs = [Iterations(usual, images_of(usual)), Iterations(recorded, images_of(recorded), graphs)]
-    for _ in range(14):
+    for _ in range(11):
         told = [run.run() for run in runs]
         for ours, theirs in zip(*(report.values for report in told), strict=True):
             assert ours.names == theirs.names and torch.equal(ours.flat, theirs.flat)
@@ -153,7 +155,7 @@ def test_a_recorded_iteration_done_again_is_the_next_one(name: str) -> None:
     assert any(not torch.equal(value, before[k]) for k, value in recorded.state.G.state_dict().items())
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", ["stylegan2, everything changes", "ADA", "growing"])
 def test_two_iterations_are_the_same_ops(name: str) -> None:
     """Shapes, formats and Python's numbers, however the settings changed meanwhile."""
     training = TRAININGS[name]()

@@ -18,7 +18,7 @@ from stylegan.losses.table import check_phases
 from stylegan.models.base import Discriminator, Generator
 from stylegan.schedule import Dials, Moment, Now, Plan
 from stylegan.training.adam import OptimConfig
-from stylegan.training.batch import Drawer, Given
+from stylegan.training.batch import Drawer, Given, on_device
 from stylegan.training.config import TrainConfig, TrainingConfig, resolved
 from stylegan.training.graphs import Graphs
 from stylegan.training.split import split_positions
@@ -159,7 +159,7 @@ def given_images(
 ) -> Given:
     """A rank's share of training images uint8 [N, C, H, W] without labels; as second images their mirror images."""
     flat = [position for chunk in rounds for position in chunk]
-    taken = images[flat], torch.zeros(len(flat), 0, device=images.device)
+    taken = images[on_device(torch.tensor(flat), images.device)], torch.zeros(len(flat), 0, device=images.device)
     both = {Reals.first: taken, Reals.second: (taken[0].flip(3), taken[1])}
     return drawer.given(phases, now, both, rounds, seed=seed)
 

@@ -51,7 +51,9 @@ def test_images_and_gradients(golden: Golden, fixed: bool) -> None:
 
 def test_filters(golden: Golden) -> None:
     torch.testing.assert_close(wavelet(torch.device("cpu")), golden.tensor("param/Hz_geom"), rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(filter_bank(torch.device("cpu")).float(), golden.tensor("param/Hz_fbank"), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        filter_bank(torch.device("cpu")).float(), golden.tensor("param/Hz_fbank"), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_the_wavelet_is_orthogonal() -> None:

@@ -12,10 +12,9 @@ from math import ceil, pi
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid
 
 from stylegan.augment.draws import Draws
-from stylegan.augment.grid_sample import grid_sample
+from stylegan.augment.grid_sample import affine_grid, grid_sample
 from stylegan.augment.strengths import Strengths
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upsample2d
 
@@ -117,7 +116,7 @@ def transform(images: Tensor, inverse: Tensor, margin: tuple[int, int, int, int]
     Returns:
         [n, C, H, W].
     """
-    n, channels, H, W = images.shape
+    H, W = images.shape[2:]
     left, right, top, bottom = margin
     filter_ = wavelet(images.device)
     padded = reflect_pad(images, margin)
@@ -131,8 +130,8 @@ def transform(images: Tensor, inverse: Tensor, margin: tuple[int, int, int, int]
     h, w = (H + 2 * REACH) * 2, (W + 2 * REACH) * 2
     rows = _pair(2 / large.shape[3], 2 / large.shape[2], inverse.device)[:, None]
     theta = torch.cat([linear * rows * _pair(w / 2, h / 2, inverse.device), offset * rows], dim=2)
-    grid = affine_grid(theta.to(images.dtype), [n, channels, h, w], align_corners=False)
-    return downsample2d(grid_sample(large, grid), filter_, down=2, padding=-2 * REACH, flip_filter=True)
+    places = affine_grid(theta.to(images.dtype), h, w)
+    return downsample2d(grid_sample(large, places), filter_, down=2, padding=-2 * REACH, flip_filter=True)
 
 
 @cache

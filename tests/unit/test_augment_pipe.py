@@ -11,7 +11,7 @@ from torch import Tensor
 from stylegan.augment.draws import NAMES, probabilities
 from stylegan.augment.filtering import filter_bank
 from stylegan.augment.geometry import largest_margins, margins
-from stylegan.augment.grid_sample import grid_sample
+from stylegan.augment.grid_sample import affine_grid, grid_sample
 from stylegan.augment.pipe import AugmentPipe, PipeAugmentation
 from stylegan.augment.strengths import CATEGORIES, GROUPS, PRESETS, PipeConfig
 from stylegan.rng import generator
@@ -189,6 +189,13 @@ def test_derivatives(channels: int, fixed: bool) -> None:
     images = random_images(2, channels, *size).requires_grad_(True)
     assert torch.autograd.gradcheck(augmentation, images, fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: augmentation(x) ** 3, images, fast_mode=True)
+
+
+def test_places_under_affine_maps_are_torchs() -> None:
+    maps = random_images(3, 2, 3, dtype=torch.float32)
+    for h, w in ((14, 20), (52, 38)):
+        expected = torch.nn.functional.affine_grid(maps, [3, 1, h, w], align_corners=False)
+        torch.testing.assert_close(affine_grid(maps, h, w), expected, rtol=0, atol=3e-7)
 
 
 def test_sampling_and_spreading_are_adjoint() -> None:

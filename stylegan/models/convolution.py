@@ -11,7 +11,7 @@ from stylegan.ops.bias_act import ACTIVATIONS
 from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.scaled_conv2d import scaled_conv2d
-from stylegan.ops.upfirdn2d import downsample_padding, setup_filter, upfirdn2d
+from stylegan.ops.upfirdn2d import downsample_padding, setup_filter, upfirdn2d, upfirdn2d_beside
 
 
 class Conv2d(nn.Module):
@@ -89,6 +89,14 @@ class Conv2d(nn.Module):
         f, clamp, gain = followed_by.resample_filter, self.conv_clamp, gain * followed_by.input_gain
         identity = None if x.is_cuda else self.identity
         return lrelu_then_filter(x, self.bias, gain, clamp, f, padding, identity)
+
+    def beside(self, x: Tensor, gain: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The result of a 1x1 layer without bias that halves the resolution, times `gain`, and x, for what else reads it: see
+        `upfirdn2d_beside`."""
+        assert self.padding == 0 and self.bias is None and self.down > 1
+        f, gain = self.resample_filter, gain * self.input_gain
+        reduced, x = upfirdn2d_beside(x, f, down=self.down, padding=downsample_padding(f, self.down), gain=gain)
+        return scaled_conv2d(reduced, self.weight), x
 
 
 def lrelu_then_filter(

@@ -141,10 +141,12 @@ class DiscriminatorBlock(nn.Module):
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
         assert x is not None  # the first block reads the image
-        resnet = self.architecture is Architecture.resnet
-        gain = gain * math.sqrt(0.5) if resnet else gain
+        skip = None
+        if self.architecture is Architecture.resnet:
+            gain *= math.sqrt(0.5)
+            skip, x = self.skip.beside(x, gain / self.input_gain)
         y = self.conv1(self.conv0(x, followed_by=self.conv1, scaled=True), gain, filtered=True)
-        return (self.skip(x, gain / self.input_gain) + y if resnet else y), img
+        return y if skip is None else skip + y, img
 
 
 class DiscriminatorEpilogue(nn.Module):

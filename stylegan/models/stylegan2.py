@@ -107,8 +107,15 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         self.register_buffer("noise_const", torch.randn(shape))
 
-    def forward(self, x: Tensor, s: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """x, style s [N, I], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
+    def forward(self, x: Tensor, s: Tensor, noise: Tensor | None, gain: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The layer's result, and x, for what else reads it: see `conv2d_resample_beside`.
+
+        Args:
+            x: [N, I, H, W].
+            s: Style [N, I].
+            noise: Unit normal, [H, W], [N, 1, H, W] or None.
+            gain: Multiplies the result.
+        """
         noise = None if noise is None else noise * self.noise_strength
         resample: dict[str, Any] = {
             "up": self.up,
@@ -117,10 +124,10 @@ class SynthesisLayer(nn.Module):
             "flip_weight": self.up == 1,
         }
         if self.fused_modconv:
-            x = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
-            return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
-        x, d = modulated_only(x, self.weight, s, **resample)
-        return modulated_epilogue(x, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp))
+            y = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
+            return activate(y, self.bias, "lrelu", gain, self.conv_clamp), x
+        y, d, x = modulated_only(x, self.weight, s, **resample)
+        return modulated_epilogue(y, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp)), x
 
 
 class ToRGB(nn.Module):
@@ -190,24 +197,31 @@ class SynthesisBlock(nn.Module):
         return [layer.affine for layer in [*self.layers, *([] if self.torgb is None else [self.torgb])]]
 
     def forward(
-        self, x: Tensor | None, img: Tensor | None, styles: Sequence[Tensor], noises: Sequence[Tensor | None]
+        self, x: Tensor | None, styles: Sequence[Tensor], noises: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor | None]:
-        """Features x and image so far at half the resolution, a style [N, I] for each of `affines`, noise per layer."""
+        """The features, and x, for what else reads it.
+
+        Args:
+            x: Features at half the resolution; None for the first block.
+            styles: [N, I] for each of `affines`.
+            noises: For each of `layers`.
+        """
         if x is None:
             n = styles[0].shape[0]
             start = self.const.expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
-            y: Tensor = self.conv1(start, styles[0], noises[0])
-        else:
-            gain = math.sqrt(0.5) if self.residual else 1.0
-            x = x.to(self.dtype or self.conv0.weight.dtype)
-            y = self.conv0(x, styles[0], noises[0])
-            y = self.conv1(y, styles[1], noises[1], gain)
-            y = y + self.skip(x, gain) if self.residual else y
-        img = None if img is None else upsample2d(img, self.resample_filter)
-        if self.torgb is not None:
-            rgb = self.torgb(y, styles[-1])
-            img = rgb if img is None else img + rgb
-        return y, img
+            return self.conv1(start, styles[0], noises[0])[0], None
+        gain = math.sqrt(0.5) if self.residual else 1.0
+        given, x = x, x.to(self.dtype or self.conv0.weight.dtype)
+        rounded = x.dtype != given.dtype
+        y, x = self.conv0(x, styles[0], noises[0])
+        y, _ = self.conv1(y, styles[1], noises[1], gain)
+        y = y + self.skip(x, gain) if self.residual else y
+        return y, given if rounded else x
+
+    def paint(self, y: Tensor, img: Tensor | None, styles: Sequence[Tensor]) -> Tensor | None:
+        """The image so far, from this block's features and the image of the block before, at half the resolution."""
+        rgb = None if self.torgb is None else self.torgb(y, styles[-1])
+        return rgb if img is None else upsample2d(img, self.resample_filter, added=rgb)
 
 
 class SynthesisNetwork(Synthesis):
@@ -265,9 +279,14 @@ class SynthesisNetwork(Synthesis):
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
         noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles(ws, self.affines))
-        x = img = None
+        x = img = before = None
         for block in self.blocks:
-            x, img = block(x, img, [next(styles) for _ in block.affines], [next(noises) for _ in block.layers])
+            own = [next(styles) for _ in block.affines]
+            y, x = block(x, own, [next(noises) for _ in block.layers])
+            # The image layer comes after the next block, which hands on the features in a way that saves summing gradients.
+            img = img if before is None else before[0].paint(x, img, before[1])
+            x, before = y, (block, own)
+        img = before[0].paint(x, img, before[1]) if before else None
         assert img is not None  # the last block makes one in every architecture
         return img
 

@@ -172,6 +172,8 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, dy, _):
     if not ctx.with_codes:
         raise RuntimeError("filtered_lrelu was called without write_codes: it has no gradient")
+    if dy is None:
+        return (None,) * 12
     dx = _adjoint(ctx, dy)
     needs_b = 1 in ctx.tensors and needed(ctx, ctx.tensors)[1]
     return dx, dx.sum([0, 2, 3]) if needs_b else None, *[None] * 10

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from stylegan.ops.bias_act import FLOATS
-from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.conv2d_resample import conv2d_resample, conv2d_resample_beside
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import four_sides, memory_format
@@ -66,8 +66,8 @@ def modulated_conv2d(
     resample = {"up": up, "down": down, "padding": padding, "f": f, "flip_weight": flip_weight}
     plain = up == down == 1 and w.shape[2:] == (1, 1) and not any(four_sides(padding))
     if not (fused_modconv or plain):
-        x, d = modulated_only(x, w, s, demodulate=demodulate, **resample)
-        return modulated_epilogue(x, d, noise)
+        y, d, _ = modulated_only(x, w, s, demodulate=demodulate, **resample)
+        return modulated_epilogue(y, d, noise)
     w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
     d = _demodulation(s, w) if demodulate else None
     n = x.shape[0]
@@ -145,7 +145,7 @@ def _check(x: Tensor, w: Tensor, s: Tensor) -> None:
 
 def modulated_only(
     x: Tensor, w: Tensor, s: Tensor, *, demodulate: bool = True, **resample: Any
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Convolve the channels of x scaled by s.
 
     Args:
@@ -156,13 +156,14 @@ def modulated_only(
         resample: Options of `conv2d_resample`.
 
     Returns:
-        The result [N, O, H', W'] in x's dtype, and the factors [N, O] that its channels still have to be multiplied with.
+        The result [N, O, H', W'] in x's dtype; the factors [N, O] that its channels still have to be multiplied with; and x, for
+        what else reads it, see `conv2d_resample_beside`.
     """
     w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
-    y = conv2d_resample(x, w, s=s, **resample)
+    y, x = conv2d_resample_beside(x, w, s=s, **resample)
     # After the convolution: its gradient by w then comes first, and that of a transposed convolution, which lies otherwise in
     # memory than w, is added to it rather than the other way round.
-    return y, _demodulation(s, w) if demodulate else None
+    return y, _demodulation(s, w) if demodulate else None, x
 
 
 def _mix_channels(x: Tensor, w: Tensor) -> Tensor:

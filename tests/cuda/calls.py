@@ -121,27 +121,33 @@ def counted_calls() -> dict[str, Call]:
     lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
     epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
     dy = planar.image(1, 16, 64, 64)
-    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16), False)
+    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16), False, None)
     product_last = (last.image(1, 64, 32, 32), last.image(1, 64, 32, 32), last.compute(1, 64))
+    added = (last.image(1, 16, 32, 32), last.image(1, 16, 64, 64))
     norm = (planar.compute(8, 256), planar.compute(16, 256, 3, 3).contiguous(memory_format=torch.channels_last))
     norm_grad = (planar.compute(8, 16), *norm, planar.compute(8, 16), [True, True])
     listed = [
         Call("bias_act", bias_act._bias_act, (planar.image(1, 16, 64, 64), *bias)),
         Call("bias_act channels_last", bias_act._bias_act, (last.image(1, 16, 64, 64), *bias)),
         Call("bias_act_grad", bias_act._bias_act_grad, (dy, planar.image(1, 16, 64, 64), *bias)),
-        Call("upfirdn2d 1:1", upfirdn2d._upfirdn2d, (planar.image(1, 2, 129, 129), *blur)),
-        Call("upfirdn2d 1:1 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 65, 65), *blur)),
-        Call("upfirdn2d up 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 64, 64), *enlarge)),
-        Call("upfirdn2d up 2 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 32, 32), *enlarge)),
-        Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce)),
+        Call("upfirdn2d 1:1", upfirdn2d._upfirdn2d, (planar.image(1, 2, 129, 129), *blur, None)),
+        Call("upfirdn2d 1:1 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 65, 65), *blur, None)),
+        Call("upfirdn2d up 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 64, 64), *enlarge, None)),
+        Call("upfirdn2d up 2 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 32, 32), *enlarge, None)),
+        Call("upfirdn2d up 2 channels_last added", upfirdn2d._upfirdn2d, (added[0], *enlarge, added[1])),
+        Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce, None)),
         Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
         Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
         Call("modulated_epilogue modulation_grad", modulation._modulation_grad, product),
-        Call("modulated_epilogue modulation_grad channels_last", modulation._modulation_grad, (*product_last, False)),
+        Call(
+            "modulated_epilogue modulation_grad channels_last",
+            modulation._modulation_grad,
+            (*product_last, False, None),
+        ),
         Call(
             "modulated_epilogue modulation_grad with y channels_last",
             modulation._modulation_grad,
-            (*product_last, True),
+            (*product_last, True, None),
         ),
         Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
@@ -189,12 +195,18 @@ def _upfirdn2d_calls(make: Maker, thorough: bool) -> Iterator[Call]:
                 ((1, 1, 70, 67), twelve, [5, 6, 5, 6], False),
             ]
         for shape, f, sides, flip in settings:
-            args = (make.image(*shape), f, [up, up], [down, down], sides, flip, 1.25)
-            yield Call(f"upfirdn2d {name} {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            args = (make.image(*shape), f, [up, up], [down, down], sides, flip, 1.25, None)
+            call = Call(f"upfirdn2d {name} {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            yield call
+            added = make.image(*body(call.op)(*args).shape)
+            yield Call(f"{call.name} added", call.op, (*args[:-1], added))
     for shape in [(1, 3, 6, 7), (2, 1, 1, 11)][: 2 if thorough else 1]:
         for f in (crooked, long):
-            args = (make.image(*shape), f, [2, 3], [3, 2], [4, 3, 5, 2], False, 0.7)
-            yield Call(f"upfirdn2d generic {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            args = (make.image(*shape), f, [2, 3], [3, 2], [4, 3, 5, 2], False, 0.7, None)
+            call = Call(f"upfirdn2d generic {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            yield call
+            added = make.image(*body(call.op)(*args).shape)
+            yield Call(f"{call.name} added", call.op, (*args[:-1], added))
 
 
 def _filtered_lrelu_calls(make: Maker, thorough: bool) -> Iterator[Call]:
@@ -263,7 +275,8 @@ def _modulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
         s[:, 1::2] = 0
         name = f"modulated_epilogue modulation_grad {(n, c, h, w)}"
         for want_y in (True, False) if thorough else (True,):
-            yield Call(f"{name} {want_y}", modulation._modulation_grad, (dy, x, s, want_y))
+            yield Call(f"{name} {want_y}", modulation._modulation_grad, (dy, x, s, want_y, None))
+            yield Call(f"{name} {want_y} more", modulation._modulation_grad, (dy, x, s, want_y, ddx))
         for up, wanted in [
             ((ddx, dds), [True, True, True]),
             ((None, dds), [True, False, False]),

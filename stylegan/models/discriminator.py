@@ -292,7 +292,7 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1,
         scale: What x has been multiplied with.
 
     Returns:
-        [batches * N, channels, H, W] in channels_last, constant over H and W and within a group; multiplied with `scale` as x is.
+        [batches * N, channels, H, W] in channels_last, constant over H and W and within a group; multiplied with `scale`, too.
 
     Raises:
         UserError: N is no multiple of the group, or C none of `channels`.

@@ -93,8 +93,8 @@ class Styles(nn.Module):
         for group, x, w, b in zip(
             self.groups, ws.split([len(group) for group in self.groups]), weights, biases, strict=True
         ):
-            w, b = w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1))
-            styles.update(zip(group, _affine(x, w, b).unbind(), strict=True))
+            made = _affine(x, w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1)))
+            styles.update(zip(group, made.unbind(), strict=True))
         return tuple(styles[i] for i in range(len(affines)))
 
 

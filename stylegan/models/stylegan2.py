@@ -4,6 +4,7 @@ Blocks double the resolution from 4 to 7 pixels on. Every 3x3 layer is: modulate
 clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv0`.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -279,14 +280,16 @@ class SynthesisNetwork(Synthesis):
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
         noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles(ws, self.affines))
-        x = img = before = None
+        x = img = paint = None
         for block in self.blocks:
             own = [next(styles) for _ in block.affines]
             y, x = block(x, own, [next(noises) for _ in block.layers])
             # The image layer comes after the next block, which hands on the features in a way that saves summing gradients.
-            img = img if before is None else before[0].paint(x, img, before[1])
-            x, before = y, (block, own)
-        img = before[0].paint(x, img, before[1]) if before else None
+            if paint is not None:
+                assert x is not None  # given to all blocks but the first
+                img = paint(x, img)
+            x, paint = y, functools.partial(block.paint, styles=own)
+        img = None if x is None or paint is None else paint(x, img)
         assert img is not None  # the last block makes one in every architecture
         return img
 

@@ -156,8 +156,8 @@ def modulated_only(
         resample: Options of `conv2d_resample`.
 
     Returns:
-        The result [N, O, H', W'] in x's dtype; the factors [N, O] that its channels still have to be multiplied with; and x, for
-        what else reads it, see `conv2d_resample_beside`.
+        The result [N, O, H', W'] in x's dtype, the factors [N, O] that its channels still have to be multiplied with, and x,
+        for what else reads it, see `conv2d_resample_beside`.
     """
     w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
     y, x = conv2d_resample_beside(x, w, s=s, **resample)

@@ -10,7 +10,8 @@ just read x, and saves reading it once more. So does the pass that adds what els
 Schemas (the bodies below are the reference that compiled kernels must equal; s and sums are in the compute type, which is
 float32 for half types):
 
-    stylegan::modulation_grad(dy, x, s, want_y, more?) -> (dx, ds, y)   dx = dy * s + more,  ds[n, c] = sum of dy * x,  y = x * s
+    stylegan::modulation_grad(dy, x, s, want_y, more?) -> (dx, ds, y)
+        dx = dy * s + more,  ds[n, c] = sum of dy * x,  y = x * s
     stylegan::modulation_grad2(ddx?, dds?, dy, x, s, wanted) -> (d_dy, d_x, d_s)                   wanted: of the three
         d_dy = ddx * s + dds * x,  d_x = dds * dy,  d_s[n, c] = sum of ddx * dy
 

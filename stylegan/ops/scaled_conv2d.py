@@ -105,8 +105,8 @@ class _Scaled(torch.autograd.Function):
 def _unscaled(
     dy: Tensor, x: Tensor, s: Tensor | None, more: Tensor | None, needs_x: bool, needs_s: bool, needs_features: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients by x and s of the features that are convolved, and these where they are needed and come with the two; `more`
-    is x's gradient from elsewhere."""
+    """The gradients by x and s of the features that are convolved, and these where they are needed and come with the two.
+    `more` is x's gradient from elsewhere."""
     if s is not None and needs_x and needs_s:
         rounded = s.to(x.dtype).to(s.dtype)  # as the features were
         dx, ds, features = modulation_grad(dy, x, rounded, needs_features, more)

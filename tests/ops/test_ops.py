@@ -270,7 +270,9 @@ def test_another_gradient_is_added_to_that_of_a_product(dtype: torch.dtype, want
         assert torch.equal(a, b)
     if dtype is torch.float64:
         leaves = [t.requires_grad_() for t in (dy, x, s, more)]
-        assert torch.autograd.gradcheck(lambda *t: modulation_grad(*t[:3], want_y, t[3]), leaves, fast_mode=True)
+        assert torch.autograd.gradcheck(
+            lambda dy, x, s, more: modulation_grad(dy, x, s, want_y, more), leaves, fast_mode=True
+        )
 
 
 @pytest.mark.parametrize(("up", "down"), [(2, 1), (1, 2)])

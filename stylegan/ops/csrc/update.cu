@@ -110,13 +110,12 @@ __device__ __forceinline__ double power(double base, float n) {
 // Every launch adds up the square sums of all: whether to step has to be known before steps are counted.
 __global__ void __launch_bounds__(kUpdateThreads) update_prepare_kernel(const AdamArguments p) {
     SHARED_ARRAY(double, squares, [kUpdateWarps]);
-    SHARED_ARRAY(double, total, [1]);
     double square_sum = 0;
     for (unsigned block = threadIdx.x; block < p.blocks; block += kUpdateThreads) square_sum += p.seen[block].square_sum;
     square_sum = sum_over_block<double>(square_sum, squares);
-    if (threadIdx.x == 0) *p.square_sum = total[0] = square_sum;
+    if (threadIdx.x == 0) *p.square_sum = squares[0] = square_sum;
     __syncthreads();
-    const bool steps = !p.skip || is_finite(total[0]);
+    const bool steps = !p.skip || is_finite(squares[0]);
     for (int i = threadIdx.x / 32; i < p.tensors.n; i += kUpdateWarps) {
         int64_t nonfinite = 0;
         for (unsigned block = p.tensors.first[i] + threadIdx.x % 32; block < p.tensors.first[i + 1]; block += 32)

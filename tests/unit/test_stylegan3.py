@@ -44,8 +44,8 @@ def equivariance(G: StyleBased, motion: Motion) -> float:
         network.input.set_transform(transform)
         return network(ws) * scale
 
-    drawn = torch.Generator().manual_seed(2)
-    return decibels(sum((squared_errors(render, G.resolution, motion, drawn) for _ in range(4)), torch.zeros(2)))
+    amounts = torch.rand(4, 2, generator=torch.Generator().manual_seed(2))
+    return decibels(sum((squared_errors(render, G.resolution, motion, two) for two in amounts), torch.zeros(2)))
 
 
 def test_translation_and_rotation_move_the_picture() -> None:

@@ -55,7 +55,8 @@ class MovingAverage:
     def move(self) -> None:
         """Move the parameters by the share that was set; `w_avg` and noise are no averages and are copied."""
         lerp_(self._averages, self._parameters, self._weight)
-        foreach_copy_(self._copies, self._buffers)
+        if self._copies:
+            foreach_copy_(self._copies, self._buffers)
 
 
 @dataclass

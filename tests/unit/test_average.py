@@ -31,10 +31,12 @@ def test_parameters_move_by_the_share_that_was_set_and_buffers_are_copied(weight
     assert len(buffers) > 3 and all(torch.equal(a, b) for a, b in buffers)
 
 
-def test_a_move_needs_no_value() -> None:
-    """On the meta device, where there are none."""
+@pytest.mark.parametrize("buffers", [0, 2])
+def test_a_move_needs_no_value(buffers: int) -> None:
+    """On the meta device, where there are none; with and without buffers."""
     G = nn.Linear(3, 4, device="meta")
-    G.register_buffer("w_avg", torch.zeros(5, device="meta"))
+    for i in range(buffers):
+        G.register_buffer(f"buffer{i}", torch.zeros(5, device="meta"))
     average = MovingAverage(copy.deepcopy(G), G)  # type: ignore[arg-type]
     for weight in (0.25, 0.5):
         average.set_weight(weight)

@@ -50,6 +50,6 @@ def compute_exactly(*, tf32: bool = False) -> None:
 
 def send(numbers: float | Sequence[float], to: Tensor) -> None:
     """Write numbers of the host into a tensor of their shape, without waiting for its device."""
-    host = torch.tensor(numbers, dtype=to.dtype)
+    host = torch.tensor(numbers, dtype=to.dtype, device="cpu")
     # torch keeps pinned memory from being used again until the copy is done.
     to.copy_(host.pin_memory() if to.is_cuda else host, non_blocking=True)

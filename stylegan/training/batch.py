@@ -85,8 +85,8 @@ class Drawer:
             if (phase.needs.latents or phase.needs.fakes) and not phase.needs.labels_of_reals:
                 indices = [now.nimg + i for chunk in rounds for i in chunk[: _share(len(chunk), phase)]]
                 labels[phase.name] = on_device(self.labels(seed, f"c/{phase.name}", indices, real_c.shape[1]), device)
-        positions = on_device(torch.tensor([position for chunk in rounds for position in chunk]), device)
-        return Given([len(chunk) for chunk in rounds], positions, images, labels)
+        positions = torch.tensor([position for chunk in rounds for position in chunk], device="cpu")
+        return Given([len(chunk) for chunk in rounds], on_device(positions, device), images, labels)
 
     def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
         """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""

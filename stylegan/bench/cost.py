@@ -109,8 +109,9 @@ def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:
 
 
 def risen(costs: dict[str, Cost], recorded: Path, configuration: str) -> list[str]:
-    """Where costs are higher than a file says of a configuration, or where it says nothing; one line each."""
-    before = json.loads(recorded.read_text())["costs"].get(configuration, {})
+    """Where costs are higher than a file (`tests/bench/costs.json`) says of a configuration, or where it says nothing; one line
+    each."""
+    before = json.loads(recorded.read_text())["configurations"].get(configuration, {}).get("costs", {})
     found = []
     for name, values in as_json(costs).items():
         for field, value in values.items():

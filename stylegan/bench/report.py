@@ -106,7 +106,7 @@ def bench_cost(options: BenchOptions) -> dict[str, Any]:
             row = (f"{cost.gflop:.0f}", f"{cost.ops:.0f}", f"{cost.other_gb:.2f}", f"{cost.saved_gb:.2f}")
             table.add_row(phase, *row)
         console.print(table)
-        result[name] = as_json(costs)
+        result[name] = {"resolution": resolution, "batch_size": batch_size, "costs": as_json(costs)}
     _write(options.out, result)
     return result
 

@@ -49,13 +49,14 @@ def _stylegan3(
     )
 
 
-# Recipes of other sizes than the shipped ones, small enough for a CPU: StyleGAN2 with all its losses, StyleGAN3 without path
-# length regularisation, as published.
+# Recipes of other sizes than the shipped ones, but for the largest small enough for a CPU: StyleGAN2 with all its losses,
+# StyleGAN3 without path length regularisation, as published. The batch of `paper1024` is that of one of its eight GPUs.
 CONFIGURATIONS = {
     "demo64": _stylegan2(64, 16, 4096, 128),
     "wide64": _stylegan2(64, 8, 16384, 512),
     "mid128": _stylegan2(128, 4, 16384, 256),
     "paper256": _stylegan2(256, 8, 16384, 512),
+    "paper1024": _stylegan2(1024, 4, 32768, 512),
     "stylegan3_t64": _stylegan3(64, 8, 4096, 128),
     "stylegan3_r64": _stylegan3(64, 8, 4096, 128, rotation=True),
     "stylegan3_t256": _stylegan3(256, 8, 16384, 512),

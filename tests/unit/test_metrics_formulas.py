@@ -1,6 +1,7 @@
 """Metrics against brute force and against what must hold whatever the data."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -193,7 +194,7 @@ def test_path_length_of_a_linear_generator(ends: bool) -> None:
 
 def test_what_is_drawn_for_an_image_does_not_depend_on_the_batch() -> None:
     def drawn(*borders: int) -> list[Tensor]:
-        shares = [Drawn(3, "ppl", range(a, b), torch.device("cpu")) for a, b in zip(borders, borders[1:], strict=False)]
+        shares = [Drawn(3, "ppl", range(a, b), torch.device("cpu")) for a, b in pairwise(borders)]
         table = torch.arange(50).view(25, 2)
         made = [(d.normal("z", 2, 3), d.uniform("t", 1), d.rows("c", table)) for d in shares]
         return [torch.cat(parts) for parts in zip(*made, strict=True)]

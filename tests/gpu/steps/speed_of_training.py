@@ -121,7 +121,7 @@ def measure(record: Record, variant: Variant) -> dict[str, Any]:
         synchronize(device)
         took["build"] = clock.lap()
         calls = {} if variant.whole else iteration.phase_calls()
-        for call in calls.values() or [iteration.all_phases]:
+        for call in calls.values() or [iteration.run]:
             for _ in range(1 if record.tiny else WARM_UP + 1):
                 call()
         synchronize(device)

@@ -30,7 +30,7 @@ def step(record: Record) -> None:
         for title, recipe in recipes.items():
             iteration = Iteration(recipe, record.device)
             for _ in range(0 if record.tiny else WARM_UP + 1):
-                iteration.all_phases()
+                iteration.run()
             for which, number in STEPS.items():
                 record.attempt(f"{title}, {which}: syncs", lambda i=iteration, n=number: syncs(i, n), NEEDS)
             for which, number in STEPS.items():

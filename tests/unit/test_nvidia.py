@@ -149,7 +149,9 @@ def test_the_last_fromrgb_of_skip_has_no_clamp(tmp_path: Path) -> None:
     assert_same_bits(read_networks(tmp_path / "a.pkl").networks["D"], D)
     change(content, "D.b4.fromrgb", "conv_clamp", put(0.5))
     (tmp_path / "a.pkl").write_bytes(dumps(content))
-    with pytest.raises(UserError, match=r"D has b4\.fromrgb\.conv_clamp=0\.5, where our stylegan2_discriminator has none"):
+    with pytest.raises(
+        UserError, match=r"D has b4\.fromrgb\.conv_clamp=0\.5, where our stylegan2_discriminator has none"
+    ):
         read_networks(tmp_path / "a.pkl")
 
 

@@ -331,6 +331,7 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
             "crop": info.crop,
             "resize_filter": info.resize_filter,
             "mirrored": config.data.xflip,
+            **({"class_names": list(info.class_names)} if dataset.labels_are_classes and info.class_names else {}),
         },
         "init_from": None if config.init_from is None else Path(config.init_from).name,
         "seed": config.seed,

@@ -135,3 +135,10 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(pattern, path.name))]
     return [path for _, path in sorted(found)]
+
+
+def known_networks(folder: Path) -> list[str]:
+    """What `network=` may have meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
+    runs = Path("runs")
+    configs = (*folder.glob(f"*/{CONFIG}"), *runs.glob(f"*/{CONFIG}"), *runs.glob(f"*/*/{CONFIG}"))
+    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]

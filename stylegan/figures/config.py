@@ -25,7 +25,9 @@ class GenerateConfig:
         default=None, metadata={"help": "truncate only so many first layers; null: all"}
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
-    class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
+    class_idx: int | str | None = field(
+        default=None, metadata={"help": "class of a conditional network: its number, from 0, or its name"}
+    )
     translate: list[float] = field(
         default_factory=lambda: [0.0, 0.0],
         metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"},

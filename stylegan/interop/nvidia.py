@@ -4,7 +4,6 @@ What a pickle records of modules becomes arguments and tensors by name here; wha
 of modules count more than arguments, since defaults changed between versions of those tools.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -89,18 +88,21 @@ def _options(record: ModuleRecord, modules: dict[str, ModuleRecord], layout: Pub
             mapping["lr_multiplier"] = module.state["bias_gain"]
         for attribute, argument in layout.modules.get(module.class_name, {}).items():
             options[argument] = module.state.get(attribute)
-    # What bypasses the layers is linear and not clamped.
-    layers = (module for path, module in modules.items() if not path.endswith("skip."))
-    return options | _common(layers, layout.attributes) | {"mapping_kwargs": mapping}
+    return options | _common(modules, layout) | {"mapping_kwargs": mapping}
 
 
-def _common(modules: Iterable[ModuleRecord], attributes: Iterable[str]) -> dict[str, Any]:
+def _common(modules: dict[str, ModuleRecord], layout: PublicLayout) -> dict[str, Any]:
     """Attributes that all layers have to agree in, since our networks have one option for all of them."""
     found: dict[str, Any] = {}
-    for module in modules:
-        for name in attributes:
+    unclamped = ("skip.", *layout.unclamped)  # what bypasses the layers is linear and not clamped
+    for path, module in modules.items():
+        for name in layout.attributes:
             if name in module.state:
                 value = scalar(module.state[name], name)
+                if name == "conv_clamp" and path.endswith(unclamped):
+                    if value is not None:
+                        raise UnreadableError(f"has {path}{name}={value}, where our {layout.kind} has none")
+                    continue
                 if (first := found.setdefault(name, value)) != value or type(first) is not type(value):
                     raise UnreadableError(f"has layers of different {name}")
     return found

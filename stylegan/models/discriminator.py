@@ -117,7 +117,7 @@ class DiscriminatorBlock(nn.Module):
         self.architecture, clamp = config.architecture, config.conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         if reads_image(in_channels, self.architecture):
-            self.fromrgb = from_rgb(channels, width, config, trainable.pop(0))
+            self.fromrgb = from_rgb(channels, width, clamp, trainable.pop(0))
         else:
             self.fromrgb = None
         self.conv0 = Conv2d(width, width, 3, activation="lrelu", conv_clamp=clamp, trainable=trainable.pop(0))
@@ -171,7 +171,8 @@ class DiscriminatorEpilogue(nn.Module):
         super().__init__()
         self.group, self.std_channels = config.minibatch_std_group, config.minibatch_std_channels
         reads = is_first or config.architecture is Architecture.skip
-        self.fromrgb = from_rgb(channels, in_channels, config, True) if reads else None
+        # Without a clamp, unlike in all other blocks: so it is in the papers' code, and trained networks count on it.
+        self.fromrgb = from_rgb(channels, in_channels, None, True) if reads else None
         self.conv = Conv2d(
             in_channels + self.std_channels, in_channels, 3, activation="lrelu", conv_clamp=config.conv_clamp
         )
@@ -276,9 +277,9 @@ def reads_image(position: int, architecture: Architecture) -> bool:
     return position == 0 or architecture is Architecture.skip
 
 
-def from_rgb(channels: int, width: int, config: DiscriminatorConfig, trainable: bool) -> Conv2d:
+def from_rgb(channels: int, width: int, clamp: float | None, trainable: bool) -> Conv2d:
     """1x1 convolution from image to features."""
-    return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=config.conv_clamp, trainable=trainable)
+    return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=clamp, trainable=trainable)
 
 
 def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1, *, scale: float = 1.0) -> Tensor:

@@ -15,6 +15,7 @@ class MappingConfig:
 
     num_layers: int = field(default=8, metadata={"help": "fully connected layers"})
     hidden_dim: int | None = field(default=None, metadata={"help": "features between layers; null = width of w"})
+    embed_dim: int | None = field(default=None, metadata={"help": "features of an embedded label; null = width of w"})
     lr_multiplier: float = field(default=0.01, metadata={"help": "learning rate relative to the other layers"})
     w_avg_beta: float = field(
         default=0.998, metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike"}
@@ -22,8 +23,9 @@ class MappingConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "num_layers")
-        if self.hidden_dim is not None:
-            check_positive(self, "hidden_dim")
+        for name in ("hidden_dim", "embed_dim"):
+            if getattr(self, name) is not None:
+                check_positive(self, name)
         if not self.lr_multiplier > 0:
             raise UserError(f"MappingConfig.lr_multiplier={self.lr_multiplier}: must be above 0")
         if not 0 <= self.w_avg_beta <= 1:
@@ -44,10 +46,11 @@ class MappingNetwork(nn.Module):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
         if z_dim + c_dim < 1:
             raise ValueError("a mapping network needs z or labels")
+        embedded = (config.embed_dim or w_dim) if c_dim > 0 else 0
         if c_dim > 0:
-            self.embed = FullyConnected(c_dim, w_dim)
+            self.embed = FullyConnected(c_dim, embedded)
         hidden = config.hidden_dim or w_dim
-        sizes = [z_dim + (w_dim if c_dim > 0 else 0), *[hidden] * (config.num_layers - 1), w_dim]
+        sizes = [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim]
         for i in range(config.num_layers):
             layer = FullyConnected(sizes[i], sizes[i + 1], activation="lrelu", lr_multiplier=config.lr_multiplier)
             self.add_module(f"fc{i}", layer)

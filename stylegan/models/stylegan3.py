@@ -17,7 +17,6 @@ from stylegan.models.generator import StyleBased, Styles, Synthesis
 from stylegan.models.layers import (
     FullyConnected,
     Precision,
-    activate,
     channel_base_of,
     check_clamp,
     check_kind,
@@ -28,6 +27,7 @@ from stylegan.models.layers import (
 from stylegan.models.mapping import MappingConfig
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
+from stylegan.ops.modulated_epilogue import modulated_epilogue
 
 
 @dataclass
@@ -246,7 +246,9 @@ class SynthesisLayer(nn.Module):
             per_image=not self.training,
         )
         if design.is_torgb:
-            return activate(x, self.bias, "linear", clamp=self.conv_clamp)
+            # Leaky ReLU of slope 1, as in the papers' code: linear, but with a gradient of second order that is zero instead of
+            # absent, so that Adam counts path length regularisation as a step of this bias, too.
+            return modulated_epilogue(x, b=self.bias, act="lrelu", alpha=1.0, gain=1.0, clamp=self.conv_clamp)
         return filtered_lrelu(
             x,
             self.up_filter,

@@ -12,6 +12,7 @@ from torch import Tensor
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, UndeclaredError, seen_by_D
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.table import check_phases
+from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.schedule import Now, Ramp
 from stylegan.training.adam import OptimConfig, lazy_ratio
 from stylegan.training.state import ema_decay
@@ -87,6 +88,25 @@ def test_lazy_adam_as_in_the_paper() -> None:
 def test_the_correction_follows_from_the_intervals_of_all_phases_of_a_network() -> None:
     assert lazy_ratio([1]) == 1 and lazy_ratio([1, 16]) == 16 / 17 and lazy_ratio([1, 4]) == 0.8
     assert lazy_ratio([1, 1, 4]) == pytest.approx(1 / 2.25)  # a network that takes nine steps in four iterations
+
+
+@pytest.mark.parametrize("kind", ["stylegan2", "stylegan3"])
+def test_path_length_is_a_step_of_the_parameters_that_it_is_a_step_of_in_the_papers_code(kind: str) -> None:
+    """The golden files' `none_grad`: StyleGAN2's colours have linear biases, which Adam skips; StyleGAN3's, a leaky ReLU."""
+    G, D = tiny_pair()
+    if kind == "stylegan3":
+        G = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1).build(
+            resolution=(16, 16), channels=3, c_dim=0
+        )
+    training = training_of(G, D, LogisticConfig(pl_weight=2.0, r1_gamma=1.0))
+    phase, optimizer = training.phase("Greg"), training.state.G_opt
+    optimizer.set_rates(0.0025, 0.0, 0.99)
+    training.accumulate(phase, batches(training, "Greg", 1, 8))
+    guarded_step("Greg", training.state.G, optimizer, OnNonfinite.stop, defaultdict(list))
+    steps = {name: int(optimizer.state[p]["step"]) if p in optimizer.state else 0 for name, p in G.named_parameters()}
+    skipped = [name for name, step in steps.items() if step == 0]
+    assert skipped == ([f"synthesis.b{side}.torgb.bias" for side in (4, 8, 16)] if kind == "stylegan2" else [])
+    assert set(steps.values()) <= {0, 1}
 
 
 def test_rates_follow_their_ramps() -> None:

@@ -79,8 +79,8 @@ def refuse_link(path: Path) -> None:
     """Raise `UserError` where `path` is a link, wherever it leads to."""
     if path.is_symlink():
         raise UserError(
-            f"{path} is a link, and nothing is written or taken over through links in there: it would go to another place; "
-            "remove it, and move what it leads to here if you need that"
+            f"{path} is a link, and none is followed in there, since what is written would end up elsewhere; remove it, and "
+            "move here what it leads to if you need that"
         )
 
 

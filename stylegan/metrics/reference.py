@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stylegan import distributed
-from stylegan.files import atomic_path, file_lock, remove_unfinished
+from stylegan.files import atomic_path, file_lock, make_folder, remove_unfinished
 from stylegan.metrics.collect import Tensors
 from stylegan.ops._build import cache_root
 
@@ -57,7 +57,7 @@ def _locked(paths: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             for path in sorted(paths):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(cache_root(), "metrics")
                 stack.enter_context(file_lock(path.with_suffix(".lock")))
                 remove_unfinished(path.parent, path.name)
         yield

@@ -46,7 +46,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; a result should be readable like any other file
         temporary.replace(path)

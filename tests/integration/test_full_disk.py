@@ -6,7 +6,6 @@ The limit on the size of a file (RLIMIT_FSIZE) stands for the end of the disk.
 import contextlib
 import importlib
 import multiprocessing
-import resource
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.integration.command import run_here
 from tests.integration.images import write_archive
 from tests.integration.test_bad_input import Run, run, short  # noqa: F401 (a fixture)
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and fork as Linux has them")
 
 

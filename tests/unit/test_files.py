@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def test_written_files_are_readable_like_any_other(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a" / "b.txt", b"\x00\x01")
     (tmp_path / "plain").touch()
     assert (tmp_path / "a" / "b.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_is_flushed_is_open_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows flushes nothing else. To write nothing shows whether one may."""
+    flushed = []
+
+    def flush(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            flushed.append(os.write(descriptor, b""))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    atomic_write(tmp_path / "a", "text")
+    assert flushed == [0] and (tmp_path / "a").read_text() == "text"
 
 
 def test_an_impossible_place_is_named(tmp_path: Path) -> None:

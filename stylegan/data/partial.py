@@ -293,7 +293,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         for line in path.read_bytes().splitlines():
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
     return lines
 
@@ -302,10 +302,11 @@ def _good_in_zip(path: Path, images: list[Entry]) -> int:
     """How many of `images` stand one after the other at the beginning of a ZIP."""
     if not path.is_file():
         return 0
+    size = path.stat().st_size
     with path.open("rb") as file:
         for position, entry in enumerate(images):
             header = file.read(_ZIP_HEADER + len(entry.name))
-            right = header[:4] == b"PK\x03\x04" and header[_ZIP_HEADER:] == entry.name.encode()
+            right = header[:4] == b"PK\x03\x04" and header[_ZIP_HEADER:] == entry.name.encode() and entry.size <= size
             if not right or zlib.crc32(file.read(entry.size)) != entry.crc:
                 return position
     return len(images)

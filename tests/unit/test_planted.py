@@ -78,12 +78,8 @@ def test_links_of_the_users_own_are_followed(tmp_path: Path, source: Path) -> No
     assert (tmp_path / "disk" / "out" / METADATA).is_file()
 
 
-@pytest.mark.parametrize("dest", ["out.zip", "out"])
-@pytest.mark.parametrize("name", ["../../victim/aaaa.png", "00000/img00000007.png", "00000/img00000002.png"])
-def test_names_in_a_journal_are_those_of_an_archive(
-    tmp_path: Path, source: Path, victim: Path, dest: str, name: str
-) -> None:
-    """Also where the image lies under the other name."""
+def stopped_at_the_end(source: Path, dest: Path) -> Path:
+    """Prepare an archive up to its last file; returns the journal."""
 
     class StopError(Exception):
         pass
@@ -93,8 +89,29 @@ def test_names_in_a_journal_are_those_of_an_archive(
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr("stylegan.data.writer.ArchiveWriter._finish", stop)
-        prepare_images(source, tmp_path / dest, OPTIONS)
-    journal = tmp_path / f".{dest}.partial" / "journal.jsonl"
+        prepare_images(source, dest, OPTIONS)
+    return dest.with_name(f".{dest.name}.partial") / "journal.jsonl"
+
+
+@pytest.mark.parametrize("dest", ["out.zip", "out"])
+@pytest.mark.parametrize(
+    "line", ['{"size": 1000000000000000}', '{"size": -1}', '{"crc": "x"}', "[" * 10**5, "1" * 5000]
+)
+def test_a_journal_is_not_believed(tmp_path: Path, source: Path, dest: str, line: str) -> None:
+    journal = stopped_at_the_end(source, tmp_path / dest)
+    first, entry, *_ = journal.read_text().splitlines()
+    changed = json.dumps({**json.loads(entry), **json.loads(line)}) if line.startswith("{") else line
+    journal.write_text(f"{first}\n{changed}\n")
+    assert prepare_images(source, tmp_path / dest, OPTIONS).count == 5
+
+
+@pytest.mark.parametrize("dest", ["out.zip", "out"])
+@pytest.mark.parametrize("name", ["../../victim/aaaa.png", "00000/img00000007.png", "00000/img00000002.png"])
+def test_names_in_a_journal_are_those_of_an_archive(
+    tmp_path: Path, source: Path, victim: Path, dest: str, name: str
+) -> None:
+    """Also where the image lies under the other name."""
+    journal = stopped_at_the_end(source, tmp_path / dest)
     first, *entries = map(json.loads, journal.read_text().splitlines())
     assert len(entries) == 5
     partial, old = tmp_path / f".{dest}.partial" / "archive", entries[1]["name"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from stylegan.errors import UserError, nearest, one_message
+from stylegan.errors import UserError, nearest, one_message, shown
 
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
@@ -122,7 +122,7 @@ def doctor() -> None:
 
     findings = list(examine())
     for finding in findings:
-        typer.echo(f"{finding.verdict.value:<8} {finding.subject:<16} {finding.text}")
+        typer.echo(f"{finding.verdict.value:<8} {finding.subject:<16} {shown(finding.text)}")
     if any(finding.broken for finding in findings):
         raise typer.Exit(1)
 
@@ -297,7 +297,7 @@ def convert(
     from stylegan.interop.convert import convert as run
 
     for line in run(source, dest, overwrite=overwrite):
-        typer.echo(line)
+        typer.echo(shown(line))
 
 
 @app.command()

@@ -4,6 +4,12 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LONGEST = 4000  # characters of a message; its ends say what is wrong and what to do
 
 
 class UserError(Exception):
@@ -31,13 +37,39 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return "there are: " + ", ".join(names) if names else "there are none"
 
 
+def shown(text: object, longest: int = LONGEST) -> str:
+    """A text as a terminal or a log may show it: in one line, without control codes, and not endless.
+
+    Messages name classes, keys, members and versions as files spell them, and files come from anybody: an escape code in one
+    could clear the screen, a line break begin a message that we never wrote, an override of the direction turn it round.
+    Such characters are shown as in Python (`\\x1b`, `\\n`); of what is too long, the middle is left out.
+    """
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _without_middle(str(text), longest))
+    return _without_middle(line, longest)
+
+
+def say(text: str, console: "Console | None" = None) -> None:
+    """Print a line for people, on stderr or the console that draws there already. Nothing in it is taken for markup."""
+    from rich.console import Console
+
+    console = Console(stderr=True) if console is None else console
+    console.print(shown(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end]} [... {len(text) - longest} characters ...] {text[-end:]}"
+
+
 @contextmanager
 def one_message() -> Iterator[None]:
     """Turn a `UserError` in the body into one line on stderr and exit code 2, and Ctrl-C into exit code 130."""
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,22 +1,35 @@
-"""Files on disk: written whole or not at all, checked by hash, found beside the package."""
+"""Files on disk: written whole or not at all, never through a link that somebody planted, found beside the package.
+
+A folder that the user names may be a link, or lie below one; it may also belong to somebody else. What lies *below* it is
+named by us, so a link there was planted or forgotten, and following it would write where nobody asked for it: it is refused.
+"""
 
 import contextlib
 import hashlib
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import stylegan
 from stylegan.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_UNFINISHED = ".unfinished"  # in the names of temporary files, by which those of a killed process are known
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the body ends well, flush it to disk and rename it to `path`.
 
-    A crash, an exception or a full disk leaves `path` as it was and no temporary file behind.
+    An exception or a full disk leaves `path` as it was and no temporary file behind; what a killed process leaves, whoever
+    owns the folder next takes away (`remove_unfinished`). Where `path` is a link, the link is replaced.
 
     Raises:
         UserError: The folder cannot be written to, or the disk is full.
@@ -24,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f"{_UNFINISHED}{path.suffix}", dir=path.parent)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
@@ -33,7 +46,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; a result should be readable like any other file
         temporary.replace(path)
@@ -49,6 +62,96 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
     """Write `content` (text as UTF-8) to `path`, whole or not at all. Raises `UserError` like `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_unfinished(folder: Path, *names: str) -> None:
+    """Remove the temporary files that killed processes left of `atomic_path`, of all files in a folder or of those named.
+
+    For whoever holds the lock of the folder, or of these files: nobody else may be writing them.
+    """
+    what = "|".join(map(re.escape, names)) or ".+"
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if re.fullmatch(rf"\.({what})\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED)}(\.[^.]*)?", path.name):
+            path.unlink(missing_ok=True)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise `UserError` where `path` is a link, wherever it leads to."""
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a link, and none is followed in there, since what is written would end up elsewhere; remove it, and "
+            "move here what it leads to if you need that"
+        )
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise `UserError` where anything in a folder, at any depth, is neither a file nor a folder; or it is a link itself."""
+    refuse_link(folder)
+    for root, folders, files in os.walk(folder):
+        for path in (Path(root, name) for name in (*folders, *files)):
+            refuse_link(path)
+            if stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                raise UserError(f"{path} is neither a file nor a folder; remove it")
+
+
+def make_folder(folder: Path, name: str) -> Path:
+    """Make the folder `name` (with `/` between its parts) below one that the user named, with all that is missing.
+
+    Raises:
+        UserError: There is a link on the way.
+        OSError: It cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in name.split("/"):
+        folder /= part
+        refuse_link(folder)
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def open_below(folder: Path, name: str, mode: str, buffering: int = -1) -> IO[Any]:
+    """Open a file below a folder that the user named; folders between them are made where they are missing.
+
+    No link is followed. (Links between the two are looked for before, and that at the end is refused by the system as the
+    file is opened: whoever can change the folder in between can at most exchange a folder of it.)
+
+    Args:
+        folder: What the user named.
+        name: The file's name in there, with `/` between its parts.
+        mode, buffering: As of `open`; text is UTF-8. Use `x` for what must be new.
+
+    Raises:
+        UserError: There is a link on the way, or no file but, say, a pipe.
+        OSError: It cannot be opened.
+    """
+    above, _, last = name.rpartition("/")
+    path = (make_folder(folder, above) if above else folder) / last
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, buffering, encoding, opener=_open_file)  # a Path takes no opener
+
+
+def _open_file(path: str, flags: int) -> int:
+    refuse_link(Path(path))
+    # Cleared only once it is known to be a file, and without waiting for the other end of a pipe. Windows has no such flags.
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags & ~os.O_TRUNC | careful, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError(f"{path} is in the way: it is no file; remove it")
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def file_lock(path: Path) -> "BaseFileLock":
+    """A lock in a file, not yet taken, which a crash of its holder frees. Raises `UserError` where the file is a link."""
+    from filelock import FileLock  # who only reads a network need not have it
+
+    refuse_link(path)  # and filelock opens it without following one that comes meanwhile
+    return FileLock(path)
 
 
 def sha256(path: str | Path) -> str:

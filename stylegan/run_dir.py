@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stylegan.errors import UserError
-from stylegan.files import atomic_path, atomic_write
+from stylegan.errors import UserError, shown
+from stylegan.files import atomic_path, atomic_write, file_lock, open_below, refuse_link, remove_unfinished
 
 CONFIG = "config.yaml"
 LOG = "log.txt"
@@ -20,20 +20,29 @@ STATS = "stats.jsonl"
 METRICS = "metrics.jsonl"
 REALS = "reals.png"
 LOCK = ".lock"
+CHECKPOINTS = "checkpoints"
+SNAPSHOTS = "snapshots"
+
+_FAKES = r"fakes-\d{6,}\.png"
+_CHECKPOINT = r"state-(\d{9,})\.pt"
+_SNAPSHOT = r"G_ema-(\d{9,})\.safetensors"
+_METRIC = r"[A-Za-z0-9][A-Za-z0-9_@-]{0,99}"  # `fid50k`, `kid5k_mobilenet_v2-1a2b3c4d@class3`
 
 
 @contextmanager
 def sole_process(run_dir: Path) -> Iterator[None]:
     """Keep other processes out of a run's folder, which is made where it is missing. A crash of the process frees it.
 
+    What a killed process left half written is removed. No link is followed in there: the folder may come from somebody else.
+
     Raises:
-        UserError: Another process is in it, or it cannot be written to.
+        UserError: Another process is in it, it cannot be written to, or something of a run's is a link.
     """
-    from filelock import FileLock, Timeout  # who only reads a network need not have it
+    from filelock import Timeout  # who only reads a network need not have it
 
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run_dir / LOCK)
+        lock = file_lock(run_dir / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
@@ -45,6 +54,9 @@ def sole_process(run_dir: Path) -> Iterator[None]:
             f"cannot write {run_dir}: {error.strerror or error}; choose another run_dir or mend its permissions"
         ) from None
     try:
+        _refuse_planted(run_dir)
+        for folder in (run_dir, run_dir / CHECKPOINTS, run_dir / SNAPSHOTS):
+            remove_unfinished(folder)
         yield
     finally:
         lock.release()
@@ -57,27 +69,32 @@ def fakes_path(run_dir: Path, nimg: int) -> Path:
 
 def checkpoint_path(run_dir: Path, nimg: int) -> Path:
     """Where all of the training state at `nimg` images goes."""
-    return run_dir / "checkpoints" / f"state-{nimg:09d}.pt"
+    return run_dir / CHECKPOINTS / f"state-{nimg:09d}.pt"
 
 
 def snapshot_path(run_dir: Path, nimg: int) -> Path:
     """Where the network to give away at `nimg` images goes."""
-    return run_dir / "snapshots" / f"G_ema-{nimg:09d}.safetensors"
+    return run_dir / SNAPSHOTS / f"G_ema-{nimg:09d}.safetensors"
 
 
 def best_snapshot_path(run_dir: Path, metric: str) -> Path:
     """Where a copy of the snapshot that a metric found best so far goes."""
-    return run_dir / "snapshots" / f"best-{metric}.safetensors"
+    return run_dir / SNAPSHOTS / f"best-{metric}.safetensors"
+
+
+def is_metric(name: object) -> bool:
+    """Whether something read from a file can be the name of a metric, and part of a file's."""
+    return isinstance(name, str) and re.fullmatch(_METRIC, name) is not None
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """The checkpoints of a run, oldest first; empty where there are none."""
-    return _numbered(run_dir / "checkpoints", r"state-(\d{9,})\.pt")
+    return _numbered(run_dir / CHECKPOINTS, _CHECKPOINT)
 
 
 def snapshots(run_dir: Path) -> list[Path]:
     """The snapshots of a run, oldest first; empty where there are none."""
-    return _numbered(run_dir / "snapshots", r"G_ema-(\d{9,})\.safetensors")
+    return _numbered(run_dir / SNAPSHOTS, _SNAPSHOT)
 
 
 def is_run_dir(path: Path) -> bool:
@@ -86,12 +103,20 @@ def is_run_dir(path: Path) -> bool:
 
 
 def read_stats(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of `stats.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    """The records of `stats.jsonl`, oldest first; last lines that a crash cut short are left out.
+
+    Raises:
+        UserError: A line is no record; the message names it.
+    """
     return _records(run_dir / STATS)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    """The records of `metrics.jsonl`, oldest first; last lines that a crash cut short are left out.
+
+    Raises:
+        UserError: A line is no record; the message names it.
+    """
     return _records(run_dir / METRICS)
 
 
@@ -119,15 +144,59 @@ def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
     if nimg is None or not snapshot_path(run_dir, nimg).exists():
         best.unlink(missing_ok=True)
         return
-    with atomic_path(best) as temporary:
-        shutil.copyfile(snapshot_path(run_dir, nimg), temporary)
+    name = snapshot_path(run_dir, nimg).relative_to(run_dir).as_posix()
+    with open_below(run_dir, name, "rb") as snapshot, atomic_path(best) as temporary, temporary.open("wb") as copy:
+        shutil.copyfileobj(snapshot, copy)
+
+
+def _refuse_planted(run_dir: Path) -> None:
+    """Raise `UserError` where something that a run reads or writes in its folder is a link."""
+    ours = "|".join([*map(re.escape, (CONFIG, LOG, STATS, METRICS, REALS, LOCK, CHECKPOINTS, SNAPSHOTS)), _FAKES])
+    best = rf"best-{_METRIC}\.safetensors"
+    places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{best}"}
+    for folder, names in places.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if re.fullmatch(names, path.name):
+                refuse_link(path)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+    lines = enumerate(path.read_bytes().splitlines(keepends=True), 1)
+    numbered = [(number, _record(line)) for number, line in lines if line.strip()]
+    while numbered and numbered[-1][1] is None:  # a power cut leaves half a line, or zeros
+        numbered.pop()
+    records = []
+    for number, record in numbered:
+        why = "it is no JSON object" if record is None else _why_no_record(record, measured=path.name == METRICS)
+        if record is None or why:
+            raise UserError(f"{path}, line {number}: {why}; mend the line, or remove it")
+        records.append(record)
+    return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line's object; None where it holds none, or its end is missing."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _why_no_record(record: dict[str, Any], *, measured: bool) -> str:
+    """What cannot be in a record of a run; empty where all can. Names and numbers in it become names of files."""
+    nimg, best, results = record.get("nimg"), record.get("best"), record.get("results", None if measured else {})
+    if type(nimg) is not int or not 0 <= nimg < 10**15:
+        return f"nimg={shown(nimg, 60)!r} is no number of images"
+    if best is not None and not is_metric(best):
+        return f"best={shown(best, 60)!r} is no name of a metric"
+    if not isinstance(results, dict) or not all(
+        value is None or type(value) in (int, float) for value in results.values()
+    ):
+        return "results are not numbers by name"
+    return ""
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

@@ -25,9 +25,7 @@ import io
 import json
 import math
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,25 +34,17 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
+from stylegan.data.image_files import BROKEN_IMAGE, is_image_name, open_image
 from stylegan.errors import UserError
 from stylegan.rng import generator
 
 METADATA = "dataset.json"
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".jp2", ".avif")
-)
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
-# What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all.
-BROKEN_IMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
-    Image.DecompressionBombError,
-)
 
 Labels = list[int] | list[list[float]]
 
@@ -106,6 +96,11 @@ class ArchiveInfo:
             return cls()
         known = {item.name: data[item.name] for item in dataclasses.fields(cls) if item.name in data}
         H, W = known.get("resolution", (0, 0))
+        texts = [known.get(name, "") for name in ("name", "source", "licence", "crop", "resize_filter", "content_hash")]
+        if not all(isinstance(text, str) for text in (*texts, *known.get("class_names", ()))):
+            raise TypeError("a name in it is no text")
+        if not all(isinstance(item, dict) for item in (known.get("made_with", {}), *known.get("attributes", ()))):
+            raise TypeError("what it is made with, or an image's attributes, are no table")
         return cls(
             **{
                 **known,
@@ -283,7 +278,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _header(self, name: str) -> tuple[tuple[int, int], int]:
         try:
-            with self._storage.open(name) as file, Image.open(file) as image:
+            with self._storage.open(name) as file, open_image(file) as image:
                 width, height, mode = *image.size, image.mode
         except BROKEN_IMAGE as error:
             raise self._broken(name, error) from None
@@ -313,7 +308,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
             # Read to the end before decoding: there zipfile compares the checksum, and not every decoder gets so far.
             with self._storage.open(name) as file:
                 data = file.read()
-            with Image.open(io.BytesIO(data)) as image:
+            with open_image(io.BytesIO(data)) as image:
                 channels = self._channels(name, image.mode)
                 pixels = np.asarray(image)
         except BROKEN_IMAGE as error:
@@ -518,13 +513,6 @@ def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
     for name, *numbers in rows:
         digest.update(f"{name}\0{numbers}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file is taken for an image: by its suffix, and not hidden."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _label_kind(label: object) -> str:

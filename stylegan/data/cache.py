@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylegan.data.archive import ImageDataset
-from stylegan.errors import UserError
-from stylegan.files import atomic_path
+from stylegan.errors import UserError, say
+from stylegan.files import atomic_path, file_lock
 
 SPARE = 0.1  # of the cache's size is left free on the disk
 
@@ -72,11 +72,11 @@ def cache_of(dataset: ImageDataset) -> PixelCache:
     path = archive.with_name(f"{archive.name}.cache-{dataset.fingerprint[:16]}.safetensors")
     pixels = _read(path, dataset)
     if pixels is None:
-        lock = FileLock(path.with_name(f".{archive.name}.cache.lock"))
+        lock = file_lock(path.with_name(f".{archive.name}.cache.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _say(f"waiting for another process that makes {path}")
+            say(f"waiting for another process that makes {path}")
             lock.acquire(timeout=-1)
         except OSError as error:
             raise NoCacheError(f"{archive.parent} cannot be written to: {error.strerror}") from error
@@ -94,17 +94,20 @@ def cache_of(dataset: ImageDataset) -> PixelCache:
 
 def _read(path: Path, dataset: ImageDataset) -> np.ndarray | None:
     """The images in a cache, uint8 [N, C, H, W], mapped for reading; None where there is no file, or not a whole one."""
+    if path.is_symlink():
+        say(f"{path} is a link, which no cache is; it is made anew")
+        return None
     try:
         with safe_open(path, framework="numpy") as file:
             shape, metadata = tuple(file.get_slice("images").get_shape()), file.metadata() or {}
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError) as error:
-        _say(f"{path} is damaged ({error}); it is made anew")
+        say(f"{path} is damaged ({error}); it is made anew")
         return None
     content_hash = metadata.get("content_hash", "")
     if shape != dataset.shape or len(content_hash) != 64 or dataset.info.content_hash not in ("", content_hash):
-        _say(f"{path} is not a cache of {dataset.path}; it is made anew")
+        say(f"{path} is not a cache of {dataset.path}; it is made anew")
         return None
     dataset.accept_hash(content_hash)
     # numpy maps for reading only: a private writable mapping of more than the memory would be refused.
@@ -126,7 +129,7 @@ def _make(path: Path, dataset: ImageDataset) -> None:
         raise NoCacheError(
             f"they would take {size / 2**30:.2f} GiB beside the archive, where {free / 2**30:.2f} GiB are free"
         )
-    _say(f"decoding {dataset.path} once into {path}, {size / 2**30:.2f} GiB (data.cache=false does without)")
+    say(f"decoding {dataset.path} once into {path}, {size / 2**30:.2f} GiB (data.cache=false does without)")
     console = Console(stderr=True)
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -149,7 +152,3 @@ def _header(dataset: ImageDataset, content_hash: str) -> bytes:
     text = json.dumps({"__metadata__": {"content_hash": content_hash}, "images": images}).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

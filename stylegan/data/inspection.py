@@ -9,7 +9,7 @@ from PIL import Image
 
 from stylegan.data.archive import ImageDataset
 from stylegan.data.convert import encode_png
-from stylegan.errors import UserError
+from stylegan.errors import UserError, shown
 from stylegan.files import atomic_write
 
 _THUMBNAIL = 128
@@ -46,7 +46,7 @@ def describe(path: str | Path, *, verify: bool = False) -> str:
         ),
         "hash": _hash(dataset, verify),
     }
-    return "\n".join(f"{key:<11}{value}" for key, value in lines.items())
+    return "\n".join(f"{key:<11}{shown(value)}" for key, value in lines.items())
 
 
 def contact_sheet(path: str | Path, sheet: str | Path, *, rows: int = 6, columns: int = 8) -> Path:

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from stylegan.errors import UserError
+from stylegan.files import file_lock, open_below, refuse_link, refuse_links, remove_unfinished
 
 _ZIP_HEADER = 30  # bytes of a member's header before its name
 
@@ -71,7 +72,7 @@ class PartialArchive:
         entries: What was taken up, and then what was added.
 
     Raises:
-        UserError: Another process holds it, it holds something else, or it cannot be written.
+        UserError: Another process holds it, it holds something else or links, or it cannot be written.
     """
 
     def __init__(self, dest: Path, plan: Plan | None, *, replace_other: bool) -> None:
@@ -80,13 +81,16 @@ class PartialArchive:
         self.plan = plan
         self.entries: list[Entry] = []
         self._result = self.folder / "archive"
-        self._lock = FileLock(self.folder / "lock")
+        refuse_link(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = file_lock(self.folder / "lock")
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(f"another process is writing {dest}; wait until it is done, or give another name") from None
         try:
+            refuse_links(self.folder)
+            remove_unfinished(dest.parent, report_path(dest).name)
             self._restore()
             self._take_up(replace_other)
             images = [entry for entry in self.entries if not entry.reason]
@@ -165,21 +169,19 @@ class PartialArchive:
                 f"an interrupted run left part of {self.dest} in {self.folder}, made with other settings: {was}; give "
                 "the same ones to go on, or --overwrite to begin anew"
             )
+        images: list[Entry] = []
         for line, item in zip(lines[1:], self.plan.items, strict=False):
-            try:
-                entry = Entry(**line)
-            except TypeError:
-                return
-            if (entry.item, entry.signature) != tuple(item):
-                return
+            entry = _entry(line, image_name(len(images)))
+            if entry is None or (entry.item, entry.signature) != tuple(item):
+                break
             self.entries.append(entry)
-        images = [entry for entry in self.entries if not entry.reason]
+            images += [] if entry.reason else [entry]
         good = (_good_in_zip if _zipped(self.dest) else _good_in_folder)(self._result, images)
         if good < len(images):
             del self.entries[self.entries.index(images[good]) :]
 
     def _open_journal(self) -> IO[str]:
-        journal = (self.folder / "journal.jsonl").open("w", encoding="utf-8")
+        journal = open_below(self.folder, "journal.jsonl", "w")
         if self.plan is not None:
             lines = [dict(self.plan.made_from), *(asdict(entry) for entry in self.entries)]
             journal.writelines(json.dumps(line) + "\n" for line in lines)
@@ -197,7 +199,7 @@ class _ZipData:
     """A ZIP that goes on after `images`, which it holds already; whatever is behind them is cut off."""
 
     def __init__(self, path: Path, images: list[Entry]) -> None:
-        path.touch()
+        open_below(path.parent, path.name, "ab").close()  # now it is there
         self._path = path
         self._offsets: dict[str, int] = {}
         members: list[zipfile.ZipInfo] = []
@@ -210,8 +212,8 @@ class _ZipData:
             members.append(member)
             self._offsets[entry.name] = end + _ZIP_HEADER + len(entry.name)
             end += _ZIP_HEADER + len(entry.name) + entry.size
-        os.truncate(path, end)
-        self._file = path.open("r+b")
+        self._file = open_below(path.parent, path.name, "r+b")
+        self._file.truncate(end)
         # Without a directory at its end this is no ZIP yet: mode "a" then begins one behind what is there.
         self._zip = zipfile.ZipFile(self._file, "a", zipfile.ZIP_STORED)
         self._zip.filelist.extend(members)
@@ -246,14 +248,38 @@ class _FolderData:
         path.mkdir(exist_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
-        (self._path / name).parent.mkdir(parents=True, exist_ok=True)
-        (self._path / name).write_bytes(data)
+        with open_below(self._path.parent, f"{self._path.name}/{name}", "xb") as file:
+            file.write(data)
 
     def read(self, entry: Entry) -> bytes:
         return (self._path / entry.name).read_bytes()
 
     def close(self) -> None:
         pass
+
+
+def image_name(index: int) -> str:
+    """The name of an archive's image, counted from 0: a folder per thousand."""
+    number = f"{index:08d}"
+    return f"{number[:-3]}/img{number}.png"
+
+
+def report_path(dest: Path) -> Path:
+    """The file beside an archive that lists what was left out."""
+    return dest.with_name(f"{dest.name}.report.json")
+
+
+def _entry(line: Any, name: str) -> Entry | None:
+    """A line of the journal; None where it is none, or not of the image that comes next, which is called `name`."""
+    try:
+        entry = Entry(**line)
+    except TypeError:
+        return None
+    texts, numbers = (entry.item, entry.signature, entry.reason, entry.name), (entry.size, entry.crc)
+    right = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
+    if not right or not isinstance(entry.attributes, dict | None):
+        return None
+    return entry if entry.reason or (entry.name == name and entry.size > 0) else None
 
 
 def _zipped(dest: Path) -> bool:
@@ -267,7 +293,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         for line in path.read_bytes().splitlines():
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
     return lines
 
@@ -276,10 +302,11 @@ def _good_in_zip(path: Path, images: list[Entry]) -> int:
     """How many of `images` stand one after the other at the beginning of a ZIP."""
     if not path.is_file():
         return 0
+    size = path.stat().st_size
     with path.open("rb") as file:
         for position, entry in enumerate(images):
             header = file.read(_ZIP_HEADER + len(entry.name))
-            right = header[:4] == b"PK\x03\x04" and header[_ZIP_HEADER:] == entry.name.encode()
+            right = header[:4] == b"PK\x03\x04" and header[_ZIP_HEADER:] == entry.name.encode() and entry.size <= size
             if not right or zlib.crc32(file.read(entry.size)) != entry.crc:
                 return position
     return len(images)

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
 from stylegan.data.align import crop_face
 from stylegan.data.archive import (
-    BROKEN_IMAGE,
     ArchiveInfo,
     check_resolution,
     open_storage,
@@ -48,14 +47,15 @@ from stylegan.data.faces3d import (
     iterate_faces,
 )
 from stylegan.data.faces3d_looks import SPLITS
+from stylegan.data.image_files import BROKEN_IMAGE, open_image
 from stylegan.data.labelling import Labelling, label_images
 from stylegan.data.landmarks import Landmarks, open_landmarks
 from stylegan.data.parallel import in_parallel, progress, thread_count
-from stylegan.data.partial import Entry, Plan
+from stylegan.data.partial import Entry, Plan, report_path
 from stylegan.data.sources import Reader, Source, open_source
 from stylegan.data.writer import ArchiveWriter
-from stylegan.errors import UserError, nearest
-from stylegan.files import atomic_write
+from stylegan.errors import UserError, nearest, say
+from stylegan.files import atomic_write, file_lock
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
         progress("preparing", len(images.names)) as (console, advance),
     ):
         if writer.taken_up:
-            console.print(f"going on after {len(writer.taken_up)} images of an interrupted run", highlight=False)
+            say(f"going on after {len(writer.taken_up)} images of an interrupted run", console)
         for name, made, label in zip(images.names, results, labelling.labels, strict=True):
             _add(name, made, label, writer, options, done, console)
             advance()
@@ -233,11 +233,11 @@ def _make(job: _Job, writer: ArchiveWriter, options: ImageOptions, landmarks: La
     if isinstance(job.todo, Entry):
         if job.todo.reason:
             return _Made(reason=job.todo.reason, retained=True)
-        with Image.open(io.BytesIO(writer.read(job.todo))) as stored:
+        with open_image(io.BytesIO(writer.read(job.todo))) as stored:
             pixels = image_array(stored)
         return _Made(pixels, retained=True, hash=picture_hash(pixels))
     try:
-        with Image.open(io.BytesIO(job.todo())) as opened:
+        with open_image(io.BytesIO(job.todo())) as opened:
             image = convert_pixels(opened, options.channels)
         if landmarks is not None and options.resolution is not None:
             image = crop_face(image, landmarks(job.name, image), max(options.resolution))
@@ -266,7 +266,7 @@ def _add(
     if reason:
         if not made.retained:
             writer.skip(reason)
-        console.print(f"skipped {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        say(f"skipped {name}: {reason}", console)
         done.skipped.append((name, reason))
         return
     assert made.pixels is not None and made.hash is not None, "an image without a reason has pixels"
@@ -280,7 +280,7 @@ def _add(
 
 def _report(images: Source, dest: Path, done: _Progress, duplicates: tuple[tuple[str, str], ...]) -> Path | None:
     """Write what was left out and which images are near-duplicates beside the archive, if there is any."""
-    report = dest.with_name(f"{dest.name}.report.json")
+    report = report_path(dest)
     if not done.skipped and not duplicates:
         with contextlib.suppress(OSError):  # of an earlier archive of this name
             report.unlink()
@@ -318,7 +318,7 @@ def prepare_faces3d(dest: str | Path, options: FacesOptions) -> Prepared:
     plan = Plan(_faces_made_with(options), [(str(index), "") for index in range(options.count)])
     with ArchiveWriter(dest, info, overwrite=options.overwrite, plan=plan) as writer:
         for entry in writer.taken_up:
-            with Image.open(io.BytesIO(writer.read(entry))) as stored:
+            with open_image(io.BytesIO(writer.read(entry))) as stored:
                 writer.retain(image_array(stored))
         faces = iterate_faces(
             options.count - len(writer),
@@ -427,11 +427,11 @@ def _faces_made_with(options: FacesOptions) -> dict[str, Any]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`, which a crash of the holder frees."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = file_lock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        Console(stderr=True).print(f"waiting for another process that makes {path}", soft_wrap=True, highlight=False)
+        say(f"waiting for another process that makes {path}")
         lock.acquire()
     try:
         yield

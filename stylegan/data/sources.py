@@ -16,8 +16,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from stylegan.data.archive import METADATA, ArchiveInfo, FolderStorage, ZipStorage, is_image_name, read_metadata
+from stylegan.data.archive import METADATA, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
+from stylegan.data.image_files import is_image_name
 from stylegan.errors import UserError
 
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stylegan.data.archive import METADATA, ArchiveInfo, label_bytes, match_labels
-from stylegan.data.partial import Entry, PartialArchive, Plan
+from stylegan.data.partial import Entry, PartialArchive, Plan, image_name
 from stylegan.errors import UserError
 
 
@@ -109,7 +109,7 @@ class ArchiveWriter:
         """
         self._check_alike(pixels)
         try:
-            self._partial.write(self._next_name(), encoded, attributes)
+            self._partial.write(image_name(len(self)), encoded, attributes)
         except OSError as error:
             raise self._cannot_write(error) from None
         self._count(pixels, label, attributes)
@@ -135,13 +135,9 @@ class ArchiveWriter:
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise ValueError(f"an image is {pixels.dtype} {pixels.shape}, the first one was uint8 {self.shape}")
 
-    def _next_name(self) -> str:
-        index = f"{len(self._names):08d}"
-        return f"{index[:-3]}/img{index}.png"
-
     def _count(self, pixels: np.ndarray, label: int | list[float] | None, attributes: Mapping[str, Any] | None) -> None:
         self._digest.update(pixels.tobytes())
-        self._names.append(self._next_name())
+        self._names.append(image_name(len(self)))
         if label is not None:
             self._labels.append(label)
         if attributes is not None:

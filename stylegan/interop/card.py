@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan import run_dir as layout
-from stylegan.errors import UserError
+from stylegan.errors import UserError, shown
 from stylegan.files import sha256
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
@@ -244,5 +244,5 @@ def _text(value: Any) -> str:
     """A value in one line of Markdown that cannot become markup: names come from whoever made a data set."""
     if value is None or value == "":
         return UNKNOWN
-    text = f"{value:.5g}" if isinstance(value, float) else " ".join(str(value).split())
+    text = f"{value:.5g}" if isinstance(value, float) else shown(" ".join(str(value).split()))
     return text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
-from stylegan.errors import UserError, nearest
+from stylegan.errors import UserError, nearest, say
 from stylegan.files import atomic_path, sha256
 from stylegan.inference import load_generator, resolve_network
 from stylegan.interop.networks import read_networks
@@ -214,13 +214,13 @@ def tell(found: Evaluation, out: Path | None, pictures: Path) -> None:
     console = Console(stderr=True)
     console.print(result_table(found.line, found.better))
     for note in found.line["notes"]:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        say(f"note: {note}", console)
     for detail in found.details:
         console.print(detail.table())
         path = pictures / f"{detail.name}.png"
         with atomic_path(path) as temporary:
             detail.picture().save(temporary, format="PNG")
-        console.print(f"picture: {path}", markup=False, highlight=False, soft_wrap=True)
+        say(f"picture: {path}", console)
     if out is not None:
         try:
             with out.open("a") as file:

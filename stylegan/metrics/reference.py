@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stylegan import distributed
-from stylegan.files import atomic_path
+from stylegan.files import atomic_path, file_lock, make_folder, remove_unfinished
 from stylegan.metrics.collect import Tensors
 from stylegan.ops._build import cache_root
 
@@ -58,8 +57,9 @@ def _locked(paths: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             for path in sorted(paths):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(path.with_suffix(".lock")))
+                make_folder(cache_root(), "metrics")
+                stack.enter_context(file_lock(path.with_suffix(".lock")))
+                remove_unfinished(path.parent, path.name)
         yield
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.markup import escape
 from rich.table import Table
 
 import stylegan
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
+from stylegan.errors import shown
 from stylegan.metrics.runner import Evaluator, Measured
 from stylegan.ops.backend import Active
 
@@ -100,7 +102,7 @@ def result_table(line: Mapping[str, Any], better: Mapping[str, bool]) -> Table:
     title = f"{network.get('name', 'network')} against {data['name']}"
     caption = f"{line['fakes']} fakes, {line['reals']} reals, seed {line['seed']}, data {data['content_hash'][:12]}"
     caption += f", resized with {data['resize_filter']}"
-    table = Table(title=title, caption=caption)
+    table = Table(title=escape(shown(title)), caption=escape(shown(caption)))
     table.add_column("metric")
     table.add_column("value", justify="right")
     spread = line.get("spread")

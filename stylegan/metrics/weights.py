@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.files import sha256
+from stylegan.files import make_folder, sha256
 from stylegan.ops._build import cache_root
 
 
@@ -138,7 +138,7 @@ def _found_or_downloaded(what: str, item: Published) -> Path:
     reason = "it cannot be downloaded by itself"
     if item.url:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(cache_root(), "weights")
             torch.hub.download_url_to_file(item.url, str(target), hash_prefix=item.sha256, progress=sys.stderr.isatty())
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             reason = f"downloading {item.url} failed: {error}"

@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylegan.errors import UserError
+from stylegan.files import file_lock, make_folder, open_below
+from stylegan.ops.ownership import require_ours
 
 LOCK_TIMEOUT = 900.0  # seconds; a build of all CUDA kernels takes minutes, so waiting for another process is normal
 
@@ -178,26 +181,29 @@ def build(spec: BuildSpec, *, lock_timeout: float = LOCK_TIMEOUT) -> Path:
     """Compile `spec` unless the cache holds it, and return the path of the shared library.
 
     Any number of processes may call this at once: one builds, the others wait for it. The library appears whole or not
-    at all, since it is built aside and renamed.
+    at all, since it is built aside and renamed. A library is code: it is taken only from a cache that is this user's or
+    root's, and that nobody else can write to; another is refused, since what is in it may be anybody's.
 
     Args:
         spec: What to build.
         lock_timeout: Seconds to wait for another process that builds the same.
 
     Raises:
-        BuildError: Compilation failed (the message names the log), the cache cannot be written, or the wait took
-            too long.
+        BuildError: Compilation failed (the message names the log), the cache cannot be written or is not ours alone, or the
+            wait took too long.
         CompilerMissingError: There is no compiler.
     """
     library = _library(spec)
     folder = library.parent
+    _check_owner(library)
     if library.exists():
         return library
-    from filelock import FileLock, Timeout  # who finds the library in the cache need not have it
+    from filelock import Timeout  # who finds the library in the cache need not have it
 
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock", timeout=lock_timeout):
+        _make_cache(spec.name)
+        _check_owner(library)
+        with file_lock(Path(f"{folder}.lock")).acquire(timeout=lock_timeout):
             if not library.exists():  # another process may have built it while we waited
                 _build_aside(spec, folder)
     except Timeout:
@@ -244,6 +250,30 @@ def load_library(
         raise BuildError(f"cannot load {library}: {error}; delete {library.parent} and try again") from None
 
 
+def _check_owner(library: Path) -> None:
+    try:
+        require_ours(library, cache_root())
+    except UserError as error:
+        raise BuildError(str(error)) from None
+    except OSError as error:
+        raise BuildError(
+            f"cannot look at the build cache {cache_root()}: {error.strerror}; set XDG_CACHE_HOME to a folder of your own"
+        ) from None
+
+
+def _make_cache(name: str) -> None:
+    """Make the folder of a library's builds. What is made is closed to others' writing, whatever the umask says."""
+    root = cache_root()
+    missing = [folder for folder in (root / name, root, *root.parents) if not folder.exists()]
+    make_folder(root, name)
+    for folder in missing:
+        _close(folder)
+
+
+def _close(path: Path) -> None:
+    path.chmod(path.stat().st_mode & ~(stat.S_IWGRP | stat.S_IWOTH))
+
+
 def _library(spec: BuildSpec) -> Path:
     return cache_root() / spec.name / cache_key(spec) / f"{spec.name}.so"
 
@@ -274,14 +304,17 @@ def _build_aside(spec: BuildSpec, folder: Path) -> None:
         result = _run([str(Path(ninja.BIN_DIR) / _program("ninja")), "-C", str(aside), "-v"])
         if result.returncode != 0:
             log = folder.parent / f"{folder.name}.log"
-            log.write_text(result.stdout)
+            with open_below(folder.parent, log.name, "w") as file:
+                file.write(result.stdout)
             raise BuildError(
                 f"compiling {spec.name} failed: {_first_error(result.stdout)}; the whole log is in {log}; "
                 "check that the compiler works, or choose another one with CXX"
             )
         for path in aside.glob("*.o"):
             path.unlink()
-        aside.chmod(0o755)  # mkdtemp makes 0700; other users of a shared cache should be able to load it
+        for path in aside.iterdir():
+            _close(path)
+        aside.chmod(0o755)  # mkdtemp makes 0700; a cache that root fills is for all users
         aside.replace(folder)
         print(f"stylegan: {spec.name} compiled in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     finally:

@@ -1,4 +1,4 @@
-"""The allocator of the C library, told to keep what is freed.
+"""The allocator of the C library, told to keep what is freed; and how much memory a process has held.
 
 glibc maps large blocks afresh at every allocation and gives them back at once, so that each of an iteration's large
 tensors costs a page fault for every 4 KiB. Kept in the process, the pages are there already.
@@ -6,6 +6,7 @@ tensors costs a page fault for every 4 KiB. Kept in the process, the pages are t
 
 import ctypes
 import platform
+import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 LARGEST = 2**31 - 1
@@ -22,3 +23,13 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST), (M_TOP_PAD, 64 << 20))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def peak_host_gib() -> float:
+    """The most of the machine's memory that this process has held, in GiB; NaN where the system is not POSIX."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes on macOS, KiB on Linux

@@ -3,7 +3,7 @@ training depends on what is written here."""
 
 import contextlib
 import json
-import resource
+import secrets
 import sys
 import threading
 from collections import Counter
@@ -22,7 +22,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
-from stylegan.errors import UserError
+from stylegan.errors import UserError, say, shown
+from stylegan.files import open_below
+from stylegan.ops.memory import peak_host_gib
 from stylegan.schedule import Moment
 
 
@@ -99,9 +101,9 @@ class RunLogger:
         """
         self._total = total_nimg
         self._nonfinite: Counter[str] = Counter()
-        self._text = (run_dir / layout.LOG).open("a", buffering=1)
+        self._text = open_below(run_dir, layout.LOG, "a", buffering=1)
         self._run_dir = run_dir
-        self._events = SummaryWriter(str(run_dir), purge_step=nimg) if config.tensorboard else None
+        self._events = _event_file(run_dir, nimg) if config.tensorboard else None
         self._since: tuple[int, float] | None = None
         self._console = Console(stderr=True)
         self._progress = Progress(
@@ -142,8 +144,8 @@ class RunLogger:
 
     def message(self, text: str) -> None:
         """Print a line, and keep it in log.txt."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        say(text, self._console)
+        self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {shown(text)}\n")
 
     def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
         """Show how far it is; where an interval ends, write out the means of all ranks."""
@@ -167,7 +169,7 @@ class RunLogger:
         self._nonfinite.clear()
         if self._events is not None:
             self._events.close()
-            self._events = SummaryWriter(str(self._run_dir), purge_step=nimg)
+            self._events = _event_file(self._run_dir, nimg)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """Show a grid in TensorBoard."""
@@ -197,7 +199,7 @@ class RunLogger:
             "images_per_second": None if isnan(speed) else round(speed, 3),
             "loading_images_per_second": None if isnan(loading) else round(loading, 1),
             "loading_share": None if isnan(share) else round(share, 5),
-            "memory_gib": round(peak_memory_gib(), 3),
+            "memory_gib": None if isnan(memory := peak_memory_gib()) else round(memory, 3),
             **{f"settings/{name}": value for name, value in now.settings.items()},
             "settings/batch_size": now.stage.batch_size,
             "settings/resolution": max(now.stage.resolution),
@@ -206,7 +208,7 @@ class RunLogger:
             **{f"nonfinite/{name}": count for name, count in sorted(self._nonfinite.items())},
         }
         self._nonfinite.clear()
-        with (self._run_dir / layout.STATS).open("a") as file:
+        with open_below(self._run_dir, layout.STATS, "a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events is not None:
             for name, value in record.items():
@@ -221,7 +223,7 @@ class RunLogger:
                 f"{speed:.1f} img/s",
                 f"loading {loading:.0f} img/s, {share:.1%} of the time",
                 *values,
-                f"{record['memory_gib']:.1f} GiB",
+                f"{memory:.1f} GiB",
             ]
         )
         self._progress.update(self._task, line=line)
@@ -234,11 +236,15 @@ class RunLogger:
 
 
 def peak_memory_gib() -> float:
-    """The most memory this process has held: of the GPU where there is one, else of the host."""
+    """The most memory this process has held: of the GPU where there is one, else of the host; NaN where that is not told."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes on macOS, KiB on Linux
+    return peak_host_gib()
+
+
+def _event_file(run_dir: Path, nimg: int) -> SummaryWriter:
+    """TensorBoard's, which follows links: of a name that nobody can have put one at."""
+    return SummaryWriter(str(run_dir), purge_step=nimg, filename_suffix=f".{secrets.token_hex(8)}")
 
 
 def _clock(seconds: float) -> str:

@@ -11,6 +11,7 @@ from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
+from stylegan.files import open_below
 from stylegan.interop.snapshot_writer import add_provenance
 from stylegan.models.base import Generator
 
@@ -95,7 +96,7 @@ class Watch:
             "seconds": round(perf_counter() - started, 1),
             "best": self._best if is_best else None,
         }
-        with (self._run_dir / layout.METRICS).open("a") as file:
+        with open_below(self._run_dir, layout.METRICS, "a") as file:
             file.write(json.dumps(record) + "\n")
         return measured.values
 

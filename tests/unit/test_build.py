@@ -30,8 +30,9 @@ from stylegan.ops._build import (
     load_library,
     nvcc,
 )
-from stylegan.ops.backend import Active, Backend, activate
+from stylegan.ops.backend import Active, Backend, activate, load
 from stylegan.ops.libraries import cpu_library
+from stylegan.ops.ownership import require_ours
 
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 SOURCE = '#include "twice.h"\nextern "C" int twice(int x) { return FACTOR * x; }\n'
@@ -274,3 +275,110 @@ def test_a_cache_that_cannot_be_written_is_named(project: BuildSpec, tmp_path: P
 def test_a_missing_source_is_named(project: BuildSpec, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"gone\.cpp"):
         build(BuildSpec("gone", [tmp_path / "gone.cpp"]))
+
+
+def of_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file or folder belong to somebody else: root can give it away, others can become somebody else."""
+    me = os.geteuid()
+    if me == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+
+
+def place(library: Path, level: int) -> Path:
+    """The library, its folder, that of its name, and the cache."""
+    return (library, *library.parents)[level]
+
+
+@needs_compiler
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize("built", [True, False])
+def test_nothing_of_another_user_is_loaded(project: BuildSpec, level: int, built: bool, monkeypatch) -> None:
+    library = build(project)
+    spec = project if built else dataclasses.replace(project, versions=["new"])
+    foreign = place(library, level)
+    of_another(foreign, monkeypatch)
+    if not built and level < 2 and os.geteuid() == 0:
+        assert build(spec).exists()  # beside what is another's
+        return
+    with pytest.raises(BuildError, match=r"belongs to another user.*XDG_CACHE_HOME"):
+        build(spec)
+
+
+@needs_compiler
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757, 0o1777])
+def test_nothing_that_others_can_write_to_is_loaded(project: BuildSpec, level: int, mode: int) -> None:
+    library = build(project)
+    open_place = place(library, level)
+    open_place.chmod(mode)
+    with pytest.raises(BuildError, match=rf"{open_place.name} can be written to by other users.*chmod go-w"):
+        build(project)
+    open_place.chmod(0o755)
+    assert build(project) == library
+
+
+@needs_compiler
+def test_folders_above_the_cache_may_be_sticky_or_a_group_of_ones_own(project: BuildSpec, tmp_path: Path) -> None:
+    library, above = build(project), tmp_path / "cache"
+    above.chmod(0o1777)
+    assert build(project) == library
+    above.chmod(0o777)
+    with pytest.raises(BuildError, match="cache can be written to by other users"):
+        build(project)
+    if os.geteuid() == 0:
+        os.chown(above, -1, 12345)
+        above.chmod(0o775)
+        with pytest.raises(BuildError, match="cache can be written to by other users"):
+            build(project)
+        os.chown(above, 12345, -1)
+        above.chmod(0o755)
+        with pytest.raises(BuildError, match="cache belongs to another user"):
+            build(project)
+
+
+@needs_compiler
+def test_links_in_the_cache_are_not_followed(project: BuildSpec, tmp_path: Path) -> None:
+    library = build(project)
+    library.parent.rename(tmp_path / "elsewhere")
+    library.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BuildError, match="is a link"):
+        build(project)
+    library.parent.unlink()
+    Path(f"{library.parent}.lock").unlink(missing_ok=True)
+    Path(f"{library.parent}.lock").symlink_to(tmp_path / "new")
+    with pytest.raises(UserError, match="lock is a link"):
+        build(project)
+    assert not (tmp_path / "new").exists()
+
+
+@needs_compiler
+def test_a_cache_behind_a_link_of_ones_own(project: BuildSpec, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to("disk")
+    assert build(project).exists() and any((tmp_path / "disk" / "stylegan").iterdir())
+    require_ours(build(project), tmp_path / "cache" / "stylegan")
+
+
+@needs_compiler
+def test_whatever_the_umask_others_cannot_write_to_a_build(project: BuildSpec, tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        library = build(project)
+    finally:
+        os.umask(old)
+    assert build(project) == library
+    made = [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock"]
+    assert all(path.stat().st_mode & 0o022 == 0 for path in (tmp_path / "cache", *made))
+
+
+@needs_compiler
+def test_the_ops_are_not_loaded_from_such_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "stylegan" / "stylegan_cpu" / cache_key(cpu_library())
+    folder.mkdir(parents=True)
+    (folder / "stylegan_cpu.so").write_bytes(b"code of another")
+    folder.chmod(0o777)
+    with pytest.raises(BuildError, match="can be written to by other users"):
+        load("cpu")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -237,6 +238,6 @@ def test_off_where_asked_or_where_the_folder_is_read_only(archive: Path, monkeyp
     def refuse(*_: object, **__: object) -> Iterator[None]:
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr(cache_module.FileLock, "acquire", refuse)
+    monkeypatch.setattr(FileLock, "acquire", refuse)
     cache, note = open_cache(DataConfig(), ImageDataset(archive))
     assert cache is None and "Read-only file system" in note

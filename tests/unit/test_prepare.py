@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from stylegan import cli
@@ -352,14 +353,14 @@ def test_ensure_faces3d_by_two_at_once(tmp_path: Path, few_faces: list[Any], mon
         both.wait(5)  # until the second has found no archive and waits for the lock
         return faces(*arguments, **options)
 
-    class Announced(prepare.FileLock):
+    class Announced(FileLock):
         def acquire(self, *arguments: Any, **options: Any) -> Any:
             if not options:  # the second attempt: the first one, which does not wait, has failed
                 both.set()
             return super().acquire(*arguments, **options)
 
     monkeypatch.setattr(prepare, "iterate_faces", slow)
-    monkeypatch.setattr(prepare, "FileLock", Announced)
+    monkeypatch.setattr(prepare, "file_lock", Announced)
     results: list[Path] = []
     threads = [
         threading.Thread(target=lambda: results.append(ensure_faces3d(tmp_path / "f.zip", resolution=16, count=4)))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -133,6 +132,7 @@ def test_other_options_do_not_take_it_up(tmp_path: Path, source: Path) -> None:
 @pytest.mark.parametrize("dest", ["out.zip", "out"])
 def test_a_full_disk(tmp_path: Path, source: Path, dest: str) -> None:
     """Files may not grow beyond some bytes: the ZIP stops in the middle, the folder at the journal."""
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
     try:
@@ -150,6 +150,7 @@ def test_a_full_disk(tmp_path: Path, source: Path, dest: str) -> None:
 
 def test_a_disk_that_is_full_at_the_very_end(tmp_path: Path, source: Path) -> None:
     size = prepare_images(source, tmp_path / "whole.zip", OPTIONS).path.stat().st_size
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size - 100, hard))
     try:

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
-from stylegan.errors import UserError
 from stylegan.schedule import Moment
 from stylegan.training.totals import Totals
+from stylegan.values import KIMG, check_values
 
 
 @dataclass
@@ -32,13 +32,12 @@ class LoggingConfig:
     """How often and where a run reports."""
 
     interval_kimg: float = field(
-        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"}
+        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next", "range": KIMG}
     )
     tensorboard: bool = field(default=True, metadata={"help": "write event files for TensorBoard"})
 
     def __post_init__(self) -> None:
-        if self.interval_kimg <= 0:
-            raise UserError(f"logging.interval_kimg={self.interval_kimg} must be positive")
+        check_values(self, "logging")
 
 
 class Logger(Protocol):

@@ -1,0 +1,68 @@
+"""What a training takes of memory at the least, known before its networks are made."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from stylegan.errors import UserError
+from stylegan.memory import check_memory
+from stylegan.training.config import TrainConfig
+
+FLOAT = 4  # bytes
+POSITION = 64  # bytes of a Python number in a list of positions
+
+
+def check_training_memory(
+    config: TrainConfig, shape: dict[str, Any], *, ranks: int = 1, device: torch.device | None = None
+) -> None:
+    """Refuse networks and batches that this machine, or GPU, cannot hold by far.
+
+    G, D, their gradients, the two moments of Adam for each, and G_ema are counted, and the images of a batch; not what lies
+    between the layers.
+
+    Args:
+        config: Resolved.
+        shape: `resolution` (H, W), `channels` and `c_dim`, as networks are built with.
+        ranks: Processes that share a batch.
+        device: Where it trains; None: the CPU.
+
+    Raises:
+        UserError: There is too little memory, or the networks cannot be of this size.
+    """
+    total = torch.cuda.get_device_properties(device).total_memory if device and device.type == "cuda" else None
+    (G, G_most), (D, D_most) = (_parameters(network, shape) for network in (config.model.G, config.model.D))
+    largest = (
+        f"model.G. has {G:.4g} parameters, most of them in {G_most}; model.D. has {D:.4g}, most of them in {D_most}"
+    )
+    check_memory(
+        FLOAT * (5 * G + 4 * D),
+        "the networks, their gradients, averages and moments of Adam",
+        f"{largest}: make them smaller",
+        total,
+    )
+    image = shape["channels"] * math.prod(shape["resolution"])
+    training, metrics = config.training, config.metrics
+    counts = {
+        "training.batch_size": (training.batch_size or 1) / ranks,
+        "training.grid_images": training.grid_images,
+        **({"metrics.batch": metrics.batch} if metrics.names else {}),
+    }
+    for name, count in counts.items():
+        what = f"{count:.15g} images of {shape['resolution'][1]}x{shape['resolution'][0]} at once"
+        check_memory(count * (FLOAT * image + POSITION), what, f"choose a smaller {name}")
+
+
+def _parameters(network: Any, shape: dict[str, Any]) -> tuple[float, str]:
+    """How many parameters and buffers a network of this configuration has, and the name and shape of the largest."""
+    try:
+        with torch.device("meta"):
+            module: nn.Module = network.build(**shape)
+    except UserError:
+        raise
+    except RuntimeError:  # torch cannot even count the bytes of one tensor
+        return math.inf, "one tensor"
+    tensors = module.state_dict()
+    name = max(tensors, key=lambda key: tensors[key].numel())
+    return sum(tensor.numel() for tensor in tensors.values()), f"{name} {list(tensors[name].shape)}"

@@ -16,7 +16,7 @@ import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.config.resume import continued
-from stylegan.config.saved import save_config
+from stylegan.config.saved import check_unedited, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
@@ -137,6 +137,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
+        if resuming:  # after the checkpoint's own objections, which say more
+            check_unedited(run_dir / layout.CONFIG)
         job = Job(
             config=config,
             state=state,

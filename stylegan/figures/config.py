@@ -18,7 +18,9 @@ class GenerateConfig:
         metadata={"help": "demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"},
     )
     figure: Any = "???"  # one of stylegan.figures.table
-    seeds: Any = field(default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 0-31, [0,3,7] or 5"})
+    seeds: Any = field(
+        default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 5 or 0-31 or 0-3,7", "seeds": True}
+    )
     out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})
     overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`, and the JSON beside it"})
     truncation_psi: float = field(
@@ -33,7 +35,7 @@ class GenerateConfig:
     )
     translate: list[float] = field(
         default_factory=lambda: [0.0, 0.0],
-        metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]", "range": FINITE},
+        metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: 0.1,0", "range": FINITE},
     )
     rotate: float = field(
         default=0.0, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees", "range": FINITE}

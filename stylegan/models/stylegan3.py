@@ -48,7 +48,7 @@ class StyleGAN3Config:
         default=14, metadata={"help": "layers, without the one that makes colours", "range": LAYERS}
     )
     num_critical: int = field(
-        default=2, metadata={"help": "last layers that hold all frequencies of the image", "range": LAYERS}
+        default=2, metadata={"help": "last layers that hold all frequencies of the image", "range": Range(0, 100)}
     )
     first_cutoff: float = field(
         default=2.0, metadata={"help": "cut-off of the input in cycles per image", "range": POSITIVE}

@@ -57,7 +57,15 @@ def test_every_number_is_finite_and_in_its_range(kind: type[Any]) -> None:
     for name, f in numbers_of(kind).items():
         bound = f.metadata.get("range")
         assert isinstance(bound, Range) and math.isfinite(bound.low) and math.isfinite(bound.high), f"{kind} {name}"
-        outside: list[Any] = [math.nan, math.inf, -math.inf, 10**20, -(10**20), 10**5000, bound.low - 1 - abs(bound.low)]
+        outside: list[Any] = [
+            math.nan,
+            math.inf,
+            -math.inf,
+            10**20,
+            -(10**20),
+            10**5000,
+            bound.low - 1 - abs(bound.low),
+        ]
         as_given = [[value] * 4 for value in outside] if "list" in str(f.type) else outside
         if f.metadata.get("schedule"):
             as_given += [{"start": 0, "end": value, "kimg": 1} for value in outside] + [Ramp(0, math.nan, 1)]

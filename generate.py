@@ -13,6 +13,7 @@ from stylegan.figures.config import GenerateConfig
 from stylegan.figures.seeds import parse_seeds
 from stylegan.figures.writing import describe, find_place
 from stylegan.inference import Sampling, load_generator, resolve_network
+from stylegan.memory import check_images
 from stylegan.ops.device import compute_exactly
 
 
@@ -37,6 +38,7 @@ def make_figure(config: GenerateConfig) -> Path:
     compute_exactly()
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)
+    check_images(config.batch, G.channels, G.resolution, "batch")
     about = describe(figure, G, network, config.seeds, request)
     return place.write(figure.draw(G, request), about, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 

@@ -29,6 +29,13 @@ def check_memory(needed: float, what: str, mend: str, total: int | None = None) 
         raise UserError(f"{what} take {_size(needed)} of memory at least, and there are {_size(there)} in all; {mend}")
 
 
+def check_images(count: float, channels: int, resolution: tuple[int, int], option: str) -> None:
+    """Refuse to hold so many images of (H, W) at once, in float32; `option` is what asks for them."""
+    H, W = resolution
+    needed = count * channels * H * W * 4
+    check_memory(needed, f"{count:.15g} images of {W}x{H} at once", f"choose a smaller {option}")
+
+
 def _size(count: float) -> str:
     if count >= 2**80:
         return "more bytes than can be counted"

@@ -9,6 +9,7 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Request
 from stylegan.inference import sample
+from stylegan.memory import check_images
 from stylegan.models.base import Generator
 from stylegan.values import COUNT, check_values
 
@@ -38,6 +39,8 @@ class Grid(Figure):
     def draw(self, G: Generator, request: Request) -> Picture:
         """See `Figure`. Raises `UserError`, too, where rows and columns have too few cells."""
         columns = self.columns(len(request.seeds))
+        cells = columns * (self.rows or -(-len(request.seeds) // columns))
+        check_images(cells, G.channels, G.resolution, "figure.rows, figure.cols or fewer seeds")
         images = torch.stack(list(sample(G, request.seeds, request.sampling, progress=request.progress)))
         return Picture(image_grid(images, columns, self.rows))
 

@@ -15,6 +15,7 @@ from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Request
 from stylegan.figures.grid import image_grid
 from stylegan.inference import NoiseMode, render, sample_ws
+from stylegan.memory import check_images
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
 from stylegan.values import COUNT, SHARE, check_values
@@ -51,6 +52,11 @@ class Scanline(Figure):
             )
         if request.sampling.noise_mode == NoiseMode.random:
             raise UserError("noise_mode=random: every image of the walk would have other noise; choose const or none")
+        moments = self.frames * (len(request.seeds) - 1) + 1
+        H, W = G.resolution
+        # Each moment becomes a column, and every W-th stands above as a picture.
+        check_images(moments * self.scale**2, G.channels, (2 * H, 1), "figure.frames, figure.scale or fewer seeds")
+        check_images(moments / W, G.channels, (H, W), "figure.frames or fewer seeds")
         ws = walk(sample_ws(G, request.seeds, request.sampling), self.frames)
         return Picture(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
 

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from stylegan.errors import UserError
-from stylegan.memory import check_memory
+from stylegan.memory import check_images, check_memory
 from stylegan.training.config import TrainConfig
 
 FLOAT = 4  # bytes
-POSITION = 64  # bytes of a Python number in a list of positions
 
 
 def check_training_memory(
@@ -42,7 +41,6 @@ def check_training_memory(
         f"{largest}: make them smaller",
         total,
     )
-    image = shape["channels"] * math.prod(shape["resolution"])
     training, metrics = config.training, config.metrics
     counts = {
         "training.batch_size": (training.batch_size or 1) / ranks,
@@ -50,12 +48,11 @@ def check_training_memory(
         **({"metrics.batch": metrics.batch} if metrics.names else {}),
     }
     for name, count in counts.items():
-        what = f"{count:.15g} images of {shape['resolution'][1]}x{shape['resolution'][0]} at once"
-        check_memory(count * (FLOAT * image + POSITION), what, f"choose a smaller {name}")
+        check_images(count, shape["channels"], shape["resolution"], name)
 
 
-def _parameters(network: Any, shape: dict[str, Any]) -> tuple[float, str]:
-    """How many parameters and buffers a network of this configuration has, and the name and shape of the largest."""
+def _numbers(network: Any, shape: dict[str, Any]) -> tuple[float, str]:
+    """How many numbers a network of this configuration has, nearly all of them parameters, and what the largest tensor is."""
     try:
         with torch.device("meta"):
             module: nn.Module = network.build(**shape)

@@ -152,7 +152,7 @@ def test_memory_is_refused_only_where_there_is_too_little() -> None:
     ("options", "says"),
     [
         ({"model": ModelConfig(G=StyleGAN2Config(z_dim=2**32))}, r"44 TB.*mapping\.fc0\.weight \[512, 4294967296\]"),
-        ({"model": ModelConfig(G=StyleGAN3Config(w_dim=2**40))}, "model.G. has inf parameters"),
+        ({"model": ModelConfig(G=StyleGAN3Config(w_dim=2**40))}, "model.G. holds inf numbers"),
         ({"model": ModelConfig(D=DiscriminatorConfig(channel_base=2**50, channel_max=2**31))}, "model.D"),
         ({"training": TrainingConfig(batch_size=10**9)}, "1000000000 images of 16x16 at once.*training.batch_size"),
         ({"training": TrainingConfig(grid_images=10**9)}, "training.grid_images"),

@@ -31,10 +31,8 @@ def check_training_memory(
         UserError: There is too little memory, or the networks cannot be of this size.
     """
     total = torch.cuda.get_device_properties(device).total_memory if device and device.type == "cuda" else None
-    (G, G_most), (D, D_most) = (_parameters(network, shape) for network in (config.model.G, config.model.D))
-    largest = (
-        f"model.G. has {G:.4g} parameters, most of them in {G_most}; model.D. has {D:.4g}, most of them in {D_most}"
-    )
+    (G, G_most), (D, D_most) = (_numbers(network, shape) for network in (config.model.G, config.model.D))
+    largest = f"model.G. holds {G:.4g} numbers, most of them in {G_most}; model.D. {D:.4g}, most of them in {D_most}"
     check_memory(
         FLOAT * (5 * G + 4 * D),
         "the networks, their gradients, averages and moments of Adam",

@@ -1,8 +1,8 @@
 """Types thousands of odd command lines, in one process, each up to where its work would start.
 
 `python -m tests.unit.fuzz_command_lines --count 2000 --seed 1`. Options and settings come from the commands and the typed
-configurations themselves, so that new ones are tried, too. A command line is accepted, or refused with one message and exit code
-2; everything else is printed, and makes the exit code 1.
+configurations themselves, so that new ones are tried, too. A command line is accepted, or refused with one message and exit
+code 2; everything else is printed, and makes the exit code 1.
 """
 
 import argparse

@@ -39,119 +39,21 @@ from stylegan.training.job import rounds_of
 from stylegan.training.memory import check_training_memory
 
 SHAPE = {"resolution": (16, 16), "channels": 3, "c_dim": 0}
+# fmt: off
 NUMBERS = [
-    "nan",
-    "inf",
-    "-inf",
-    "NaN",
-    "1e400",
-    "1e5",
-    "0",
-    "-1",
-    "0.5",
-    "1e-400",
-    "1_000",
-    "0x10",
-    "007",
-    "10**3",
-    "1,2",
-    "1,x",
+    "nan", "inf", "-inf", "NaN", "1e400", "1e5", "0", "-1", "0.5", "1e-400", "1_000", "0x10", "007", "10**3", "1,2", "1,x",
+    "true", "5", "64", "0-3,7", "5-2", "1e18",
 ]
-NUMBERS += [
-    str(10**9),
-    str(10**20),
-    str(2**32),
-    str(2**63),
-    "-" + "9" * 30,
-    "9" * 5000,
-    "true",
-    "5",
-    "64",
-    "0-3,7",
-    "5-2",
-    "1e18",
-]
+NUMBERS += [str(10**9), str(10**20), str(2**32), str(2**63), "-" + "9" * 30, "9" * 5000]
 TEXTS = [
-    "",
-    " ",
-    "null",
-    "None",
-    "~",
-    "~nobody-here/x",
-    "${oc.env:HOME}",
-    "${",
-    "???",
-    "ü",
-    "日本.zip",
-    "photos (1).zip",
-    "a=1.zip",
+    "", " ", "null", "None", "~", "~nobody-here/x", "${oc.env:HOME}", "${", "???", "ü", "日本.zip", "photos (1).zip", "a=1.zip",
+    "a,b", "(", ")", "[", "]", "{", "}", "[]", "{}", "[1,2", "[a,b]", "'", '"', "''", "'a", "a'b", "\\", "\\'", "a\nb", "\t",
+    "\x1b[31m", "\udcff", "x" * 5000, "n" * 300, "a/" * 3000, "2024_05_01", "2024-01-01", "@x", ";", "|", "$HOME", "-", "--",
+    "choice(1,2)", "range(1,3)", "glob(*)", "{a: 1}", "{start: 1, end: nan, kimg: 1}", "{start: 1}", "{start: [], end: {}}",
+    "{start: 0, end: 1, kimg: 1, shape: []}", "demo", "auto", "cuda:99999999999999999999", "cpu:0", "fid50k", "kid2k,kid2k",
+    "fid" + "9" * 400, "mobilenet_v2=x", "=", "a=b=c", "[{resolution: 8}]", "[{resolution: x}]", "[{start_kimg: 1}]", "[5]",
 ]
-TEXTS += [
-    "a,b",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "}",
-    "[]",
-    "{}",
-    "[1,2",
-    "[a,b]",
-    "'",
-    '"',
-    "''",
-    "'a",
-    "a'b",
-    "\\",
-    "\\'",
-    "a\nb",
-    "\t",
-]
-TEXTS += [
-    "\x1b[31m",
-    "\udcff",
-    "x" * 5000,
-    "n" * 300,
-    "a/" * 3000,
-    "2024_05_01",
-    "2024-01-01",
-    "@x",
-    ";",
-    "|",
-    "$HOME",
-    "-",
-    "--",
-    "-x",
-]
-TEXTS += [
-    "choice(1,2)",
-    "range(1,3)",
-    "glob(*)",
-    "{a: 1}",
-    "{start: 1, end: nan, kimg: 1}",
-    "{start: 1}",
-    "{start: [], end: {}}",
-]
-TEXTS += [
-    "{start: 0, end: 1, kimg: 1, shape: []}",
-    "demo",
-    "auto",
-    "cuda:99999999999999999999",
-    "cpu:0",
-    "fid50k",
-    "kid2k,kid2k",
-]
-TEXTS += [
-    "fid" + "9" * 400,
-    "mobilenet_v2=x",
-    "=",
-    "a=b=c",
-    "[{resolution: 8}]",
-    "[{resolution: x}]",
-    "[{start_kimg: 1}]",
-    "[5]",
-]
+# fmt: on
 
 
 class Reached(SystemExit):

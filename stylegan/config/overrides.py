@@ -116,7 +116,7 @@ def _as_value(key: str, value: str, kind: Kind, sweeps: bool) -> str:
     if kind in (Kind.text, Kind.seeds):
         one: Callable[[str], str] = _text if kind is Kind.text else _seeds
         return ",".join(one(part) for part in (_parted(value) if sweeps else [value]))
-    if kind in (Kind.texts, Kind.values):
+    if kind in (Kind.texts, Kind.scalars):
         item = _text if kind is Kind.texts else _value
         lists = _parted(value) if sweeps else [value]
         return ",".join(_list(key, one, item) for one in lists)

@@ -19,9 +19,9 @@ class Kind(Enum):
     """Texts with commas between them."""
     seeds = auto()
     """Numbers and ranges of them with commas between."""
-    values = auto()
+    scalars = auto()
     """Numbers, or settings in braces, with commas between them."""
-    value = auto()
+    scalar = auto()
     """A number, a switch, one of some names, or a ramp."""
 
 
@@ -95,15 +95,15 @@ def _walk(
         else:
             yield key, _kind_of(field, hint), owner
             if field.metadata.get("schedule"):
-                yield from ((f"{key}.{part.name}", Kind.value, owner) for part in dataclasses.fields(Ramp))
+                yield from ((f"{key}.{part.name}", Kind.scalar, owner) for part in dataclasses.fields(Ramp))
 
 
 def _kind_of(field: dataclasses.Field[Any], hint: Any) -> Kind:
     if field.metadata.get("seeds"):
         return Kind.seeds
     if get_origin(hint) is list:
-        return Kind.texts if get_args(hint) == (str,) else Kind.values
-    return Kind.text if hint is str or str in get_args(hint) else Kind.value
+        return Kind.texts if get_args(hint) == (str,) else Kind.scalars
+    return Kind.text if hint is str or str in get_args(hint) else Kind.scalar
 
 
 def _dots(name: str) -> Iterator[int]:

@@ -192,8 +192,8 @@ def test_scripts_know_their_settings() -> None:
     script, figures = train_script(), generate_script()
     assert script.settings["run_dir"] is script.settings["data.path"] is Kind.text
     assert script.settings["metrics.weights"] is script.settings["augment.policy"] is Kind.texts
-    assert script.settings["training.stages"] is Kind.values and figures.settings["seeds"] is Kind.seeds
-    assert script.settings["model.G.architecture"] is script.settings["optim.G_lr.start"] is Kind.value
+    assert script.settings["training.stages"] is Kind.scalars and figures.settings["seeds"] is Kind.seeds
+    assert script.settings["model.G.architecture"] is script.settings["optim.G_lr.start"] is Kind.scalar
     assert script.owners["model.G.num_layers"] == ["model/G=stylegan3"] and "model.G.z_dim" not in script.owners
     assert set(figures.groups) == {"figure"}
     assert set(script.groups) == {"model/G", "model/D", "loss", "model", "augment", "experiment"}

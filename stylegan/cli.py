@@ -1,6 +1,5 @@
 """The `stylegan` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
-import os
 import re
 from collections import Counter
 from functools import partial
@@ -12,7 +11,7 @@ from typer.core import TyperCommand
 
 from stylegan.errors import UserError, nearest, one_message
 from stylegan.memory import check_memory
-from stylegan.values import check_text
+from stylegan.values import at_home, check_text
 
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
@@ -48,9 +47,7 @@ class _Command(TyperCommand):
 
 def _at_home(argument: str) -> str:
     option, equals, value = argument.partition("=")
-    if argument.startswith("--") and value.startswith("~"):
-        return f"{option}{equals}{os.path.expanduser(value)}"  # noqa: PTH111 (which leaves the name of no user as it is)
-    return os.path.expanduser(argument) if argument.startswith("~") else argument  # noqa: PTH111
+    return f"{option}{equals}{at_home(value)}" if argument.startswith("--") else at_home(argument)
 
 
 command = partial(app.command, cls=_Command)

@@ -24,7 +24,7 @@ from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
-from stylegan.values import COUNT, COUNT_OR_NONE, check_values
+from stylegan.values import COUNT, COUNT_OR_NONE, at_home, check_values
 
 _T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -51,7 +51,7 @@ def resolve_network(network: str | Path) -> Path:
     """
     if network == "demo":
         return shipped(DEMO)
-    path = Path(network).expanduser()
+    path = Path(at_home(str(network)))
     if path.is_dir():
         if found := run_dir.snapshots(path):
             return found[-1]

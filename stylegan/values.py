@@ -4,6 +4,7 @@ The metadata of a dataclass's field say its range: `field(default=4, metadata={"
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, fields
 from numbers import Integral, Real
@@ -124,3 +125,8 @@ def check_text(text: str, name: str) -> None:
         raise UserError(f"{name}={text}: settings hold values, ${{...}} is not looked up; write what it stands for")
     if any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
         raise UserError(f"{name}={text[:40]}...: a name in it has more than {LONGEST_NAME} bytes, too many for a file")
+
+
+def at_home(text: str) -> str:
+    """A path with a leading `~`, or `~user`, as that home folder; where there is no such user, as it is."""
+    return os.path.expanduser(text)  # noqa: PTH111 (pathlib raises where there is no such user)

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from stylegan.config.script import Kind, Script, names_in
 from stylegan.errors import UserError, nearest
+from stylegan.values import at_home
 
 FLAGS = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m", "--info", "-i")
 WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd")
@@ -131,18 +132,7 @@ def _text(value: str) -> str:
     if value.lower() == "null":
         return "null"
     text = _unquoted(value)
-    if text is value and text.startswith("~"):  # quotes keep it
-        text = _at_home(text)
-    return _quoted(text)
-
-
-def _at_home(text: str) -> str:
-    try:
-        return str(Path(text).expanduser())
-    except RuntimeError:
-        raise UserError(
-            f"{text}: there is no such user, whose home folder ~ could mean; quotes keep ~ as it is"
-        ) from None
+    return _quoted(at_home(text) if text is value else text)  # quotes keep ~ as it is
 
 
 def _value(value: str) -> str:

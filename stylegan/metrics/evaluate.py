@@ -26,6 +26,7 @@ from stylegan.metrics.table import METRICS
 from stylegan.models.base import Generator
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import compute_exactly, pick_device
+from stylegan.values import at_home
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
@@ -192,7 +193,7 @@ def weight_files(given: Sequence[str]) -> dict[str, Path]:
             raise UserError(f"--weights {item}: give NAME=FILE, such as mobilenet_v2=mobilenet_v2-b0353104.pth")
         if name not in known:
             raise UserError(f"--weights {item}: there is no network {name}; {nearest(name, known)}")
-        files[name] = Path(path).expanduser()
+        files[name] = Path(at_home(path))
         if not files[name].is_file():
             raise UserError(f"--weights {item}: there is no such file")
     return files

@@ -179,17 +179,15 @@ def bench(
         ),
     ] = "speed",
     out: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=MOST, help="Repetitions; medians are shown.")] = 5,
+    rounds: Annotated[int, typer.Option(max=MOST, help="Repetitions; medians are shown.")] = 5,
     resolution: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Side of the images, instead of the configuration's.")
+        int | None, typer.Option(max=MOST, help="Side of the images, instead of the configuration's.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Images of a batch, instead of the configuration's.")
+        int | None, typer.Option(max=MOST, help="Images of a batch, instead of the configuration's.")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads of torch; otherwise its own choice.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(max=1024, help="Threads of torch; otherwise its own choice.")] = None,
     clock: Annotated[
         str, typer.Option(help="wall, or cpu: seconds of the processor a thread (shared machines).")
     ] = "wall",

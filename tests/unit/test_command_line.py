@@ -52,7 +52,7 @@ def test_a_list_may_be_given_in_parts(typed: Typed, monkeypatch: pytest.MonkeyPa
         (["card", ""], "NETWORK is empty"),
         (["convert", "x" * 300, "y.pt"], "SOURCE=xxx"),
         (["prepare", "a", "b", "--resolution", "65536"], "85.9 GB of memory"),
-        (["prepare", "a", "b", "--resolution", "9" * 500], "give WIDTHxHEIGHT"),
+        (["prepare", "a", "b", "--resolution", "9" * 100], "give WIDTHxHEIGHT"),
         (["prepare", "a", "b", "--count", "0"], "--count"),
         (["bench", "--batch-size", "1000000000", "--measure", "cost"], "49.2 TB of memory"),
         (["attributes", "--data=~/nowhere.zip"], "/home/me/nowhere.zip"),

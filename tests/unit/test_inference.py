@@ -198,7 +198,7 @@ def test_classes(G: StyleBased, conditional: StyleBased) -> None:
 )
 def test_impossible_settings_are_refused_before_sampling(G: StyleBased, settings: dict[str, object]) -> None:
     (name,) = settings
-    with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
+    with pytest.raises(UserError, match=f"^{name}={settings[name]}:? "):
         sample(G, [1], Sampling(**settings))  # pyright: ignore[reportArgumentType]
 
 

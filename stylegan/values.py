@@ -40,7 +40,7 @@ class Range:
         if number < self.low or (self.above and number == self.low):
             raise UserError(f"{shown} {self._rule()}")
         if number > self.high or (self.below and number == self.high):
-            raise UserError(f"{shown} {self._rule() if self._narrow else f'must be at most {self.high:.16g}'}")
+            raise UserError(f"{shown} {self._rule() if self._narrow else f'must be at most {int(self.high)}'}")
 
     @property
     def _narrow(self) -> bool:

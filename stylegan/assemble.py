@@ -16,7 +16,7 @@ import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.config.resume import continued
-from stylegan.config.saved import save_config
+from stylegan.config.saved import check_unedited, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
@@ -42,6 +42,7 @@ from stylegan.training.config import TrainConfig, described, resolved
 from stylegan.training.graphs import build_graphs
 from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
+from stylegan.training.memory import check_training_memory
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
@@ -124,6 +125,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)
         if device.type == "cpu":
             keep_freed_memory()
+        check_training_memory(config, _shape(dataset), ranks=ranks, device=device)
         state, phases = _new_state(config, dataset, device)
         plan = build_plan(config, dataset.resolution)
         if config.training.stages and not all(isinstance(network, Growing) for network in (state.G, state.D)):
@@ -136,6 +138,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         notes = _find_start(config, state, dataset, architecture, here, resuming)
+        if resuming:  # after the checkpoint's own objections, which say more
+            check_unedited(run_dir / layout.CONFIG)
 
         def tell(text: str) -> None:
             job.logger.message(text)
@@ -237,7 +241,7 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         UserError: The networks cannot be of this size, or the loss needs more of them than they have.
         ValueError: The loss is at fault, see `check_phases`.
     """
-    shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
+    shape = _shape(dataset)
     with _TORCH_RNG, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         G = config.model.G.build(**shape).to(device)
@@ -248,6 +252,11 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
     check_phases(phases, G, adapts=ada is not None)
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
     return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada), phases
+
+
+def _shape(dataset: ImageDataset) -> dict[str, Any]:
+    """What networks are built with."""
+    return {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
 
 
 def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:

@@ -1,10 +1,9 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import index
 from pathlib import Path
@@ -26,6 +25,7 @@ from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
+from stylegan.values import COUNT, COUNT_OR_NONE, at_home, check_values
 
 _T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -52,7 +52,7 @@ def resolve_network(network: str | Path) -> Path:
     """
     if network == "demo":
         return shipped(DEMO)
-    path = Path(network).expanduser()
+    path = Path(at_home(str(network)))
     if path.is_dir():
         if found := run_dir.snapshots(path):
             return found[-1]
@@ -182,17 +182,15 @@ class Sampling:
     """
 
     truncation_psi: float = 1.0
-    truncation_cutoff: int | None = None
+    truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     noise_mode: NoiseMode | str = NoiseMode.const
-    class_idx: int | str | None = None
+    class_idx: int | str | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     translate: Sequence[float] = (0.0, 0.0)
     rotate: float = 0.0
     precision: Precision | str | None = None
-    batch: int = 16
+    batch: int = field(default=16, metadata={"range": COUNT})
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.truncation_psi):
-            raise UserError(f"truncation_psi={self.truncation_psi}: it must be a finite number")
         if not (self.precision is None or isinstance(self.precision, Precision)):
             if self.precision not in Precision.__members__:
                 raise UserError(f"precision={self.precision}: {nearest(str(self.precision), Precision.__members__)}")
@@ -200,10 +198,9 @@ class Sampling:
         if self.noise_mode not in list(NoiseMode):
             raise UserError(f"noise_mode={self.noise_mode}: {nearest(self.noise_mode, list(NoiseMode))}")
         object.__setattr__(self, "translate", tuple(self.translate))
-        if len(self.translate) != 2 or not all(math.isfinite(value) for value in (*self.translate, self.rotate)):
-            raise UserError(f"translate={list(self.translate)} rotate={self.rotate}: write translate=[0.1,0] rotate=15")
-        if self.batch < 1:
-            raise UserError(f"batch={self.batch}: it must be at least 1")
+        check_values(self)
+        if len(self.translate) != 2:
+            raise UserError(f"translate={','.join(map(str, self.translate))}: give two numbers, as translate=0.1,0")
 
     @property
     def moves(self) -> bool:

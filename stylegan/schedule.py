@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UserError
+from stylegan.values import COUNT_OR_NONE, FINITE, KIMG_OR_NONE, NOT_NEGATIVE, Range, check_values
 
 
 class Shape(Enum):
@@ -71,38 +72,38 @@ def value_at(schedule: Schedule, nimg: int) -> float:
     return schedule.at(nimg) if isinstance(schedule, Ramp) else schedule
 
 
-def scheduled(help: str) -> dict[str, Any]:
-    """The metadata of a configuration's field that takes a `Schedule`; `check_schedules` is called when it is made."""
-    return {"help": f"{help} [or a ramp]", "schedule": True}
+def scheduled(help: str, range: Range = FINITE) -> dict[str, Any]:
+    """The metadata of a configuration's field that takes a `Schedule` within a range; `check_schedules` is called when it is
+    made."""
+    return {"help": f"{help} [or a ramp]", "schedule": True, "range": range}
 
 
-def check_schedules(config: Any, group: str, **bounds: tuple[float, float, str]) -> None:
+def check_schedules(config: Any, group: str) -> None:
     """Turn what a person wrote into the schedules of a configuration, in place.
 
     Args:
         config: The dataclass; its fields marked by `scheduled` hold a number, `{start, end, kimg, shape}`, or None.
         group: Its name on the command line, such as `optim`.
-        bounds: For every such field the least and the largest value, and how to say that.
 
     Raises:
-        UserError: Something else, or a value out of bounds.
+        UserError: Something else, or a value out of its range.
     """
-    for name in (f.name for f in fields(config) if f.metadata.get("schedule")):
-        value = getattr(config, name)
-        if value is None:
+    for f in fields(config):
+        value, name = getattr(config, f.name), f"{group}.{f.name}"
+        if value is None or not f.metadata.get("schedule"):
             continue
-        schedule = _parsed(value, f"{group}.{name}")
-        object.__setattr__(config, name, schedule)
-        low, high, rule = bounds[name]
+        schedule = _parsed(value, name)
+        object.__setattr__(config, f.name, schedule)
+        if isinstance(schedule, Ramp):
+            KIMG_OR_NONE.check(schedule.kimg, f"{name}.kimg")
         for number in (schedule.start, schedule.end) if isinstance(schedule, Ramp) else (schedule,):
-            if not low <= number <= high:
-                raise UserError(f"{group}.{name}={number:g} {rule}")
+            f.metadata["range"].check(number, name)
 
 
 def _parsed(value: Any, name: str) -> Schedule:
     how = f"write a number, or a ramp such as '{name}={{start: 1, end: 0, kimg: 100, shape: linear}}'"
     if isinstance(value, Ramp):
-        return value
+        value = vars(value)
     if isinstance(value, Mapping):
         known = [f.name for f in fields(Ramp)]
         if unknown := [key for key in value if key not in known]:
@@ -112,18 +113,17 @@ def _parsed(value: Any, name: str) -> Schedule:
         start, end, kimg = (_number(value[key], f"{name}.{key}", how) for key in known[:3])
         shape = value.get("shape", Shape.linear)
         if not isinstance(shape, Shape):
-            if shape not in Shape.__members__:
+            if not isinstance(shape, str) or shape not in Shape.__members__:
                 raise UserError(f"{name}.shape={shape}: choose {' or '.join(Shape.__members__)}")
             shape = Shape[shape]
-        if kimg < 0:
-            raise UserError(f"{name}.kimg={kimg:g} must not be negative")
         return Ramp(start, end, kimg, shape)
     return _number(value, name, how)
 
 
 def _number(value: Any, name: str, how: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{name}={value} is no finite number; {how}")
+    FINITE.check(value, name)
     return float(value)
 
 
@@ -149,17 +149,22 @@ def schedules_of(config: Any, prefix: str = "") -> dict[str, Schedule]:
 class StageConfig:
     """One stage of a training that grows; a stage lasts until the next one starts."""
 
-    start_kimg: float = field(default=0.0, metadata={"help": "where it starts"})
-    resolution: int = field(default=0, metadata={"help": "longer side of its images; 0: the data set's"})
-    fade_kimg: float = field(default=0.0, metadata={"help": "in so many kimg what is new in it fades in"})
-    batch_size: int = field(default=0, metadata={"help": "images of an iteration; 0: training.batch_size"})
-    lr: float = field(default=0.0, metadata={"help": "learning rate of G and D; 0: as in optim."})
+    start_kimg: float = field(default=0.0, metadata={"help": "where it starts", "range": KIMG_OR_NONE})
+    resolution: int = field(
+        default=0, metadata={"help": "longer side of its images; 0: the data set's", "range": COUNT_OR_NONE}
+    )
+    fade_kimg: float = field(
+        default=0.0, metadata={"help": "in so many kimg what is new in it fades in", "range": KIMG_OR_NONE}
+    )
+    batch_size: int = field(
+        default=0, metadata={"help": "images of an iteration; 0: training.batch_size", "range": COUNT_OR_NONE}
+    )
+    lr: float = field(
+        default=0.0, metadata={"help": "learning rate of G and D; 0: as in optim.", "range": NOT_NEGATIVE}
+    )
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"training.stages: {f.name}={value} must be 0 or more")
+        check_values(self, "training.stages")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from stylegan.data.cache import NoCacheError, PixelCache, cache_of
 from stylegan.data.prepare import ensure_faces3d
 from stylegan.data.sampler import image_indices
 from stylegan.errors import UserError
+from stylegan.values import COUNT, Range, check_values
 
 FACES3D = "faces3d"
 Pair = tuple[Tensor, Tensor]
@@ -33,24 +34,29 @@ class DataConfig:
     path: str = field(
         default=FACES3D, metadata={"help": "an archive (ZIP or folder) of `stylegan prepare`, or faces3d"}
     )
-    resolution: int = field(default=64, metadata={"help": "faces3d only: pixels of a side"})
-    count: int = field(default=10000, metadata={"help": "faces3d only: how many heads are rendered, at the first run"})
+    resolution: int = field(default=64, metadata={"help": "faces3d only: pixels of a side", "range": COUNT})
+    count: int = field(
+        default=10000, metadata={"help": "faces3d only: how many heads are rendered, at the first run", "range": COUNT}
+    )
     use_labels: bool = field(default=False, metadata={"help": "train a conditional model on the archive's labels"})
     xflip: bool = field(default=False, metadata={"help": "add the mirror image of every image"})
-    max_images: int | None = field(default=None, metadata={"help": "use only so many images; null: all"})
+    max_images: int | None = field(
+        default=None, metadata={"help": "use only so many images; null: all", "range": COUNT}
+    )
     cache: bool = field(
         default=True,
         metadata={"help": "keep decoded images in a file beside the archive, made once: loading is then free"},
     )
     workers: int = field(
-        default=2, metadata={"help": "processes of a rank that decode ahead without the cache; 0: the trainer decodes"}
+        default=2,
+        metadata={
+            "help": "processes of a rank that decode ahead without the cache; 0: the trainer decodes",
+            "range": Range(0, 256),
+        },
     )
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UserError(f"data.workers={self.workers} must be 0 or more")
-        if self.max_images is not None and self.max_images < 1:
-            raise UserError(f"data.max_images={self.max_images} must be at least 1; null uses all images")
+        check_values(self, "data")
 
 
 def open_dataset(source: DataConfig | str | Path) -> ImageDataset:

@@ -22,13 +22,12 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_clamp,
     check_kind,
-    check_positive,
     check_precision,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter
+from stylegan.values import COUNT, COUNT_OR_NONE, POSITIVE, check_values
 
 
 @dataclass
@@ -39,28 +38,36 @@ class DiscriminatorConfig:
     channel_base: int | None = field(
         default=32768,
         metadata={
-            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768",
+            "range": COUNT,
         },
     )
-    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps", "range": COUNT})
     architecture: Architecture = field(default=Architecture.resnet, metadata={"help": "resnet, skip or orig"})
     conv_clamp: float | None = field(
-        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike", "range": POSITIVE}
     )
     minibatch_std_group: int | None = field(
         default=4,
         metadata={
             "help": "images compared by the minibatch standard deviation; null = the whole batch",
             "weights": "alike",
+            "range": COUNT,
         },
     )
-    minibatch_std_channels: int = field(default=1, metadata={"help": "its feature maps; 0 = off"})
+    minibatch_std_channels: int = field(
+        default=1, metadata={"help": "its feature maps; 0 = off", "range": COUNT_OR_NONE}
+    )
     freeze_layers: int = field(
         default=0,
-        metadata={"help": "convolutions that stay as they are, from the image inwards", "weights": "alike"},
+        metadata={
+            "help": "convolutions that stay as they are, from the image inwards",
+            "weights": "alike",
+            "range": COUNT_OR_NONE,
+        },
     )
     cmap_dim: int | None = field(
-        default=None, metadata={"help": "size of the mapped label; null = channels at the end"}
+        default=None, metadata={"help": "size of the mapped label; null = channels at the end", "range": COUNT}
     )
     precision: Precision = field(
         default=Precision.fp32,
@@ -70,21 +77,15 @@ class DiscriminatorConfig:
         },
     )
     reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+        default=4,
+        metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any", "range": COUNT_OR_NONE},
     )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network of the labels"})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/D")
-        check_positive(self, "channel_base", "channel_max")
-        check_clamp(self, self.conv_clamp)
-        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
-        for name in ("minibatch_std_group", "cmap_dim"):
-            if getattr(self, name) is not None:
-                check_positive(self, name)
-        for name in ("minibatch_std_channels", "freeze_layers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"DiscriminatorConfig.{name}={getattr(self, name)}: must be at least 0")
+        check_values(self, "model.D")
+        check_precision("model.D", self.precision, self.reduced_blocks, self.conv_clamp)
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "StyleGAN2Discriminator":
         """A new discriminator with random weights, for images of the same sizes as `StyleGAN2Config`; see `NetworkConfig`."""

@@ -151,28 +151,12 @@ def check_kind(config: Any, group: str) -> None:
         raise UserError(f"kind={config.kind}: these are the options of {type(config).kind}; choose it by {group}=NAME")
 
 
-def check_positive(config: object, *fields: str) -> None:
-    """Raise a `UserError` if one of the config's fields is below one; None is left to those who read it."""
-    for field in fields:
-        value = getattr(config, field)
-        if value is not None and value < 1:
-            raise UserError(f"{type(config).__name__}.{field}={value}: must be at least 1")
-
-
-def check_clamp(config: object, clamp: float | None) -> None:
-    """Raise a `UserError` unless `clamp` is None or positive."""
-    if clamp is not None and not clamp > 0:
-        raise UserError(f"{type(config).__name__}.conv_clamp={clamp}: must be above 0, or null for no clamp")
-
-
-def check_precision(config: object, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
-    """Raise a `UserError` for a negative number of blocks, or fp16 without the clamp that keeps it from overflowing."""
-    if reduced_blocks < 0:
-        raise UserError(f"{type(config).__name__}.reduced_blocks={reduced_blocks}: must be at least 0")
+def check_precision(group: str, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
+    """Raise a `UserError` that names the `group` of settings for fp16 without the clamp that keeps it from overflowing."""
     if precision is Precision.fp16 and reduced_blocks > 0 and clamp is None:
         raise UserError(
-            f"{type(config).__name__}: precision=fp16 overflows without a bound on activations; give conv_clamp=256, "
-            "or choose precision=bf16"
+            f"{group}.precision=fp16 overflows without a bound on activations; give {group}.conv_clamp=256, or choose "
+            f"{group}.precision=bf16"
         )
 
 

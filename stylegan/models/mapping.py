@@ -6,30 +6,31 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
-from stylegan.models.layers import FullyConnected, check_positive, normalize_second_moment
+from stylegan.models.layers import FullyConnected, normalize_second_moment
+from stylegan.values import COUNT, LAYERS, POSITIVE, SHARE, check_values
 
 
 @dataclass
 class MappingConfig:
     """Options of `MappingNetwork`."""
 
-    num_layers: int = field(default=8, metadata={"help": "fully connected layers"})
-    hidden_dim: int | None = field(default=None, metadata={"help": "features between layers; null = width of w"})
-    embed_dim: int | None = field(default=None, metadata={"help": "features of an embedded label; null = width of w"})
-    lr_multiplier: float = field(default=0.01, metadata={"help": "learning rate relative to the other layers"})
+    num_layers: int = field(default=8, metadata={"help": "fully connected layers", "range": LAYERS})
+    hidden_dim: int | None = field(
+        default=None, metadata={"help": "features between layers; null = width of w", "range": COUNT}
+    )
+    embed_dim: int | None = field(
+        default=None, metadata={"help": "features of an embedded label; null = width of w", "range": COUNT}
+    )
+    lr_multiplier: float = field(
+        default=0.01, metadata={"help": "learning rate relative to the other layers", "range": POSITIVE}
+    )
     w_avg_beta: float = field(
-        default=0.998, metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike"}
+        default=0.998,
+        metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike", "range": SHARE},
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, "num_layers")
-        for name in ("hidden_dim", "embed_dim"):
-            if getattr(self, name) is not None:
-                check_positive(self, name)
-        if not self.lr_multiplier > 0:
-            raise UserError(f"MappingConfig.lr_multiplier={self.lr_multiplier}: must be above 0")
-        if not 0 <= self.w_avg_beta <= 1:
-            raise UserError(f"MappingConfig.w_avg_beta={self.w_avg_beta}: must be from 0 to 1")
+        check_values(self, "mapping")
 
 
 class MappingNetwork(nn.Module):

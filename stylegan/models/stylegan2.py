@@ -26,9 +26,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_clamp,
     check_kind,
-    check_positive,
     check_precision,
     conv_weight,
     scaled,
@@ -37,6 +35,7 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
+from stylegan.values import COUNT, COUNT_OR_NONE, POSITIVE, check_values
 
 
 @dataclass
@@ -44,18 +43,19 @@ class StyleGAN2Config:
     """Options of the StyleGAN2 `Generator`, without what follows from the data: resolution, channels, labels."""
 
     kind: str = field(default="stylegan2", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
-    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
+    z_dim: int = field(default=512, metadata={"help": "size of the latent z", "range": COUNT})
+    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w", "range": COUNT})
     channel_base: int | None = field(
         default=32768,
         metadata={
-            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768",
+            "range": COUNT,
         },
     )
-    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps", "range": COUNT})
     architecture: Architecture = field(default=Architecture.skip, metadata={"help": "skip, resnet or orig"})
     conv_clamp: float | None = field(
-        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike", "range": POSITIVE}
     )
     fused_modconv: bool = field(
         default=False,
@@ -72,15 +72,15 @@ class StyleGAN2Config:
         },
     )
     reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+        default=4,
+        metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any", "range": COUNT_OR_NONE},
     )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network"})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(self, "z_dim", "w_dim", "channel_base", "channel_max")
-        check_clamp(self, self.conv_clamp)
-        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
+        check_values(self, "model.G")
+        check_precision("model.G", self.precision, self.reduced_blocks, self.conv_clamp)
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
         """A new generator with random weights, for images of H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7; see

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.errors import UserError
 from stylegan.ops.device import send
 from stylegan.ops.update import adam_, clamp_nonfinite_
 from stylegan.schedule import Schedule, check_schedules, scheduled
+from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, check_values
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -21,38 +21,38 @@ class OptimConfig:
     """Adam, and the moving average of the generator."""
 
     G_lr: Schedule | None = field(
-        default=None, metadata=scheduled("learning rate of G; null: 0.0025, from 1024 pixels 0.002")
+        default=None, metadata=scheduled("learning rate of G; null: 0.0025, from 1024 pixels 0.002", POSITIVE)
     )
     D_lr: Schedule | None = field(
-        default=None, metadata=scheduled("learning rate of D; null: 0.0025, from 1024 pixels 0.002")
+        default=None, metadata=scheduled("learning rate of D; null: 0.0025, from 1024 pixels 0.002", POSITIVE)
     )
-    beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment"))
-    beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment"))
-    eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon"})
+    beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment", DECAY))
+    beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment", DECAY))
+    eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon", "range": POSITIVE})
     ema_kimg: Schedule | None = field(
-        default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32")
+        default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32", NOT_NEGATIVE)
     )
     ema_beta: Schedule = field(
-        default=0.0, metadata=scheduled("decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life")
+        default=0.0, metadata=scheduled("decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life", DECAY)
     )
     ema_rampup: float = field(
-        default=0.05, metadata={"help": "G_ema's half-life is at most this share of the training so far; 0: off"}
+        default=0.05,
+        metadata={
+            "help": "G_ema's half-life is at most this share of the training so far; 0: off",
+            "range": NOT_NEGATIVE,
+        },
     )
     loss_scale: float | None = field(
-        default=None, metadata={"help": "factor for gradients on their way through the networks; null: 1, with fp16 64"}
+        default=None,
+        metadata={
+            "help": "factor for gradients on their way through the networks; null: 1, with fp16 64",
+            "range": POSITIVE,
+        },
     )
 
     def __post_init__(self) -> None:
-        rate = (5e-324, float("inf"), "must be positive")
-        decay = (0.0, 1 - 2**-53, "must be from 0 to below 1")
-        length = (0.0, float("inf"), "must not be negative")
-        check_schedules(self, "optim", G_lr=rate, D_lr=rate, beta1=decay, beta2=decay, ema_kimg=length, ema_beta=decay)
-        if self.loss_scale is not None and not self.loss_scale > 0:
-            raise UserError(f"optim.loss_scale={self.loss_scale} must be positive")
-        if not self.eps > 0:
-            raise UserError(f"optim.eps={self.eps} must be positive")
-        if not self.ema_rampup >= 0:
-            raise UserError(f"optim.ema_rampup={self.ema_rampup} must not be negative; 0 is off")
+        check_schedules(self, "optim")
+        check_values(self, "optim")
 
     def resolved(self, resolution: tuple[int, int], batch_size: int, *, fp16: bool) -> "OptimConfig":
         """With what follows from (H, W) and the batch.

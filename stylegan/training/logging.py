@@ -22,10 +22,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
-from stylegan.errors import UserError, say, shown
+from stylegan.errors import say, shown
 from stylegan.files import open_below
 from stylegan.ops.memory import peak_host_gib
 from stylegan.schedule import Moment
+from stylegan.values import KIMG, check_values
 
 
 @dataclass
@@ -33,13 +34,12 @@ class LoggingConfig:
     """How often and where a run reports."""
 
     interval_kimg: float = field(
-        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"}
+        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next", "range": KIMG}
     )
     tensorboard: bool = field(default=True, metadata={"help": "write event files for TensorBoard"})
 
     def __post_init__(self) -> None:
-        if self.interval_kimg <= 0:
-            raise UserError(f"logging.interval_kimg={self.interval_kimg} must be positive")
+        check_values(self, "logging")
 
 
 class Logger(Protocol):

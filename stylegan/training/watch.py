@@ -14,6 +14,7 @@ from stylegan.errors import UserError, nearest
 from stylegan.files import open_below
 from stylegan.interop.snapshot_writer import add_provenance
 from stylegan.models.base import Generator
+from stylegan.values import COUNT, check_values
 
 if TYPE_CHECKING:  # a run without metrics need not wait for what measures
     import torch
@@ -28,19 +29,17 @@ class MetricsConfig:
     names: list[str] = field(
         default_factory=list, metadata={"help": "metrics of G_ema, such as [fid50k] or [kid5k_mobilenet_v2,attributes]"}
     )
-    every: int = field(default=1, metadata={"help": "snapshots from one measurement to the next"})
+    every: int = field(default=1, metadata={"help": "snapshots from one measurement to the next", "range": COUNT})
     best: str | None = field(
         default=None, metadata={"help": "the metric whose best snapshot is kept by name; null: the first"}
     )
     weights: list[str] = field(
         default_factory=list, metadata={"help": "files with weights of feature networks: ['NAME=FILE']"}
     )
-    batch: int = field(default=64, metadata={"help": "images at once while measuring"})
+    batch: int = field(default=64, metadata={"help": "images at once while measuring", "range": COUNT})
 
     def __post_init__(self) -> None:
-        for name in ("every", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"metrics.{name}={getattr(self, name)} must be at least 1")
+        check_values(self, "metrics")
 
 
 class Watch:

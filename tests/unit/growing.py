@@ -13,7 +13,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from stylegan.errors import UserError
 from stylegan.models.base import Discriminator, Generator, noise_for
 from stylegan.models.growing import faded
-from stylegan.models.layers import block_shapes, check_kind, check_positive
+from stylegan.models.layers import block_shapes, check_kind
+from stylegan.values import COUNT, check_values
 
 Shape = tuple[int, int]
 
@@ -23,12 +24,12 @@ class GrowingGConfig:
     """Options of `GrowingG`."""
 
     kind: str = field(default="growing", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=8, metadata={"help": "size of the latent z"})
-    width: int = field(default=8, metadata={"help": "feature maps"})
+    z_dim: int = field(default=8, metadata={"help": "size of the latent z", "range": COUNT})
+    width: int = field(default=8, metadata={"help": "feature maps", "range": COUNT})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(self, "z_dim", "width")
+        check_values(self, "model.G")
 
     def build(self, *, resolution: Shape, channels: int, c_dim: int) -> "GrowingG":
         """See `NetworkConfig`."""
@@ -40,11 +41,11 @@ class GrowingDConfig:
     """Options of `GrowingD`."""
 
     kind: str = field(default="growing_discriminator", metadata={"help": "the architecture; model/D=NAME sets it"})
-    width: int = field(default=8, metadata={"help": "feature maps"})
+    width: int = field(default=8, metadata={"help": "feature maps", "range": COUNT})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/D")
-        check_positive(self, "width")
+        check_values(self, "model.D")
 
     def build(self, *, resolution: Shape, channels: int, c_dim: int) -> "GrowingD":
         """See `NetworkConfig`."""

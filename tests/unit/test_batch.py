@@ -1,5 +1,6 @@
 """How a batch is divided, and that its random numbers do not depend on the division."""
 
+import re
 from typing import Any
 
 import pytest
@@ -38,12 +39,39 @@ def test_groups_of_minibatch_std_stay_whole_and_in_place(N: int, ranks: int, mic
         ((10, 1, 4, 2), "batch_size=10"),
         ((8, 2, 2, 4), "micro_batch=2"),
         ((8, 1, 4, None), "whole batch"),
-        ((8, 3, 8, 4), "24"),
+        ((8, 3, 8, 4), "batch_size=12 training.micro_batch=4"),
     ],
 )
 def test_what_does_not_divide_is_refused(arguments: tuple[int, int, int, int | None], says: str) -> None:
     with pytest.raises(UserError, match=says):
         split_positions(*arguments)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("group", [0, 1, 4, 32])
+def test_what_is_advised_works(ranks: int, group: int) -> None:
+    for N in range(1, 70):
+        for micro in {max(N // ranks, 1), 3, 8, 10}:
+            try:
+                split_positions(N, ranks, micro, group)
+            except UserError as error:
+                advice = str(error).partition("choose ")[2]
+                found = dict(re.findall(r"training\.(batch_size|micro_batch)=(\d+)", advice))
+                split_positions(int(found.get("batch_size", N)), ranks, int(found["micro_batch"]), group)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((10, 1, 10, 4), "choose training.batch_size=8 training.micro_batch=8"),
+        ((7, 2, 3, 4), "choose training.batch_size=8 training.micro_batch=4"),
+        ((24, 1, 10, 4), "choose training.micro_batch=8"),
+    ],
+)
+def test_advice_is_the_nearest_that_works(arguments: tuple[int, int, int, int], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split_positions(*arguments)
+    assert str(caught.value).endswith(says)
 
 
 @pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])

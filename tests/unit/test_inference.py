@@ -228,7 +228,7 @@ def test_names_of_classes_that_are_none_are_not_taken(tmp_path: Path, conditiona
 )
 def test_impossible_settings_are_refused_before_sampling(G: StyleBased, settings: dict[str, object]) -> None:
     (name,) = settings
-    with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
+    with pytest.raises(UserError, match=f"^{name}={settings[name]}:? "):
         sample(G, [1], Sampling(**settings))  # pyright: ignore[reportArgumentType]
 
 

@@ -204,8 +204,8 @@ def test_wrong_transforms(transform: Tensor, message: str) -> None:
 def test_what_cannot_be_moved() -> None:
     with pytest.raises(UserError, match="a stylegan2 network starts from something that cannot be moved"):
         sample(tiny_pair()[0], [0], Sampling(translate=(0.1, 0.0)))
-    for bad in ((0.1, math.inf), (0.1,)):
-        with pytest.raises(UserError, match="write translate"):
+    for bad, says in (((0.1, math.inf), "translate is a number beyond"), ((0.1,), "translate=0.1: give two numbers")):
+        with pytest.raises(UserError, match=says):
             Sampling(translate=bad)
 
 

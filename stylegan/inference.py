@@ -18,6 +18,7 @@ from stylegan import run_dir
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.networks import Networks, read_networks
+from stylegan.interop.refusal import printable
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
@@ -51,14 +52,19 @@ def resolve_network(network: str | Path) -> Path:
     """
     if network == "demo":
         return shipped(DEMO)
-    path = Path(network).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(network).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user's home
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"network={printable(str(network))}: {reason}; check the path") from None
+    if is_folder:
         if found := run_dir.snapshots(path):
             return found[-1]
         if run_dir.is_run_dir(path):
             raise UserError(f"network={network}: this run has no snapshot yet; let it train until the first is written")
         raise UserError(f"network={network}: this folder is not a run; {nearest(str(network), _known_networks(path))}")
-    if not path.exists():
+    if not exists:
         raise UserError(
             f"network={network}: no such file or run folder; {nearest(str(network), _known_networks(path.parent))}"
         )
@@ -161,7 +167,7 @@ def class_label(G: Generator, class_idx: int | None) -> Tensor | None:
     if class_idx is None or not 0 <= class_idx < G.c_dim:
         given = "is missing" if class_idx is None else f"={class_idx} does not exist"
         raise UserError(f"class_idx {given}: this network has {G.c_dim} classes; choose class_idx=0 to {G.c_dim - 1}")
-    return torch.eye(G.c_dim)[class_idx : class_idx + 1]
+    return torch.nn.functional.one_hot(torch.tensor([class_idx]), G.c_dim).float()
 
 
 @dataclass(frozen=True)

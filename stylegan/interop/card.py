@@ -37,7 +37,7 @@ def model_card(
         licence: Under which it is given away; None: not stated.
         evaluations: Records of `stylegan evaluate` on this file.
     """
-    provenance = snapshot.metadata.get("provenance", {})
+    provenance = snapshot.provenance
     sections = (
         _front_matter(snapshot, licence),
         _summary(path, snapshot),
@@ -84,7 +84,7 @@ def _front_matter(snapshot: Snapshot, licence: str | None) -> str:
 
 
 def _summary(path: Path, snapshot: Snapshot) -> str:
-    model, data = snapshot.metadata["model"], snapshot.metadata.get("provenance", {}).get("data", {})
+    model, data = snapshot.metadata["model"], snapshot.provenance.get("data", {})
     height, width = model["resolution"]
     return (
         f"# {_text(path.stem)}\n\nA generator of kind {model['kind']} that makes {_CHANNELS[model['channels']]} pictures of "
@@ -145,7 +145,7 @@ def _measured(path: Path, provenance: Mapping[str, Any], evaluations: Sequence[M
         for name, value in record["results"].items()
     ]
     own = provenance.get("metrics") or _from_run(path, provenance.get("nimg"))
-    if own is not None:
+    if own is not None and isinstance(own.get("results"), dict):
         counts = (own.get("fakes"), own.get("reals"))
         rows += [(name, value, "its training data", *counts) for name, value in own["results"].items()]
     if not rows:

@@ -10,6 +10,7 @@ from stylegan.interop.foreign import FOREIGN, NAMES, read_foreign
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.summary import summary
 from stylegan.models.base import Generator, Network
+from stylegan.opening import require_regular_file
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ def read_networks(
             its parameters do not match.
     """
     path = Path(path)
+    require_regular_file(path, "network file")
     if not _is_pickled(path):
         snapshot = read_snapshot(path)
         found = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
         networks = {name: found[name] for name in NAMES if name in found}
-        provenance = snapshot.metadata.get("provenance")
-        return Networks(networks, provenance if isinstance(provenance, dict) else {})
+        return Networks(networks, snapshot.provenance)
     kind, networks, notes = read_foreign(path, only_generator=only_generator, progress=progress)
     origin = {"file": path.name, "sha256": sha256(path), "kind": kind}
     return Networks(networks, {"imported_from": origin}, f"{path}: {kind}", notes)

@@ -227,10 +227,12 @@ def low_pass(taps: int, cutoff: float, width: float, sampling_rate: float, radia
         radial: The ideal filter of a disc of frequencies (a jinc) rather than of a band (a sinc).
 
     Returns:
-        float32 [taps], or [taps, taps] if radial.
+        float32 [taps], or [taps, taps] if radial; without numbers where the default device is `meta`.
     """
     if taps == 1:
         return None
+    if torch.get_default_device().type == "meta":  # of a network that is only described: taps can be any number
+        return torch.empty([taps, taps] if radial else [taps])
     place = (np.arange(taps) - (taps - 1) / 2) / sampling_rate
     window = np.kaiser(taps, _kaiser_beta(2.285 * (taps - 1) * math.pi * width / (sampling_rate / 2) + 7.95))
     if not radial:

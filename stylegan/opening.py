@@ -1,4 +1,4 @@
-"""What a path leads to, asked before it is opened: a pipe makes a reader wait for ever, and a device gives bytes without end."""
+"""What a path leads to, asked before it is opened: a reader waits at a pipe for ever, and a device has no end."""
 
 import os
 import stat

@@ -1,10 +1,12 @@
-"""From a description and tensors to a network of ours: all of them match, or nothing is built.
+"""From a description and tensors to a network of ours: all of them match, or there is no network.
 
-What a file says of its network is not believed. The network is first described without numbers, in no more steps than its
-tensors by name allow; only where every name, shape and type agrees with them is memory taken, as much as the file holds.
+What a file says of its network is not believed. It is built in no more steps, and of no more numbers, than the tensors allow
+that the file holds by name and shape; what asks for more is refused before that is taken.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -17,18 +19,34 @@ from stylegan.models.build import DISCRIMINATORS, build_discriminator_from_metad
 
 MOST_TENSORS = 10_000  # published networks have up to 200
 MOST_DIMENSIONS = 8
-SLACK = 2**22  # bytes of small tensors, such as filters, that may share their numbers
+SLACK = 2**20  # numbers of tables that networks keep besides, and of small tensors that may share theirs
 _STEPS = 20  # calls of torch for each tensor; networks take up to 7
 _FEWEST_STEPS = 100
+_FACTORIES = {torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty, torch.full}
 _NetworkT = TypeVar("_NetworkT", bound=Network)
 
-# On the meta device these are programs in Python, whose import takes a second; the others give the same shapes.
-_SAME_SHAPE: dict[Any, Any] = {
-    torch.randn: torch.empty,
-    torch.rand: torch.empty,
-    Tensor.__truediv__: Tensor.__mul__,
-    Tensor.div: Tensor.mul,
-}
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a tensor before it is read.
+
+    Attributes:
+        dtype: The name of its type, such as `float32`.
+        shape: Its shape.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Layout":
+        """That of a tensor."""
+        return cls(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+    def __str__(self) -> str:
+        """`float32 [3, 3]`."""
+        shown = list(self.shape) if len(self.shape) <= MOST_DIMENSIONS else f"of {len(self.shape)} dimensions"
+        return f"{self.dtype} {shown}"
 
 
 def build_any(meta: dict[str, Any]) -> Network:
@@ -37,39 +55,33 @@ def build_any(meta: dict[str, Any]) -> Network:
 
 
 def build_for(
-    meta: dict[str, Any], layouts: Mapping[str, str], make: Callable[[dict[str, Any]], _NetworkT]
+    meta: dict[str, Any], layouts: Mapping[str, Layout], make: Callable[[dict[str, Any]], _NetworkT]
 ) -> _NetworkT:
-    """The network of an architecture with random weights, if these are its parameters and buffers.
+    """The network of an architecture, if these are its parameters and buffers. Weights are whatever was in memory.
 
     Args:
         meta: The architecture, as `stylegan.models.metadata.model_metadata` describes it.
-        layouts: `layout` of each tensor that a file holds for it, by name.
+        layouts: Of each tensor that a file holds for it, by name.
         make: What builds it.
 
     Raises:
         UnreadableError: The architecture does not exist, or a tensor is missing, left over, or of another shape or type; names
             the first.
     """
-    describe_for(meta, layouts, make)
-    return _built(make, meta)
-
-
-def describe_for(
-    meta: dict[str, Any], layouts: Mapping[str, str], make: Callable[[dict[str, Any]], _NetworkT]
-) -> _NetworkT:
-    """What `build_for` would build, without its numbers: on torch's meta device. Arguments and errors are the same."""
-    network = _described(meta, len(layouts), make)
-    if problem := first_mismatch(layouts, {name: layout(t) for name, t in network.state_dict().items()}):
+    if len(layouts) > MOST_TENSORS:
+        raise UnreadableError(f"holds a network of {len(layouts)} tensors; none has more than {MOST_TENSORS}")
+    numbers = sum(math.prod(layout.shape) for layout in layouts.values())
+    try:
+        with _AtMost(_STEPS * len(layouts) + _FEWEST_STEPS, numbers):
+            network = make(meta)
+    except UnreadableError:
+        raise
+    except (UserError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        # All but UserError: of numpy and torch, for sizes that they cannot count.
+        raise UnreadableError(f"describes a network that cannot be built: {str(error)[:400]}") from None
+    if problem := first_mismatch(layouts, {name: Layout.of(t) for name, t in network.state_dict().items()}):
         raise UnreadableError(problem)
     return network
-
-
-def _described(meta: dict[str, Any], tensors: int, make: Callable[[dict[str, Any]], _NetworkT]) -> _NetworkT:
-    """A network of up to so many tensors without numbers: on the meta device, where they take no memory."""
-    if tensors > MOST_TENSORS:
-        raise UnreadableError(f"holds a network of {tensors} tensors; none has more than {MOST_TENSORS}")
-    with torch.device("meta"), _AtMost(_STEPS * tensors + _FEWEST_STEPS):
-        return _built(make, meta)
 
 
 def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> Network:
@@ -79,7 +91,7 @@ def build_and_fill(meta: dict[str, Any], tensors: Mapping[str, Tensor]) -> Netwo
         UnreadableError: As `build_for`; or the tensors share their numbers, so that a small file asks for a large network.
     """
     check_shared(tensors.values())
-    network = build_for(meta, {name: layout(tensor) for name, tensor in tensors.items()}, build_any)
+    network = build_for(meta, {name: Layout.of(tensor) for name, tensor in tensors.items()}, build_any)
     network.load_state_dict(dict(tensors))
     return network
 
@@ -89,12 +101,12 @@ def check_shared(tensors: Iterable[Tensor]) -> None:
     tensors = list(tensors)
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     needed, held = sum(tensor.nbytes for tensor in tensors), sum(storages.values())
-    if needed > held + SLACK:
+    if needed > held + 4 * SLACK:
         raise UnreadableError(f"has tensors that share their numbers: {needed} bytes are made of {held}")
 
 
-def first_mismatch(found: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
-    """What is wrong with the first tensor that is missing, left over, or of another `layout`; None if all match."""
+def first_mismatch(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> str | None:
+    """What is wrong with the first tensor that is missing, left over, or of another type or shape; None if all match."""
     for name in (*expected, *found):
         if name not in found:
             return f"lacks the tensor {name}"
@@ -105,36 +117,21 @@ def first_mismatch(found: Mapping[str, str], expected: Mapping[str, str]) -> str
     return None
 
 
-def layout(tensor: Tensor) -> str:
-    """Type and shape of a tensor: `float32 [3, 3]`."""
-    return layout_of(str(tensor.dtype).removeprefix("torch."), tensor.shape)
-
-
-def layout_of(dtype: str, shape: Iterable[int]) -> str:
-    """The same of what is known by name only; unlike any of ours where it has more dimensions than ours."""
-    shape = list(shape)
-    return f"{dtype} {shape if len(shape) <= MOST_DIMENSIONS else f'of {len(shape)} dimensions'}"
-
-
 class _AtMost(TorchFunctionMode):
-    """Within it torch is called no more often than this: a description cannot ask for layers without end."""
+    """Within it torch is called no more often, and gives no more numbers, than this. None of them are drawn."""
 
-    def __init__(self, calls: int):
+    def __init__(self, calls: int, numbers: int):
         super().__init__()
-        self.left = calls
+        self.calls, self.held, self.left = calls, numbers, numbers + SLACK
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.left -= 1
-        if self.left < 0:
+        self.calls -= 1
+        if self.calls < 0:
             raise UnreadableError("describes a network of more tensors than it holds")
-        return _SAME_SHAPE.get(func, func)(*args, **(kwargs or {}))
-
-
-def _built(make: Callable[[dict[str, Any]], _NetworkT], meta: dict[str, Any]) -> _NetworkT:
-    try:
-        return make(meta)
-    except UnreadableError:
-        raise
-    except (UserError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        # All but UserError: sizes beyond what torch and numpy can count.
-        raise UnreadableError(f"describes a network that cannot be built: {str(error)[:400]}") from None
+        if func in _FACTORIES:
+            self.left -= math.prod(args if isinstance(args[0], int) else args[0])
+            if self.left < 0:
+                raise UnreadableError(f"describes a network larger than the {self.held} numbers it holds")
+        if func in (torch.randn, torch.rand):
+            func = torch.empty
+        return func(*args, **(kwargs or {}))

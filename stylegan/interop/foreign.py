@@ -148,6 +148,4 @@ def _refusal(path: Path, error: UnreadableError) -> str:
             f"{path} {why}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
             "network again from those who published it"
         )
-    return (
-        f"{path} {why}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"
-    )
+    return f"{path} {why}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"

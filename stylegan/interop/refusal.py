@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-_CONVERT = "if it holds a published network, `stylegan convert FILE NAME.safetensors` makes one of it, and runs nothing in it"
+_CONVERT = (
+    "if it holds a published network, `stylegan convert FILE NAME.safetensors` makes one of it, and runs nothing in it"
+)
 _READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
@@ -34,5 +36,5 @@ def why_no_snapshot(path: Path, error: Exception) -> str:
 def printable(text: str, most: int = 80) -> str:
     """Text of a file as a message may show it: in one line, without control codes, and not endless."""
     text = text[: most + 1]
-    shown = text if text.isprintable() else ascii(text)
+    shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stylegan.errors import UnreadableError, UserError
-from stylegan.interop.fill import MOST_TENSORS, build_for, layout_of
+from stylegan.interop.fill import MOST_TENSORS, Layout, build_for
 from stylegan.interop.refusal import why_no_snapshot
 from stylegan.models.base import Generator, Network
 from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
@@ -145,7 +145,8 @@ def _network(
     layouts = {}
     for ours, theirs in names.items():
         entry = file.get_slice(theirs)
-        layouts[ours] = layout_of(_DTYPES.get(entry.get_dtype(), entry.get_dtype()), entry.get_shape())
+        dtype = str(entry.get_dtype())
+        layouts[ours] = Layout(_DTYPES.get(dtype, dtype), tuple(entry.get_shape()))
     try:
         network = build_for(description["model"], layouts, make)
     except UnreadableError as error:

@@ -124,7 +124,9 @@ class Budget:
     def _spend_made(self, count: int) -> None:
         self.made -= count
         if self.made < 0:
-            raise UnreadableError(f"makes more than {MADE} bytes of values beside its tensors; no network needs that many")
+            raise UnreadableError(
+                f"makes more than {MADE} bytes of values beside its tensors; no network needs that many"
+            )
 
     def spend_tensor_bytes(self, count: int) -> None:
         """Raises `UnreadableError` where more is asked for than the file can hold."""
@@ -379,4 +381,3 @@ def checked_keys(items: list[Any]) -> list[Any]:
         if not (item is None or isinstance(item, str) or (isinstance(item, int) and item.bit_length() <= LONGEST_KEY)):
             raise UnreadableError(f"has a {type(item).__name__} for a key")
     return items
-

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stylegan import run_dir as files
 from stylegan.errors import UnreadableError, UserError
 from stylegan.files import atomic_path
-from stylegan.interop.fill import check_shared, describe_for, layout
+from stylegan.interop.fill import Layout, build_for, check_shared
 from stylegan.interop.pickled import plain
 from stylegan.interop.refusal import printable
 from stylegan.interop.torch_file import read_pickled
@@ -148,22 +148,21 @@ def _check(content: dict[Any, Any]) -> None:
 
 
 def _check_network(name: str, tensors: Any, meta: Any) -> list[nn.Parameter]:
-    """The parameters of the architecture, without numbers; raises `UnreadableError` unless these are its tensors."""
+    """The parameters of the architecture; raises `UnreadableError` unless these are its tensors."""
     if not isinstance(meta, dict) or not meta.keys() <= {"kind", "config", "resolution", "channels", "c_dim"}:
         raise UnreadableError(f"lacks the architecture of its {name}")
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise UnreadableError(f"lacks its {name}")
     make = build_discriminator_from_metadata if name == "D" else build_from_metadata
     try:
-        network = describe_for(meta, {str(key): layout(tensor) for key, tensor in tensors.items()}, make)
+        network = build_for(meta, {str(key): Layout.of(tensor) for key, tensor in tensors.items()}, make)
     except UnreadableError as error:
         raise UnreadableError(f"does not fit itself: its {name} {error}") from None
     return list(network.parameters())
 
 
 def _check_optimizer(name: str, optimizer: Any, parameters: list[nn.Parameter]) -> list[Tensor]:
-    """The tensors in the state_dict of Adam for these parameters, as far as they were trained; raises `UnreadableError` where it
-    is something else."""
+    """The tensors in a state_dict of Adam; raises `UnreadableError` unless it is one for these parameters."""
     groups, moments = (optimizer.get(key) if isinstance(optimizer, dict) else None for key in ("param_groups", "state"))
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
         raise UnreadableError(f"lacks the settings of its {name}")

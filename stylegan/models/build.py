@@ -19,6 +19,7 @@ NetworkT = TypeVar("NetworkT", bound=Network)
 LARGEST = 2**20
 LARGEST_SIDE = 2**15
 LARGEST_OF = {"num_layers": 1000, "margin_size": 256, "filter_size": 64, "lrelu_upsampling": 16, "conv_kernel": 32}
+LARGEST_OF |= {"first_cutoff": LARGEST_SIDE / 2, "first_stopband": LARGEST_SIDE, "last_stopband_rel": 16}
 
 # A new architecture is a line here; its options, and how it is built, stand beside it.
 GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {

@@ -26,6 +26,7 @@ from stylegan.training.adam import MOMENTS
 from stylegan.training.state import TrainState
 
 FORMAT = "stylegan-checkpoint-1"
+ADA = {"p", "r_t", "signs", "count", "iterations"}  # what `ADAController.state_dict` holds
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,11 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _is_ada(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values()))
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not value.keys() >= ADA:
+        return False
+    return all(value is None or type(value) in (int, float) for value in value.values())
 
 
 def _is_stage(value: Any) -> bool:

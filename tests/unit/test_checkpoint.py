@@ -10,9 +10,18 @@ import pytest
 import torch
 
 from stylegan import run_dir as layout
+from stylegan.augment.ada import ADAController
 from stylegan.errors import UserError
 from stylegan.models.metadata import model_metadata
-from stylegan.training.checkpoint import differences, newest_checkpoint, read_checkpoint, restore, save_checkpoint
+from stylegan.training.checkpoint import (
+    ADA,
+    _is_ada,
+    differences,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from tests.unit.test_step import batches, make_training
 from tests.unit.tiny import tiny_pair
 
@@ -112,7 +121,7 @@ CHANGES = {
     },
     **{f"nimg={value!r}": put("state", "nimg", value=value) for value in ("8", None, 8.0, -8, True, 2**70)},
     **{f"elapsed={value!r}": put("state", "elapsed", value=value) for value in ("8", None, float("nan"), [])},
-    **{f"ada={value!r}": put("state", "ada", value=value) for value in ("8", 1.0, {"p": "x"}, [])},
+    **{f"ada={value!r}": put("state", "ada", value=value) for value in ("8", 1.0, {"p": 0.5}, [])},
     **{f"stage={value!r}": put("state", "stage", value=value) for value in ("8", {}, {"resolution": [4, 4]}, [])},
     "no weight": drop("state", "G", "mapping.fc0.weight"),
     "another weight": put("state", "G", "mapping.fc0.weight", value=torch.zeros(3)),
@@ -146,6 +155,13 @@ def test_one_that_holds_something_else_is_named_and_the_one_before_it_used(tmp_p
     checkpoint, complaints = newest_checkpoint(tmp_path)
     assert checkpoint is not None and checkpoint.path == layout.checkpoint_path(tmp_path, 8)
     assert len(complaints) == 1 and str(path) in complaints[0] and len(complaints[0]) < 500
+
+
+def test_the_controller_s_state_is_whole_by_its_keys_and_may_be_anything_that_it_can_become() -> None:
+    kept: dict[str, Any] = ADAController(0.5, 0.6, 500.0, 4, 1.0).state_dict()
+    assert set(kept) == ADA and _is_ada(kept) and _is_ada({**kept, "r_t": float("nan")}) and _is_ada(None)
+    assert not _is_ada({**kept, "r_t": "x"})
+    assert not any(_is_ada({key: value for key, value in kept.items() if key != left}) for left in kept)
 
 
 def test_every_flipped_bit_of_the_directory_is_noticed_or_of_no_consequence(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def build_for(
             network = make(meta)
     except UnreadableError:
         raise
-    except (UserError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+    except (UserError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # All but UserError: of numpy and torch, for sizes that they cannot count.
         raise UnreadableError(f"describes a network that cannot be built: {str(error)[:400]}") from None
     if problem := first_mismatch(layouts, {name: Layout.of(t) for name, t in network.state_dict().items()}):
@@ -129,7 +129,8 @@ class _AtMost(TorchFunctionMode):
         if self.calls < 0:
             raise UnreadableError("describes a network of more tensors than it holds")
         if func in _FACTORIES:
-            self.left -= math.prod(args if isinstance(args[0], int) else args[0])
+            sizes = args or ((kwargs or {}).get("size", ()),)
+            self.left -= math.prod(sizes if isinstance(sizes[0], int) else sizes[0])
             if self.left < 0:
                 raise UnreadableError(f"describes a network larger than the {self.held} numbers it holds")
         if func in (torch.randn, torch.rand):

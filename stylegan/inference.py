@@ -52,8 +52,12 @@ def resolve_network(network: str | Path) -> Path:
     """
     if network == "demo":
         return shipped(DEMO)
-    path = Path(at_home(str(network)))
-    if path.is_dir():
+    try:
+        path = Path(at_home(str(network)))
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UserError(f"network={network}: {error.strerror}; check the path") from None
+    if is_folder:
         if found := run_dir.snapshots(path):
             return found[-1]
         if run_dir.is_run_dir(path):
@@ -61,7 +65,7 @@ def resolve_network(network: str | Path) -> Path:
         raise UserError(
             f"network={network}: this folder is not a run; {nearest(str(network), run_dir.known_networks(path))}"
         )
-    if not path.exists():
+    if not exists:
         raise UserError(
             f"network={network}: no such file or run folder; {nearest(str(network), run_dir.known_networks(path.parent))}"
         )
@@ -163,7 +167,7 @@ def class_label(G: Generator, class_idx: int | str | None) -> Tensor | None:
         return None
     if not (isinstance(class_idx, int) and 0 <= class_idx < G.c_dim):
         class_idx = class_number(G, class_idx)
-    return torch.eye(G.c_dim)[class_idx : class_idx + 1]
+    return torch.nn.functional.one_hot(torch.tensor([class_idx]), G.c_dim).float()
 
 
 @dataclass(frozen=True)

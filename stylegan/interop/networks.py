@@ -11,6 +11,7 @@ from stylegan.interop.foreign import FOREIGN, NAMES, read_foreign
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.summary import summary
 from stylegan.models.base import Generator, Network
+from stylegan.opening import require_regular_file
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,16 @@ def read_networks(
             its parameters do not match, or are not finite.
     """
     path = Path(path)
+    require_regular_file(path, "network file")
     if not _is_pickled(path):
         snapshot = read_snapshot(path)
         found = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
         networks = {name: found[name] for name in NAMES if name in found}
-        provenance = snapshot.metadata.get("provenance")
         _check_finite(path, networks)
-        provenance = provenance if isinstance(provenance, dict) else {}
-        data = provenance.get("data")
+        data = snapshot.provenance.get("data")
         names = data.get("class_names") if isinstance(data, dict) else None
         snapshot.G.class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-        return Networks(networks, provenance)
+        return Networks(networks, snapshot.provenance)
     kind, networks, notes = read_foreign(path, only_generator=only_generator, progress=progress)
     _check_finite(path, networks)
     origin = {"file": path.name, "sha256": sha256(path), "kind": kind}

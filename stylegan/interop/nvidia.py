@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.interop.adapters import adapter_for, public_layout
-from stylegan.interop.fill import build_and_fill
+from stylegan.interop.fill import MOST_TENSORS, build_and_fill
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.models.adapter import Foreign, PublicLayout, named, scalar
 from stylegan.models.base import Network
@@ -56,7 +56,11 @@ def describe(network: Network) -> Foreign:
 
 def _tensors(modules: dict[str, ModuleRecord]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    entries = 0
     for path, module in modules.items():
+        entries += len(module.part("_parameters")) + len(module.part("_buffers"))
+        if entries > MOST_TENSORS:  # before they are walked through: they may be shared
+            raise UnreadableError(f"has more than {MOST_TENSORS} tensors")
         activation = scalar(module.state.get("activation", "lrelu"), "activation")
         if activation not in ("lrelu", "linear"):
             raise UnreadableError(f"has {path or 'a network'} with the activation {activation!r}")
@@ -113,18 +117,21 @@ def _modules(record: ModuleRecord) -> dict[str, ModuleRecord]:
     found = {"": record}
     level = [("", record)]
     for _ in range(DEEPEST):
-        level = [
-            (f"{path}{_name(name)}.", module)
-            for path, outer in level
-            for name, module in outer.part("_modules").items()
-            if isinstance(module, ModuleRecord)
-        ]
-        if len(found) + len(level) > MOST_MODULES:
-            break
+        inner: list[tuple[str, ModuleRecord]] = []
+        for path, outer in level:
+            parts = outer.part("_modules")
+            if (
+                len(found) + len(inner) + len(parts) > MOST_MODULES
+            ):  # before they are counted one by one: they may be shared
+                raise UnreadableError(f"has more modules within modules than any network: over {MOST_MODULES}")
+            inner += [
+                (f"{path}{_name(name)}.", module) for name, module in parts.items() if isinstance(module, ModuleRecord)
+            ]
+        level = inner
         found |= dict(level)
         if not level:
             return found
-    raise UnreadableError(f"has more modules within modules than any network: over {DEEPEST} levels or {MOST_MODULES}")
+    raise UnreadableError(f"has more modules within modules than any network: over {DEEPEST} levels")
 
 
 def _arguments(record: ModuleRecord) -> dict[str, Any]:

@@ -160,12 +160,16 @@ def collapse(names: Iterable[str], among: Iterable[str]) -> list[str]:
 
 def _find(source: str) -> Path:
     path = Path(source)
-    if layout.is_run_dir(path):
+    try:
+        is_run, exists = layout.is_run_dir(path), path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"init_from={source}: {error.strerror}; check the path") from None
+    if is_run:
         found = layout.checkpoints(path)
         if not found:
             raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
         return found[-1]
-    if not path.exists():
+    if not exists:
         raise UserError(
             f"init_from={source} does not exist; name a run, a checkpoint (.pt), a snapshot (.safetensors) or a published "
             "network's file (.pkl, .pt)"

@@ -452,3 +452,21 @@ def test_the_name_demo_is_shipped_and_not_looked_for_in_the_working_directory(
     monkeypatch.setattr(inference, "DEMO", "datasets/faces3d/makehuman_head.npz")
     assert resolve_network("demo") == shipped("datasets/faces3d") / "makehuman_head.npz"
     assert resolve_network("./demo") == run_dir.snapshot_path(Path("demo"), 1000)
+
+
+def test_a_label_takes_no_more_memory_than_its_classes() -> None:
+    """A small file can hold a network of very many classes; a table of all labels would take their square."""
+    G = tiny(c_dim=3)
+    G.c_dim = 2**20
+    label = inference.class_label(G, 7)
+    assert label is not None and label.shape == (1, 2**20) and label.dtype == torch.float32
+    assert label.nonzero().tolist() == [[0, 7]] and label.sum() == 1
+
+
+def test_loading_does_not_wait_for_the_compiler_of_torch() -> None:
+    """Its import takes a second."""
+    code = (
+        "import sys, stylegan; stylegan.load_generator('demo'); print({'sympy', 'torch._dynamo'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

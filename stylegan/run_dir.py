@@ -86,23 +86,39 @@ def is_run_dir(path: Path) -> bool:
 
 
 def read_stats(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of `stats.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    """The records of `stats.jsonl`, oldest first; last lines that a crash cut short are left out.
+
+    Raises:
+        UserError: A line is no record; the message names it.
+    """
     return _records(run_dir / STATS)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`, oldest first; a last line that a crash cut short is left out."""
+    """The records of `metrics.jsonl`, oldest first; last lines that a crash cut short are left out.
+
+    Raises:
+        UserError: A line is no record; the message names it.
+    """
     return _records(run_dir / METRICS)
 
 
-def forget_after(run_dir: Path, nimg: int) -> None:
+def forget_after(run_dir: Path, nimg: int) -> list[str]:
     """Drop all records of the stretch after `nimg`, which a crash, an older checkpoint or a rollback threw away: it is
     trained again. Where a network of that stretch was kept as a metric's best, the best one of what remains takes its place.
     To be called on the first rank.
 
+    Returns:
+        What the user should be told: last lines that are broken.
+
     Raises:
-        UserError: A file cannot be written.
+        UserError: A file cannot be written, or a line of it is no record.
     """
+    notes = [
+        f"{run_dir / name}: its last line is broken, as a crash or a power cut leaves it; it is dropped"
+        for name in (STATS, METRICS)
+        if _is_cut(run_dir / name)
+    ]
     lost = [record for record in read_metrics(run_dir) if record["nimg"] > nimg]
     for name in (STATS, METRICS):
         if (run_dir / name).exists():
@@ -111,6 +127,7 @@ def forget_after(run_dir: Path, nimg: int) -> None:
     for metric in {record["best"] for record in lost if record.get("best")}:
         kept_at = [record["nimg"] for record in read_metrics(run_dir) if record.get("best") == metric]
         keep_best(run_dir, metric, kept_at[-1] if kept_at else None)
+    return notes
 
 
 def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
@@ -126,8 +143,31 @@ def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
 def _records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+    lines = enumerate(path.read_bytes().splitlines(keepends=True), 1)
+    numbered = [(number, _record(line)) for number, line in lines if line.strip()]
+    while numbered and numbered[-1][1] is None:  # a power cut leaves half a line, or zeros
+        numbered.pop()
+    records = []
+    for number, record in numbered:
+        if record is None:
+            raise UserError(f"{path}, line {number}: it is no JSON object; mend the line, or remove it")
+        records.append(record)
+    return records
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line is no record."""
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()] if path.is_file() else []
+    return bool(lines) and _record(lines[-1]) is None
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line's object; None where it holds none, or its end is missing."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:

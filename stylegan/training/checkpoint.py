@@ -3,7 +3,7 @@
 import io
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,29 @@ FORMAT = "stylegan-checkpoint-1"
 
 
 @dataclass(frozen=True)
+class Interval:
+    """What iterations told since the last line of stats.jsonl; the training does not depend on it.
+
+    Attributes:
+        sums: By name the sum and the number of values, over all ranks.
+        nonfinite: How many values of gradients were not finite, by network and parameter.
+    """
+
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    nonfinite: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: Any) -> "Interval":
+        """From plain containers; empty for what is none: checkpoints of older versions have none."""
+        parts = content if isinstance(content, dict) else {}
+        sums, counts = (value if isinstance(value, dict) else {} for value in map(parts.get, ("sums", "nonfinite")))
+        return cls(
+            {str(k): v for k, v in sums.items() if isinstance(v, tuple) and [type(n) for n in v] == [float, float]},
+            {str(k): v for k, v in counts.items() if type(v) is int},
+        )
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint holds.
 
@@ -29,6 +52,7 @@ class Checkpoint:
         content_hash: Of the data set that it was trained on.
         fingerprint: Of the files that held it; empty where the checkpoint does not say.
         environment: What bit-equal continuation depends on: threads, ranks, back end, versions.
+        interval: What was told since the last line of stats.jsonl.
     """
 
     path: Path
@@ -37,6 +61,7 @@ class Checkpoint:
     content_hash: str
     fingerprint: str
     environment: dict[str, Any]
+    interval: Interval
 
 
 def save_checkpoint(
@@ -48,6 +73,7 @@ def save_checkpoint(
     fingerprint: str,
     environment: dict[str, Any],
     keep: int,
+    interval: Interval | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all, and delete all but the newest `keep` of the run."""
     content = {
@@ -57,6 +83,7 @@ def save_checkpoint(
         "content_hash": content_hash,
         "fingerprint": fingerprint,
         "environment": environment,
+        "interval": asdict(interval or Interval()),
     }
     # Written from memory: torch.save into a file tells of a full disk as a RuntimeError that does not say so.
     buffer = io.BytesIO()
@@ -90,7 +117,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is a file of torch, but not a checkpoint of this framework ({FORMAT})")
     known = {name: content[name] for name in ("state", "architecture", "content_hash", "environment")}
-    return Checkpoint(path, fingerprint=content.get("fingerprint", ""), **known)
+    interval = Interval.of(content.get("interval"))
+    return Checkpoint(path, fingerprint=content.get("fingerprint", ""), interval=interval, **known)
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:

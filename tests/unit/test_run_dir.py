@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylegan import run_dir as layout
+from stylegan.errors import UserError
 from stylegan.files import atomic_write
 
 
@@ -45,3 +46,24 @@ def test_a_best_whose_snapshot_is_gone_is_not_kept(run_dir: Path) -> None:
 def test_a_run_without_records_gets_none(tmp_path: Path) -> None:
     layout.forget_after(tmp_path, 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b"\0" * 4096, b'{"nimg": 4\n', b'{"nimg": 4', b'{"nimg": 32, "lo\xff\xfe"}\n', b"[32]\n", b"[" * 100_000 + b"\n"],
+)
+def test_a_broken_last_line_is_dropped_and_told(tmp_path: Path, end: bytes) -> None:
+    whole = b'{"nimg": 10}\n{"nimg": 20}\n'
+    for name, read in ((layout.STATS, layout.read_stats), (layout.METRICS, layout.read_metrics)):
+        path = tmp_path / name
+        path.write_bytes(whole + end)
+        assert [record["nimg"] for record in read(tmp_path)] == [10, 20]
+        (note,) = layout.forget_after(tmp_path, 20)
+        assert str(path) in note and "last line is broken" in note
+        assert path.read_bytes() == whole and not layout.forget_after(tmp_path, 20)
+
+
+def test_a_broken_line_before_the_last_is_refused(tmp_path: Path) -> None:
+    (tmp_path / layout.STATS).write_bytes(b'{"nimg": 10}\n{"nimg"\n{"nimg": 20}\n')
+    with pytest.raises(UserError, match="line 2: "):
+        layout.read_stats(tmp_path)

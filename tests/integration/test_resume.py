@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from itertools import count
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,41 @@ def test_a_kill_between_snapshot_and_picture(
     assert run(f"run_dir={tmp_path}/run").code == 0
     weights = read_snapshot(layout.snapshot_path(tmp_path / "run", 40)).metadata["weights_sha256"]
     assert shows(layout.fakes_path(tmp_path / "run", 40), weights)
+
+
+@pytest.mark.parametrize("trouble", ["killed worker", "cut cache"])
+def test_without_images_all_that_was_trained_is_kept(
+    archive: Path, tmp_path: Path, trouble: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker dies in the middle of a step; whatever happens then, the state that is kept is that between two steps."""
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    data = Path(shutil.copy(archive, tmp_path / "noise.zip"))
+    honest = loop.train_step
+
+    def hit(state: Any, *arguments: Any) -> Any:
+        if state.nimg == 24 and trouble == "cut cache":
+            os.truncate(next(tmp_path.glob("*.cache-*")), 1000)
+        elif state.nimg == 24:
+            (worker,) = active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # PyTorch looks at what is left of it
+        return honest(state, *arguments)
+
+    settings = [*DEBUG, "training.checkpoint_kimg=1", f"data.cache={'true' if trouble == 'cut cache' else 'false'}"]
+    settings += ["data.workers=1", f"data.path={data}"]
+    with monkeypatch.context() as patches:
+        patches.setattr(loop, "train_step", hit)
+        result = run(*settings, f"run_dir={tmp_path}/run")
+    reason = {"killed worker": "was killed by SIGKILL", "cut cache": "cut short meanwhile"}[trouble]
+    assert result.code == 2 and "Traceback" not in result.err, result.err
+    assert result.err.count("error: ") == 1 and reason in result.err and "goes on" in result.err, result.err
+    assert not active_children()
+    (checkpoint,) = layout.checkpoints(tmp_path / "run")
+    assert 32 <= read_checkpoint(checkpoint).state["nimg"] < 64
+    assert run(f"run_dir={tmp_path}/run").code == 0
+    assert run(*settings, f"run_dir={tmp_path}/whole").code == 0
+    same_state(*(layout.checkpoint_path(tmp_path / name, 64) for name in ("run", "whole")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -292,7 +292,17 @@ def _find_start(
     else:
         notes = []
     if config.init_from is not None:
-        return None, [*notes, *start_from(config.init_from, state)]
+        notes += start_from(config.init_from, state, config.training.start_kimg)
+        if state.nimg >= config.training.total_nimg:
+            raise UserError(
+                f"training.kimg={config.training.kimg:g} is reached where training would start, at {state.nimg / 1000:g} kimg "
+                f"(training.start_kimg={config.training.start_kimg}); give a larger training.kimg="
+            )
+        return None, notes
+    if config.training.start_kimg is not None:
+        raise UserError(
+            f"training.start_kimg={config.training.start_kimg} goes with init_from=, whose networks were trained so far"
+        )
     return None, [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
 
 

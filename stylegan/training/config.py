@@ -19,6 +19,8 @@ from stylegan.training.logging import LoggingConfig
 from stylegan.training.step import OnNonfinite
 from stylegan.training.watch import MetricsConfig
 
+KEEP = "keep"
+
 
 @dataclass
 class TrainingConfig:
@@ -26,6 +28,12 @@ class TrainingConfig:
 
     kimg: float = field(
         default=25000, metadata={"help": "length of the training in thousands of real images shown to D"}
+    )
+    start_kimg: Any = field(
+        default=None,
+        metadata={
+            "help": "with init_from=: where the count starts, in kimg, or keep: where it ended there; null: at 0"
+        },
     )
     batch_size: int | None = field(
         default=32,
@@ -66,6 +74,11 @@ class TrainingConfig:
         for name in ("kimg", "checkpoint_kimg", "snapshot_kimg"):
             if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
                 raise UserError(f"training.{name}={getattr(self, name)} must be positive")
+        start = self.start_kimg
+        if start not in (None, KEEP) and not (type(start) in (int, float) and isfinite(start) and start >= 0):
+            raise UserError(
+                f"training.start_kimg={start} is neither a number of kimg nor {KEEP}, the one that init_from= brings"
+            )
         for name in ("batch_size", "micro_batch", "keep_checkpoints", "grid_images", "repeats"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -21,14 +21,13 @@ from stylegan.training import loop, saving, step
 from stylegan.training.checkpoint import read_checkpoint
 from stylegan.training.pictures import shows
 from tests.integration.command import ROOT, run_here, start
+from tests.integration.images import write_archive
 from tests.unit.test_checkpoint import flat
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small archive of noise, 3 x 16 x 16, with labels."""
-    from tests.integration.images import write_archive
-
     return write_archive(tmp_path_factory.mktemp("data") / "noise.zip", count=20, labels=3)
 
 
@@ -322,6 +321,38 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
     (checkpoint,) = layout.checkpoints(tmp_path / "run")
     assert 0 < read_checkpoint(checkpoint).state["nimg"] < 800
     assert "goes on" in (tmp_path / "run" / layout.LOG).read_text()
+
+
+def test_init_from_goes_on_at_the_same_count_with_other_data(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its first checkpoint, it starts there again; from a checkpoint, and from a snapshot."""
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    settings = [*DEBUG, "optim.G_lr={start: 0.002, end: 0.001, kimg: 0.064}"]
+    assert run(*settings, f"data.path={archive}", f"run_dir={tmp_path}/first", "training.kimg=0.04").code == 0
+    other = write_archive(tmp_path / "other.zip", count=12)
+    more = [*settings, f"data.path={other}", "training.start_kimg=keep"]
+    source = f"init_from={tmp_path}/first"
+    with monkeypatch.context() as patches, pytest.raises(KilledError):
+        kill_at(40, patches)
+        run(*more, source, f"run_dir={tmp_path}/second")
+    result = run(f"run_dir={tmp_path}/second")
+    assert result.code == 0 and "at 0.040 kimg" in result.err, result.err
+    records = layout.read_stats(tmp_path / "second")
+    assert [record["nimg"] for record in records] == [48, 64]
+    assert records[-1]["settings/optim.G_lr"] == pytest.approx(0.002 - 0.001 * 56 / 64)
+    assert shown_in_tensorboard(tmp_path / "second") == ([48, 64], [40, 64])
+    snapshot = f"init_from={layout.snapshots(tmp_path / 'first')[-1]}"
+    assert run(*more, snapshot, f"run_dir={tmp_path}/third").code == 0
+    assert [record["nimg"] for record in layout.read_stats(tmp_path / "third")] == [48, 64]
+    for arguments, says in [
+        ([*more, source, "training.kimg=0.04"], "reached where training would start"),
+        ([*settings, f"data.path={other}", "training.start_kimg=keep"], "goes with init_from="),
+        ([*settings, f"data.path={other}", source, "training.start_kimg=-1"], "neither a number of kimg nor keep"),
+        ([*settings, f"data.path={other}", source, "training.start_kimg=kep"], "neither a number of kimg nor keep"),
+    ]:
+        refused = run(*arguments, f"run_dir={tmp_path}/refused")
+        assert refused.code == 2 and says in refused.err and not (tmp_path / "refused").exists(), refused.err
 
 
 def test_a_stretch_that_a_crash_lost_leaves_no_records(

@@ -33,6 +33,7 @@ from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
 from stylegan.training.batch import Drawer
 from stylegan.training.checkpoint import (
     Checkpoint,
+    Interval,
     differences,
     environment,
     newest_checkpoint,
@@ -43,6 +44,7 @@ from stylegan.training.graphs import build_graphs
 from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
 from stylegan.training.memory import check_training_memory
+from stylegan.training.saving import Keeper, take_up
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
@@ -91,6 +93,7 @@ def run_training(
     run_dir, kimg = config.run_dir, config.training.kimg
     with training_job(config, resuming) as job:
         if job.state.nimg >= config.training.total_nimg:
+            Keeper(job).complete()
             job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
             return
         with stop_request as stop:
@@ -137,7 +140,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
-        notes = _find_start(config, state, dataset, architecture, here, resuming)
+        interval, notes = _find_start(config, state, dataset, architecture, here, resuming)
         if resuming:  # after the checkpoint's own objections, which say more
             check_unedited(run_dir / layout.CONFIG)
 
@@ -172,9 +175,11 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 if layout.is_run_dir(run_dir):
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
-            layout.forget_after(run_dir, state.nimg)
-            total = config.training.total_nimg
-            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, state.nimg, total))
+            notes += layout.forget_after(run_dir, state.nimg)
+            total, resumed = config.training.total_nimg, interval is not None
+            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, state.nimg, total, resumed=resumed))
+        if interval is not None:
+            take_up(job, interval)
         distributed.barrier()
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
         for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, ops.name)]:
@@ -272,11 +277,11 @@ def _find_start(
     architecture: dict[str, Any],
     here: dict[str, Any],
     resuming: bool,
-) -> list[str]:
+) -> tuple[Interval | None, list[str]]:
     """Bring the state to where training starts: a checkpoint of this run, `init_from`, or nothing.
 
     Returns:
-        What the user should be told about it.
+        The interval that goes on there, where it is a checkpoint; and what the user should be told about it.
     """
     if resuming:
         checkpoint, notes = newest_checkpoint(Path(config.run_dir or ""))
@@ -291,13 +296,23 @@ def _find_start(
             changed = differences(checkpoint.environment, here)
             if changed:
                 notes.append(f"this continuation will not equal an unbroken run in every bit: {'; '.join(changed)}")
-            return [*notes, f"going on from {checkpoint.path} at {state.nimg / 1000:.3f} kimg"]
+            return checkpoint.interval, [*notes, f"going on from {checkpoint.path} at {state.nimg / 1000:.3f} kimg"]
         notes.append("the run has no checkpoint yet; it starts anew")
     else:
         notes = []
     if config.init_from is not None:
-        return [*notes, *start_from(config.init_from, state)]
-    return [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
+        notes += start_from(config.init_from, state, config.training.start_kimg)
+        if state.nimg >= config.training.total_nimg:
+            raise UserError(
+                f"training.kimg={config.training.kimg:g} is reached where training would start, at {state.nimg / 1000:g} kimg "
+                f"(training.start_kimg={config.training.start_kimg}); give a larger training.kimg="
+            )
+        return None, notes
+    if config.training.start_kimg is not None:
+        raise UserError(
+            f"training.start_kimg={config.training.start_kimg} goes with init_from=, whose networks were trained so far"
+        )
+    return None, [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
 
 
 def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> None:

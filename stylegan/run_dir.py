@@ -120,14 +120,22 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return _records(run_dir / METRICS)
 
 
-def forget_after(run_dir: Path, nimg: int) -> None:
+def forget_after(run_dir: Path, nimg: int) -> list[str]:
     """Drop all records of the stretch after `nimg`, which a crash, an older checkpoint or a rollback threw away: it is
     trained again. Where a network of that stretch was kept as a metric's best, the best one of what remains takes its place.
     To be called on the first rank.
 
+    Returns:
+        What the user should be told: last lines that are broken.
+
     Raises:
-        UserError: A file cannot be written.
+        UserError: A file cannot be written, or a line of it is no record.
     """
+    notes = [
+        f"{run_dir / name}: its last line is broken, as a crash or a power cut leaves it; it is dropped"
+        for name in (STATS, METRICS)
+        if _is_cut(run_dir / name)
+    ]
     lost = [record for record in read_metrics(run_dir) if record["nimg"] > nimg]
     for name in (STATS, METRICS):
         if (run_dir / name).exists():
@@ -136,6 +144,7 @@ def forget_after(run_dir: Path, nimg: int) -> None:
     for metric in {record["best"] for record in lost if record.get("best")}:
         kept_at = [record["nimg"] for record in read_metrics(run_dir) if record.get("best") == metric]
         keep_best(run_dir, metric, kept_at[-1] if kept_at else None)
+    return notes
 
 
 def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
@@ -174,6 +183,12 @@ def _records(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: {why}; mend the line, or remove it")
         records.append(record)
     return records
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line is no record."""
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()] if path.is_file() else []
+    return bool(lines) and _record(lines[-1]) is None
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

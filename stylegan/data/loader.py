@@ -2,11 +2,15 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -197,10 +201,51 @@ def _decoded(dataset: ImageDataset, indices: Iterator[Tensor], workers: int, pin
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_trainer if workers else None,
     )
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    others = set(active_children())
+    batches = iter(loader)
+    helpers = set(active_children()) - others
+    with _deaths_told_by_batches():
+        try:
+            while True:
+                batch, dead = None, list[BaseProcess]()
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                except RuntimeError:
+                    dead = [helper for helper in helpers if not helper.is_alive()]
+                    if not dead:
+                        raise
+                if dead:  # outside of `except`: a traceback would keep the others alive
+                    raise UserError(_obituary(dead[0].exitcode, workers))
+                if isinstance(batch, UserError):
+                    raise batch
+                yield cast(Pair, batch)
+        finally:
+            del batches  # ends the workers
+
+
+@contextmanager
+def _deaths_told_by_batches() -> Iterator[None]:
+    """Let a worker that was killed be told when its batch is due. PyTorch's handler of SIGCHLD raises an error wherever the
+    trainer happens to be, in the middle of a step as well, where nothing of the state can be kept."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield  # it has no handler there
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _obituary(exitcode: int | None, workers: int) -> str:
+    number = -(exitcode or 0)
+    how = f"was killed by {signal.Signals(number).name}" if number in set(signal.Signals) else f"ended ({exitcode})"
+    return (
+        f"one of {workers} processes that decode images {how}; a lack of memory, or of room in /dev/shm, is the usual reason: "
+        "data.cache=true needs none of them, and fewer data.workers need less"
+    )
 
 
 class _Reporting(Dataset[Any]):

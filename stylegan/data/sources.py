@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -19,7 +20,8 @@ import numpy as np
 from stylegan.data.archive import METADATA, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
 from stylegan.data.image_files import is_image_name
-from stylegan.errors import UserError
+from stylegan.data.lmdb_file import LmdbFile
+from stylegan.errors import UnreadableError, UserError
 
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
@@ -135,32 +137,29 @@ class LmdbSource:
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo()
         self.labels: list[int] | None = None
-        with self._transaction() as transaction:
-            self._keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
-        self.names = [key.decode("ascii", "backslashreplace") for key in self._keys]
+        with self._refused():
+            self._file = LmdbFile(path / "data.mdb")
+        self.names = [key.decode("ascii", "backslashreplace") for key in self._file.keys]
 
     def signature(self, name: str) -> str:
         """Size and time of the database."""
         return _signature(self.path / "data.mdb")
 
     def readers(self, start: int = 0) -> Iterator[Reader]:
-        """See `Source`. Each image is read before it is yielded: a transaction belongs to one thread."""
-        with self._transaction() as transaction:
-            for key in self._keys[start:]:
-                data = bytes(transaction.get(key))
-                yield lambda data=data: data
+        """See `Source`. Each image is read before it is yielded: one thread reads the file."""
+        values = self._file.values(start)
+        while True:
+            with self._refused():
+                data = next(values, None)
+            if data is None:
+                return
+            yield lambda data=data: data
 
-    def _transaction(self) -> Any:
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
         try:
-            import lmdb
-        except ImportError:
-            raise UserError(
-                f"{self.path} is an LMDB, which needs the package lmdb: pip install 'stylegan[lmdb]'"
-            ) from None
-        try:
-            # No lock: nobody writes, and the folder may be read-only.
-            return lmdb.open(str(self.path), readonly=True, lock=False, readahead=False).begin(buffers=False)
-        except lmdb.Error as error:
+            yield
+        except (UnreadableError, OSError) as error:
             raise UserError(f"{self.path} is not a readable LMDB ({error}); copy it again") from None
 
 

@@ -1,9 +1,8 @@
 """Checkpoints: all of the training state in one file that loads without executing code."""
 
-import dataclasses
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,29 @@ ADA = {"p", "r_t", "signs", "count", "iterations"}  # what `ADAController.state_
 
 
 @dataclass(frozen=True)
+class Interval:
+    """What iterations told since the last line of stats.jsonl; the training does not depend on it.
+
+    Attributes:
+        sums: By name the sum and the number of values, over all ranks.
+        nonfinite: How many values of gradients were not finite, by network and parameter.
+    """
+
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    nonfinite: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: Any) -> "Interval":
+        """From plain containers; empty for what is none: checkpoints of older versions have none."""
+        parts = content if isinstance(content, dict) else {}
+        sums, counts = (value if isinstance(value, dict) else {} for value in map(parts.get, ("sums", "nonfinite")))
+        return cls(
+            {str(k): v for k, v in sums.items() if isinstance(v, tuple) and [type(n) for n in v] == [float, float]},
+            {str(k): v for k, v in counts.items() if type(v) is int},
+        )
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint holds.
 
@@ -40,6 +62,7 @@ class Checkpoint:
         content_hash: Of the data set that it was trained on.
         fingerprint: Of the files that held it; empty where the checkpoint does not say.
         environment: What bit-equal continuation depends on: threads, ranks, back end, versions.
+        interval: What was told since the last line of stats.jsonl.
     """
 
     path: Path
@@ -48,6 +71,7 @@ class Checkpoint:
     content_hash: str
     fingerprint: str
     environment: dict[str, Any]
+    interval: Interval
 
 
 def save_checkpoint(
@@ -59,6 +83,7 @@ def save_checkpoint(
     fingerprint: str,
     environment: dict[str, Any],
     keep: int,
+    interval: Interval | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all, and delete all but the newest `keep` of the run."""
     content = {
@@ -68,6 +93,7 @@ def save_checkpoint(
         "content_hash": content_hash,
         "fingerprint": fingerprint,
         "environment": environment,
+        "interval": asdict(interval or Interval()),
     }
     # Written from memory: torch.save into a file tells of a full disk as a RuntimeError that does not say so.
     buffer = io.BytesIO()
@@ -102,7 +128,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # of zipfile and torch: whatever the damage makes them do, the one before may be whole
         raise UserError(f"checkpoint {path} is damaged ({type(error).__name__}: {_text(error)})") from error
     known = {name: content[name] for name in ("state", "architecture", "content_hash", "environment")}
-    return Checkpoint(path, fingerprint=content.get("fingerprint", ""), **known)
+    interval = Interval.of(content.get("interval"))
+    return Checkpoint(path, fingerprint=content.get("fingerprint", ""), interval=interval, **known)
 
 
 def _text(error: Exception) -> str:
@@ -209,7 +236,7 @@ def _is_ada(value: Any) -> bool:
 def _is_stage(value: Any) -> bool:
     if value is None:
         return True
-    names = {f.name for f in dataclasses.fields(Stage)}
+    names = {f.name for f in fields(Stage)}
     if not isinstance(value, dict) or value.keys() != names:
         return False
     shape, others = value["resolution"], [value[name] for name in names - {"resolution"}]

@@ -1,10 +1,12 @@
 """Everything that a training can be told, and what follows from the data where it was not told."""
 
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from stylegan.augment.build import AugmentConfig
 from stylegan.data.loader import DataConfig
+from stylegan.errors import UserError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.layers import Precision, channel_base_of
@@ -18,6 +20,8 @@ from stylegan.training.step import OnNonfinite
 from stylegan.training.watch import MetricsConfig
 from stylegan.values import COUNT, KIMG, SEED, check_values
 
+KEEP = "keep"
+
 
 @dataclass
 class TrainingConfig:
@@ -25,6 +29,12 @@ class TrainingConfig:
 
     kimg: float = field(
         default=25000, metadata={"help": "length of the training in thousands of real images shown to D", "range": KIMG}
+    )
+    start_kimg: Any = field(
+        default=None,
+        metadata={
+            "help": "with init_from=: where the count starts, in kimg, or keep: where it ended there; null: at 0"
+        },
     )
     batch_size: int | None = field(
         default=32,
@@ -70,6 +80,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_values(self, "training")
+        start = self.start_kimg
+        if start not in (None, KEEP) and not (type(start) in (int, float) and isfinite(start) and start >= 0):
+            raise UserError(
+                f"training.start_kimg={start} is neither a number of kimg nor {KEEP}, the one that init_from= brings"
+            )
 
     @property
     def total_nimg(self) -> int:

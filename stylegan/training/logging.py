@@ -7,7 +7,7 @@ import secrets
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -45,6 +45,12 @@ class LoggingConfig:
 class Logger(Protocol):
     """What the loop tells a logger."""
 
+    @property
+    def unreported(self) -> Counter[str]:
+        """Values of gradients that were not finite, by network and parameter, since the last record; whoever goes on with an
+        interval puts those of its beginning here."""
+        ...
+
     def message(self, text: str) -> None:
         """A line for people."""
         ...
@@ -74,6 +80,9 @@ class Logger(Protocol):
 class SilentLogger:
     """The logger of all ranks but the first."""
 
+    def __init__(self) -> None:
+        self.unreported = Counter[str]()
+
     def message(self, text: str) -> None: ...
 
     def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None: ...
@@ -90,7 +99,7 @@ class SilentLogger:
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, nimg: int, total_nimg: int):
+    def __init__(self, run_dir: Path, config: LoggingConfig, nimg: int, total_nimg: int, *, resumed: bool):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
@@ -98,14 +107,17 @@ class RunLogger:
             config: Where to report.
             nimg: Images so far.
             total_nimg: Images at the end.
+            resumed: Whether these images are those of a checkpoint: what was shown up to there stays in TensorBoard.
         """
         self._total = total_nimg
-        self._nonfinite: Counter[str] = Counter()
+        self.unreported = Counter[str]()
         self._text = open_below(run_dir, layout.LOG, "a", buffering=1)
         self._run_dir = run_dir
-        self._events = _event_file(run_dir, nimg) if config.tensorboard else None
+        first = nimg + 1 if resumed else nimg  # TensorBoard drops what it was told of this step and those after it
+        self._events = _event_file(run_dir, first) if config.tensorboard else None
         self._since: tuple[int, float] | None = None
         self._console = Console(stderr=True)
+        self._seen = True  # until the terminal is gone
         self._progress = Progress(
             TextColumn("{task.completed:.2f}/{task.total:.2f} kimg"),
             BarColumn(),
@@ -129,7 +141,8 @@ class RunLogger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # as in `_see`
+            self._progress.stop()
         threading.excepthook = self._thread_hook
         quiet = contextlib.suppress(OSError) if error is not None else contextlib.nullcontext()  # the first one is told
         with quiet, contextlib.ExitStack() as files:  # all are closed, also where closing one of them fails
@@ -144,8 +157,19 @@ class RunLogger:
 
     def message(self, text: str) -> None:
         """Print a line, and keep it in log.txt."""
-        say(text, self._console)
+        self._print(text)
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {shown(text)}\n")
+
+    def _print(self, text: str) -> None:
+        self._see(lambda: say(text, self._console))
+
+    def _see(self, show: Callable[[], None]) -> None:
+        """Do what a person sees. A terminal that was closed must not end the training whose SIGHUP asks for a checkpoint."""
+        if self._seen:
+            try:
+                show()
+            except OSError:
+                self._seen = False
 
     def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
         """Show how far it is; where an interval ends, write out the means of all ranks."""
@@ -161,21 +185,22 @@ class RunLogger:
         """Tell of gradients that were not finite, and count them into the next record."""
         for name, count in counts.items():
             self.message(f"{nimg / 1000:.3f} kimg: {count} gradient values were not finite in {name}")
-        self._nonfinite.update(counts)
+        self.unreported.update(counts)
 
     def went_back(self, nimg: int) -> None:
         """Forget the interval that was begun, and let TensorBoard drop what it was told of the stretch after `nimg`."""
         self._since = None
-        self._nonfinite.clear()
+        self.unreported.clear()
         if self._events is not None:
             self._events.close()
-            self._events = _event_file(self._run_dir, nimg)
+            self._events = _event_file(self._run_dir, nimg + 1)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """Show a grid in TensorBoard."""
         if self._events is not None:
             pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
             self._events.add_image(name, pixels.view(image.height, image.width, 3), nimg, dataformats="HWC")
+            self._events.flush()  # it belongs to the next checkpoint, after which it is not made again
 
     def metrics(self, values: Mapping[str, float], nimg: int) -> None:
         """Print the results of a measurement, and show them in TensorBoard."""
@@ -184,6 +209,7 @@ class RunLogger:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(f"metrics/{name}", value, nimg)
+            self._events.flush()
 
     def _report(self, means: dict[str, float], now: Moment, nimg: int, elapsed: float) -> None:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)
@@ -205,9 +231,9 @@ class RunLogger:
             "settings/resolution": max(now.stage.resolution),
             "settings/alpha": now.stage.alpha,
             **{name: means[name] for name in sorted(means)},
-            **{f"nonfinite/{name}": count for name, count in sorted(self._nonfinite.items())},
+            **{f"nonfinite/{name}": count for name, count in sorted(self.unreported.items())},
         }
-        self._nonfinite.clear()
+        self.unreported.clear()
         with open_below(self._run_dir, layout.STATS, "a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events is not None:
@@ -231,7 +257,7 @@ class RunLogger:
         text = f"{nimg / 1000:9.3f} kimg  {line}  {_clock(elapsed)} gone, {_clock(left)} left"
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         if self._progress.disable:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._print(text)
         self._since, self._steps = (nimg, elapsed), 0
 
 

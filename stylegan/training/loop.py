@@ -1,9 +1,11 @@
 """Training from where a state stands to the end, or until someone asks it to stop."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 from stylegan import distributed
+from stylegan.errors import UserError
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.schedule import Now
 from stylegan.training.batch import Images
@@ -24,19 +26,25 @@ def train(job: Job, stop: Callable[[], bool] = lambda: False) -> bool:
         Whether the end was reached.
 
     Raises:
-        UserError: Gradients were not finite and `training.on_nonfinite` says to stop, or going back did not help.
+        UserError: Gradients were not finite and `training.on_nonfinite` says to stop, or going back did not help; or there
+            are no more images to train on, for a reason that the message gives: everything is then written, too.
     """
     keeper, images = Keeper(job), job.images()
     keeper.begin()
     try:
         while True:
             finished = job.state.nimg >= job.config.training.total_nimg
-            last = finished or distributed.any_rank(stop(), job.device)
+            shown = None if finished else _fetch(images)
+            failed = isinstance(shown, UserError)
+            last = finished or distributed.any_rank(failed or stop(), job.device)
             keeper.keep(last=last)
-            if last:
+            if failed:
+                kept = f"kept at {job.state.nimg / 1000:.3f} kimg, from where `python train.py run_dir={job.run_dir}` goes on"
+                raise UserError(f"{shown}; what was trained is {kept}") from shown
+            if last or shown is None:
                 return finished
             try:
-                iterate(job, images)
+                iterate(job, shown)
             except NonfiniteGradientsError as error:
                 go_back(job, error)
                 images.close()
@@ -45,12 +53,33 @@ def train(job: Job, stop: Callable[[], bool] = lambda: False) -> bool:
         images.close()  # ends the workers; an exception would keep them until the interpreter's end
 
 
-def iterate(job: Job, images: Iterator[list[Images]]) -> None:
-    """One iteration: take images, draw what the phases need, step, report."""
+@dataclass(frozen=True)
+class Shown:
+    """The training images of an iteration.
+
+    Attributes:
+        images: Those of `Reals.first` and, where a phase needs them, of `Reals.second`.
+        waited: Seconds until they were there.
+    """
+
+    images: list[Images]
+    waited: float
+
+
+def _fetch(images: Iterator[list[Images]]) -> Shown | UserError:
+    """Those of the next iteration, or why there are none: no step has begun, so that all that was trained can be kept."""
+    started = perf_counter()
+    try:
+        return Shown(next(images), perf_counter() - started)
+    except UserError as error:
+        return error
+
+
+def iterate(job: Job, given_images: Shown) -> None:
+    """One iteration: draw what the phases need, step, report."""
     state, started = job.state, perf_counter()
     now = state.begin(job.plan)
-    shown = dict(zip(Reals, next(images), strict=False))
-    waited = perf_counter() - started
+    shown = dict(zip(Reals, given_images.images, strict=False))
     rounds, seed = job.rounds[now.stage.batch_size], state.stream_seed
     given = job.drawer.given(due(job.phases, state.step), now, shown, rounds, seed=seed)
     if job.graphs is not None:
@@ -63,9 +92,9 @@ def iterate(job: Job, images: Iterator[list[Images]]) -> None:
     policy = job.config.training.on_nonfinite
     run = eager if job.graphs is None else job.graphs.run
     report = train_step(state, job.phases, draw, now, job.dials, job.config.optim, policy, run)
-    report.numbers["seconds/data"] = waited
+    report.numbers["seconds/data"] = given_images.waited
     means = job.totals.add(report, state.nimg)  # where an interval ends it waits for the device
-    state.elapsed += perf_counter() - started
+    state.elapsed += given_images.waited + perf_counter() - started
     if means is not None:
         job.tell_nonfinite()
         if state.ada is not None and not job.warned and (warning := state.ada.warning()):

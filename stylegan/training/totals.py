@@ -94,9 +94,16 @@ class Totals:
         self._first = True
         self.start(nimg)
 
-    def start(self, nimg: int) -> None:
-        """Begin anew at so many images, without what was added since the last interval's end."""
+    def start(self, nimg: int, sums: Mapping[str, tuple[float, float]] | None = None) -> None:
+        """Begin anew at so many images, without what was added since the last interval's end.
+
+        Args:
+            nimg: Images so far.
+            sums: What `sums` gave there in an earlier sitting, the same on all ranks; the interval began with it.
+        """
         self.nimg = nimg
+        # All ranks know the names, one counts the values.
+        self._earlier = {k: v if distributed.is_main() else (0.0, 0.0) for k, v in (sums or {}).items()}
         self._values: dict[tuple[tuple[str, int], ...], tuple[Tensor, int]] = {}
         self._numbers: dict[str, list[float]] = defaultdict(list)
         self._laps: dict[str, list[Lap]] = defaultdict(list)
@@ -123,22 +130,32 @@ class Totals:
         before, self.nimg = self.nimg, nimg
         if nimg // self._interval <= before // self._interval and nimg < self.total_nimg:
             return None
-        # All ranks report the same names: losses do not depend on the rank.
-        sums = self._read()
-        names = sorted(sums)
-        totals = distributed.sum_over_ranks(torch.tensor([sums[n] for n in names], dtype=torch.float64), self._device)
+        sums = self.sums()
         self.start(nimg)
-        return {name: total / count for name, (total, count) in zip(names, totals.tolist(), strict=True) if count}
+        return {name: total / count for name, (total, count) in sums.items() if count}
+
+    def sums(self) -> dict[str, tuple[float, float]]:
+        """Sum and number of values over all ranks since the interval began, by name in order. A collective."""
+        # All ranks report the same names: losses do not depend on the rank.
+        mine = self._read()
+        names = sorted(mine)
+        if not names:
+            return {}
+        totals = distributed.sum_over_ranks(torch.tensor([mine[n] for n in names], dtype=torch.float64), self._device)
+        return {name: (total, count) for name, (total, count) in zip(names, totals.tolist(), strict=True)}
 
     def _read(self) -> dict[str, tuple[float, float]]:
         """Sum and number of values by name. Here, and only here, the host waits for the device."""
-        found: dict[str, tuple[float, float]] = {}
+        found = dict(self._earlier)
         for names, (sums, times) in self._values.items():
             for (name, count), total in zip(names, _sums_of_parts(sums, [count for _, count in names]), strict=True):
                 before = found.get(name, (0.0, 0.0))
                 found[name] = before[0] + total, before[1] + count * times
         laps = {name: [lap.seconds for lap in laps] for name, laps in self._laps.items()}
-        return found | {name: (sum(values), len(values)) for name, values in {**self._numbers, **laps}.items()}
+        for name, values in {**self._numbers, **laps}.items():
+            before = found.get(name, (0.0, 0.0))
+            found[name] = before[0] + sum(values), before[1] + len(values)
+        return found
 
 
 def _sums_of_parts(values: Tensor, counts: Sequence[int]) -> list[float]:

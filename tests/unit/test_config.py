@@ -72,7 +72,7 @@ def test_every_experiment_builds_on_the_meta_device(name: str) -> None:
     assert left_open <= NONE_IS_NONE, "config.yaml says what follows from the data"
 
 
-NONE_IS_NONE = {"run_dir", "init_from", "data.max_images", "metrics.best", "augment.pipe.preset"}
+NONE_IS_NONE = {"run_dir", "init_from", "training.start_kimg", "data.max_images", "metrics.best", "augment.pipe.preset"}
 NONE_IS_NONE |= {f"augment.pipe.{f.name}" for f in fields(PipeConfig) if f.default is None}
 NONE_IS_NONE |= {f"model.{name}.mapping.{key}" for name in "GD" for key in ("hidden_dim", "embed_dim")}
 NONE_IS_NONE |= {f"model.{name}.{key}" for name in "GD" for key in ("conv_clamp", "cmap_dim")} | {"model.G.filter_size"}

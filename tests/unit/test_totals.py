@@ -30,6 +30,21 @@ def test_totals_are_means_over_an_interval() -> None:
     assert totals.add(report({"loss": [torch.tensor(6.0)]}), 40) == {"loss": 5.0}
 
 
+def test_an_interval_goes_on_where_another_sitting_left_it() -> None:
+    D, G, waited = {"loss": [torch.tensor([1.0, 2.0])]}, {"scores": [torch.tensor([1.0, 3.0])]}, {"waited": 2.0}
+    whole, first, second = (Totals(0.024, 0, 40, CPU) for _ in range(3))
+    assert first.sums() == {}
+    for totals in (whole, first):
+        assert totals.add(report(D, G, **waited), 8) is None
+    assert first.sums() == {"loss": (3.0, 2.0), "scores": (4.0, 2.0), "waited": (2.0, 1.0)}
+    second.start(8, first.sums())
+    for totals in (whole, second):
+        assert totals.add(report(D, waited=3.0), 16) is None
+    assert second.sums() == whole.sums()
+    assert second.add(report(D), 24) == whole.add(report(D), 24) == {"loss": 1.5, "scores": 2.0, "waited": 2.5}
+    assert second.sums() == {}, "they enter one record alone"
+
+
 def test_what_was_told_is_added_and_not_kept() -> None:
     """A graph leaves the next iteration's values where the last one's were."""
     totals, told = Totals(1.0, 0, 24, CPU), torch.tensor([1.0])

@@ -151,12 +151,3 @@ def test_damaged_sources(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "db" / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(UserError, match="not a readable LMDB"):
         open_source(tmp_path / "db")
-
-
-def test_without_lmdb_the_error_says_how_to_get_it(
-    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = write_source("lmdb", tmp_path / "db", files)
-    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
-    with pytest.raises(UserError, match=r"pip install 'stylegan\[lmdb\]'"):
-        open_source(source)

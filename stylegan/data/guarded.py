@@ -1,0 +1,65 @@
+"""Files for readers of ZIP and TAR, which ask for as many bytes as some header claims."""
+
+import io
+from typing import IO
+
+from stylegan.errors import UnreadableError
+from stylegan.files import read_bounded
+
+
+class GuardedFile(io.BufferedIOBase):
+    """Reads another file, but neither much at once nor beyond some position.
+
+    Args:
+        file: The file, opened in binary mode; it is closed with this one.
+        most: Bytes that one `read` gives at most.
+        end: The last position that is read, or gone to; None: any.
+        what: What is read, with its article, as `read_bounded` names it.
+
+    Raises:
+        UnreadableError: More is asked for.
+    """
+
+    def __init__(self, file: IO[bytes], most: int, what: str, *, end: int | None = None) -> None:
+        self._file = file
+        self._most = most
+        self._what = what
+        self._end = end
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes; all that are left if it is negative."""
+        if size is None or size < 0:
+            data = read_bounded(self._file, self._most, self._what)
+        elif size > self._most:
+            raise UnreadableError(f"it asks for {size} bytes at once of {self._what}, {self._most} are the most")
+        else:
+            data = self._file.read(size)
+        self._check(self._file.tell())
+        return data
+
+    def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a position."""
+        if whence == io.SEEK_SET:
+            self._check(position)
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Close both files."""
+        self._file.close()
+        super().close()
+
+    def _check(self, position: int) -> None:
+        if self._end is not None and position > self._end:
+            raise UnreadableError(f"it goes beyond {self._end} bytes, the most that is read of {self._what}")

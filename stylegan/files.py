@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import stylegan
 from stylegan.errors import UnreadableError, UserError
+from stylegan.opening import require_regular_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -165,6 +166,26 @@ def read_bounded(file: IO[bytes], limit: int, what: str) -> bytes:
         if content.tell() > limit:
             raise UnreadableError(f"it holds more than {_size(limit)}, the most that is read of {what}")
     return content.getvalue()
+
+
+def read_file(path: Path, limit: int, what: str) -> bytes:
+    """The content of a file that a user named, or that lies in a folder of another user.
+
+    Args:
+        path: The file.
+        limit: Bytes.
+        what: What it is, such as `file of labels`.
+
+    Raises:
+        UserError: There is none, it is a pipe, a device or a folder, cannot be read, or holds more than `limit` bytes.
+    """
+    require_regular_file(path, what)
+    try:
+        with path.open("rb") as file:
+            return read_bounded(file, limit, f"a {what}")
+    except (OSError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the {what} {path}: {reason}; give another one") from None
 
 
 def file_lock(path: Path) -> "BaseFileLock":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan.errors import UserError, shown
-from stylegan.files import atomic_path, atomic_write, file_lock, open_below, refuse_link, remove_unfinished
+from stylegan.files import atomic_path, atomic_write, file_lock, open_below, read_file, refuse_link, remove_unfinished
 
 CONFIG = "config.yaml"
 LOG = "log.txt"
@@ -23,6 +23,7 @@ LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 
+_RECORD_BYTES = 2**27  # of stats.jsonl or metrics.jsonl: some 400,000 records
 _FAKES = r"fakes-\d{6,}\.png"
 _CHECKPOINT = r"state-(\d{9,})\.pt"
 _SNAPSHOT = r"G_ema-(\d{9,})\.safetensors"
@@ -161,9 +162,9 @@ def _refuse_planted(run_dir: Path) -> None:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+    if not path.exists():
         return []
-    lines = enumerate(path.read_bytes().splitlines(keepends=True), 1)
+    lines = enumerate(read_file(path, _RECORD_BYTES, f"{path.name} of a run").splitlines(keepends=True), 1)
     numbered = [(number, _record(line)) for number, line in lines if line.strip()]
     while numbered and numbered[-1][1] is None:  # a power cut leaves half a line, or zeros
         numbered.pop()

@@ -108,6 +108,9 @@ class ArchiveInfo:
             raise TypeError("a name in it is no text")
         if not all(isinstance(item, dict) for item in (known.get("made_with", {}), *known.get("attributes", ()))):
             raise TypeError("what it is made with, or an image's attributes, are no table")
+        label_names = known.get("made_with", {}).get("label_names", [])
+        if not isinstance(label_names, list) or not all(isinstance(name, str) for name in label_names):
+            raise TypeError("the names of a label's entries are no texts")
         return cls(
             **{
                 **known,

@@ -1,10 +1,28 @@
 """Files for readers of ZIP and TAR, which ask for as many bytes as some header claims."""
 
+import bz2
+import gzip
 import io
-from typing import IO
+import lzma
+import re
+from pathlib import Path
+from typing import IO, Any
 
 from stylegan.errors import UnreadableError
 from stylegan.files import read_bounded
+
+TAR_GROWTH, TAR_SPARE = (
+    100,
+    2**30,
+)  # a compressed TAR of images unpacks to about its size, of plain drawings to 100 times that
+_TAR_HEADER_BYTES = 2**24  # that tarfile reads at once, of names and comments
+_PACKED: dict[
+    bytes, Any
+] = {  # how they begin, which a TAR could by the name of its first member if less were looked at
+    rb"\x1f\x8b\x08": gzip.open,
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2.open,
+    rb"\xfd7zXZ\0|\]\0\0(?!\0\0)": lzma.open,
+}
 
 
 class GuardedFile(io.BufferedIOBase):
@@ -63,3 +81,24 @@ class GuardedFile(io.BufferedIOBase):
     def _check(self, position: int) -> None:
         if self._end is not None and position > self._end:
             raise UnreadableError(f"it goes beyond {self._end} bytes, the most that is read of {self._what}")
+
+
+def open_packed(path: Path) -> IO[bytes]:
+    """Open a file; one that is compressed (gzip, bzip2, xz) as what it was before, which may have no end."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    for beginning, unpack in _PACKED.items():
+        if re.match(beginning, head):
+            return unpack(path, "rb")
+    return path.open("rb")
+
+
+def open_tar_file(path: Path) -> GuardedFile:
+    """What `tarfile.open(fileobj=..., mode="r:")` reads a TAR from, unpacked where it is compressed.
+
+    Sizes in it lead only to where it can end, and no header is longer than names and comments are.
+    """
+    file, end = open_packed(path), None
+    if not isinstance(file, io.BufferedReader):
+        end = TAR_SPARE + TAR_GROWTH * path.stat().st_size
+    return GuardedFile(file, _TAR_HEADER_BYTES, "a TAR", end=end)

@@ -1,134 +1,135 @@
-"""Keys and places of values in an LMDB, read from its file.
+"""Reading an LMDB file, page by page.
 
-The library maps the file into memory and believes what stands in it: a file that was cut short or damaged ends the process
-with SIGBUS or SIGSEGV, which no program can turn into a message. To list what a database holds takes little: a file consists
-of pages, which form a B+tree. All numbers are little-endian, as on the 64-bit machines where large image databases are made.
+The library of that name maps the file and follows whatever offsets stand in it: a file that was cut short, or damaged, or made
+to, kills the process. Here every page, offset and size is checked against the file before it is read.
 
-    page      number u64, pad u16, flags u16, then lower u16 and upper u16, or the number of pages of a value u32; 16 bytes
-    meta      pages 0 and 1: magic u32, version u32, address u64, map size u64, two databases of 48 bytes (that of free pages,
-              the main one), last page u64, transaction u64; that of the later transaction counts
-    database  pad u32 (of the first: bytes of a page), flags u16, depth u16, four counts u64, page of the root u64
-    node      u16, u16, flags u16, length of the key u16, the key; the page holds offsets of its nodes, u16 each, from byte 16
-              to `lower`. In a branch the first three are the child's page; in a leaf the first two are the length of the
-              value, which follows the key, or has pages of its own, whose number follows
+The format (version 1, of a 64-bit little-endian machine): pages of one size; two of them describe the database, of which the
+one with the later transaction holds. A B+tree of branch and leaf pages follows from its root, its values in the leaves or, if
+large, in pages of their own.
 """
 
+import os
 import struct
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from stylegan.errors import UnreadableError
 
-_HEADER = 16
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_META = struct.Struct("<IIQQ48s48sQQ")
-_DATABASE = struct.Struct("<IHHQQQQQ")
-_BRANCH, _LEAF, _OVERFLOW, _LEAF2 = 0x01, 0x02, 0x04, 0x20  # flags of a page
-_BIG, _SUBDATA, _DUPDATA = 0x01, 0x02, 0x04  # flags of a node
-_NO_PAGE = 2**64 - 1
-_DEEPEST = 32  # levels, as in the library
+_HEADER = struct.Struct("<Q2xHHH")  # of a page: number, flags, end of the table of nodes, beginning of the nodes
+_META = struct.Struct("<16xII16x48s48sQQ")  # magic, version, two databases (free pages, ours), last page, transaction
+_DATABASE = struct.Struct("<IHHQQQQQ")  # size of pages, flags, depth, counts of pages, of entries, root
+_NODE = struct.Struct("<HHHH")  # two parts of a size or page, flags, size of the key
+_BRANCH, _LEAF, _OVERFLOW, _META_PAGE = 1, 2, 4, 8
+_KIND = _BRANCH | _LEAF | _OVERFLOW | _META_PAGE | 0x60  # and two kinds for several values of one key
+_LARGE, _DATABASE_WITHIN, _SEVERAL = 1, 2, 4  # of a node
+_EMPTY = 2**64 - 1
 
 
-class Place(NamedTuple):
-    """Where a value stands in the file.
-
-    Attributes:
-        key: Its key.
-        offset, size: Of the value, in bytes.
-    """
-
-    key: bytes
-    offset: int
-    size: int
-
-
-def lmdb_places(path: Path) -> Iterator[Place]:
-    """The values of the main database of an LMDB, in the order of its keys.
+class LmdbFile:
+    """The entries of a database's main table, in the order of the keys.
 
     Args:
-        path: The file `data.mdb`.
+        path: Its `data.mdb`.
+
+    Attributes:
+        keys: All of them.
 
     Raises:
-        UnreadableError, struct.error: It is no LMDB, damaged, or cut short; or it holds more than one value for a key.
+        UnreadableError: It is none, or is damaged.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        page_size, root, last = _meta(file)
-        if size < (last + 1) * page_size:
-            raise UnreadableError(f"it is cut short: {(last + 1) * page_size} bytes are in use, {size} are there")
-        if root != _NO_PAGE:
-            yield from _Tree(file, page_size, last).places(root)
 
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._bytes = os.fstat(self._file.fileno()).st_size
+        first = self._meta(0)
+        self._page_size: int = _DATABASE.unpack(first[2])[0]
+        if self._page_size not in (2**n for n in range(8, 16)):
+            raise UnreadableError(f"its pages would be of {self._page_size} bytes")
+        meta = max(first, self._meta(self._page_size), key=lambda found: found[5])
+        _, _, depth, *_, entries, root = _DATABASE.unpack(meta[3])
+        self.keys: list[bytes] = []
+        self._offsets, self._sizes, self._large = array("Q"), array("Q"), array("B")
+        # No tree has more pages than the file, and no values more bytes.
+        self._unseen, self._unread = self._bytes // self._page_size, self._bytes
+        if depth > 32:
+            raise UnreadableError(f"it would have {depth} levels")
+        if root != _EMPTY:
+            self._walk(root, depth)
+        if len(self.keys) != entries:
+            raise UnreadableError(f"it should hold {entries} entries and holds {len(self.keys)}")
 
-class _Tree:
-    """The pages of an open database; each is visited once."""
+    def values(self, start: int = 0) -> Iterator[bytes]:
+        """The values of the keys from number `start` on.
 
-    def __init__(self, file: IO[bytes], page_size: int, last: int) -> None:
-        self._file = file
-        self._page_size = page_size
-        self._last = last
-        self._left = last + 1  # pages that are not visited yet
+        Raises:
+            UnreadableError: The file was changed or cut short meanwhile.
+        """
+        for offset, size, large in zip(self._offsets[start:], self._sizes[start:], self._large[start:], strict=True):
+            if large:
+                number, flags, *_ = _HEADER.unpack(self._read(offset - _HEADER.size, _HEADER.size))
+                if number != offset // self._page_size or flags & _KIND != _OVERFLOW:
+                    raise UnreadableError(f"page {offset // self._page_size} is damaged")
+            yield self._read(offset, size)
 
-    def places(self, number: int, depth: int = 1) -> Iterator[Place]:
-        """The values below a page."""
-        page = self._page(number)
-        _, flags, lower, _ = struct.unpack_from("<HHHH", page, 8)
-        if not _HEADER <= lower <= len(page) or depth > _DEEPEST or flags & _LEAF2:
+    def _read(self, offset: int, size: int) -> bytes:
+        if offset + size > self._bytes:
+            raise UnreadableError("it is cut short")
+        self._file.seek(offset)
+        found = self._file.read(size)
+        if len(found) != size:
+            raise UnreadableError("it is cut short")
+        return found
+
+    def _meta(self, offset: int) -> tuple[int, int, bytes, bytes, int, int]:
+        page = self._read(offset, _META.size)
+        meta = _META.unpack(page)
+        if not _HEADER.unpack_from(page)[1] & _META_PAGE or meta[:2] != (_MAGIC, _VERSION):
+            raise UnreadableError(f"it does not say that it is one of version {_VERSION} for 64-bit machines")
+        return meta
+
+    def _walk(self, number: int, depth: int) -> None:
+        """Note the entries below a page, which is `depth` levels above the last."""
+        self._unseen -= 1
+        if self._unseen < 0 or depth < 1:
+            raise UnreadableError("its pages refer to one another in a circle")
+        offset, size = number * self._page_size, self._page_size
+        page = self._read(offset, size)
+        found, flags, lower, upper = _HEADER.unpack_from(page)
+        kind = flags & _KIND
+        if found != number or kind not in (_BRANCH, _LEAF) or not _HEADER.size <= lower <= upper <= size:
             raise UnreadableError(f"page {number} is damaged")
-        used = _HEADER
-        for (offset,) in struct.iter_unpack("<H", page[_HEADER : lower & ~1]):
-            low, high, node_flags, key_size = struct.unpack_from("<HHHH", page, offset)
-            value, used = offset + 8 + key_size, used + 10 + key_size
-            if max(value, used) > len(page):  # nodes that lie one on the other would make much of little
+        if (kind == _LEAF) != (depth == 1):
+            raise UnreadableError(f"page {number} is not where it belongs")
+        used = 0
+        for (pointer,) in struct.iter_unpack("<H", page[_HEADER.size : _HEADER.size + (lower - _HEADER.size) // 2 * 2]):
+            data = pointer + _NODE.size
+            if pointer < upper or data > size:
                 raise UnreadableError(f"page {number} is damaged")
-            if flags & _BRANCH:
-                yield from self.places(low | high << 16 | node_flags << 32, depth + 1)
-            elif flags & _LEAF and not node_flags & (_SUBDATA | _DUPDATA):
-                size = low | high << 16
-                start = number * self._page_size + value
-                if node_flags & _BIG:
-                    start = self._overflow(*struct.unpack_from("<Q", page, value), size)
-                elif value + size > len(page):
-                    raise UnreadableError(f"page {number} is damaged")
-                yield Place(page[offset + 8 : value], start, size)
-            else:
-                raise UnreadableError(f"page {number} holds no single values, as in a database of images")
-
-    def _page(self, number: int) -> bytes:
-        self._left -= 1
-        if not 2 <= number <= self._last or self._left < 0:
-            raise UnreadableError(f"page {number} is used, which cannot be")
-        self._file.seek(number * self._page_size)
-        page = self._file.read(self._page_size)
-        if len(page) < self._page_size or int.from_bytes(page[:8], "little") != number:
-            raise UnreadableError(f"page {number} is damaged")
-        return page
-
-    def _overflow(self, number: int, size: int) -> int:
-        """The offset of a value that has pages of its own."""
-        if not 2 <= number <= self._last:
-            raise UnreadableError(f"page {number} is used, which cannot be")
-        self._file.seek(number * self._page_size)
-        found, _, flags, count = struct.unpack("<QHHI", self._file.read(_HEADER))
-        fits = _HEADER + size <= count * self._page_size and number + count - 1 <= self._last
-        if found != number or not flags & _OVERFLOW or not fits:
-            raise UnreadableError(f"page {number} is damaged")
-        return number * self._page_size + _HEADER
-
-
-def _meta(file: IO[bytes]) -> tuple[int, int, int]:
-    """Bytes of a page, the page of the main database's root, and the last page, after the later of the two transactions."""
-    newest: tuple[int, tuple[int, int, int]] | None = None
-    page_size = 0
-    for number in (0, 1):
-        file.seek(number * page_size + _HEADER)
-        magic, version, _, _, free, main, last, transaction = _META.unpack(file.read(_META.size))
-        page_size = _DATABASE.unpack(free)[0] if number == 0 else page_size
-        if (magic, version & 0xFFFF) != (_MAGIC, _VERSION) or not 256 <= page_size <= 2**16:
-            raise UnreadableError("it does not begin as one")
-        if newest is None or transaction > newest[0]:
-            newest = (transaction, (page_size, _DATABASE.unpack(main)[-1], last))
-    assert newest is not None, "there are two"
-    return newest[1]
+            low, high, node_flags, key_size = _NODE.unpack_from(page, pointer)
+            length, large = low | high << 16, bool(node_flags & _LARGE)
+            used += _NODE.size + key_size + (0 if kind == _BRANCH else 8 if large else length)
+            if used > size - upper:  # they lie side by side
+                raise UnreadableError(f"page {number} is damaged")
+            if kind == _BRANCH:
+                self._walk(length | node_flags << 32, depth - 1)
+                continue
+            key, data = page[data : data + key_size], data + key_size
+            if node_flags & (_DATABASE_WITHIN | _SEVERAL):
+                raise UnreadableError("it holds several databases, or several values of a key, and not images by name")
+            if data + (8 if large else length) > size:
+                raise UnreadableError(f"page {number} is damaged")
+            place = offset + data
+            if large:
+                place = int.from_bytes(page[data : data + 8], "little") * size + _HEADER.size
+            self._unread -= length
+            if place + length > self._bytes:
+                raise UnreadableError("it is cut short")
+            if self._unread < 0:
+                raise UnreadableError("its values lie upon one another")
+            self.keys.append(key)
+            self._offsets.append(place)
+            self._sizes.append(length)
+            self._large.append(large)

@@ -3,15 +3,11 @@
 Every source knows the names of its images before it reads any of them, and reads them once, in the order of the names.
 """
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 import struct
 import tarfile
 import zipfile
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -23,9 +19,9 @@ import numpy as np
 
 from stylegan.data.archive import METADATA, METADATA_BYTES, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
-from stylegan.data.guarded import GuardedFile
+from stylegan.data.guarded import open_packed, open_tar_file
 from stylegan.data.image_files import IMAGE_BYTES, is_image_name
-from stylegan.data.lmdb_file import lmdb_places
+from stylegan.data.lmdb_file import LmdbFile
 from stylegan.errors import UnreadableError, UserError, refusal
 from stylegan.files import read_bounded
 from stylegan.opening import require_regular_file
@@ -34,13 +30,7 @@ _Take = Callable[[int, str], bytes]  # the arguments of `read_bounded` behind th
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
 IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
-TAR_GROWTH, TAR_SPARE = (
-    100,
-    2**30,
-)  # a compressed TAR of images unpacks to about its size, of plain drawings to 100 times that
-_TAR_HEADER_BYTES = 2**24  # that tarfile reads at once, of names and comments
 _CIFAR_BYTES = 2**28  # of all files together; genuine ones have 0.15 GiB
-_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"]\0\0": lzma.open}
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 
@@ -169,30 +159,27 @@ class LmdbSource:
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo()
         self.labels: list[int] | None = None
-        self.names: list[str] = []
-        self._offsets, self._sizes = array("Q"), array("Q")  # of millions of images, a list would be large
         require_regular_file(path / "data.mdb", "database")
-        with refusal(f"{path} is not a readable LMDB", "copy it again"):
-            for place in lmdb_places(path / "data.mdb"):
-                self.names.append(place.key.decode("ascii", "backslashreplace"))
-                self._offsets.append(place.offset)
-                self._sizes.append(place.size)
+        with self._refused():
+            self._file = LmdbFile(path / "data.mdb")
+        self.names = [key.decode("ascii", "backslashreplace") for key in self._file.keys]
 
     def signature(self, name: str) -> str:
         """Size and time of the database."""
         return _signature(self.path / "data.mdb")
 
     def readers(self, start: int = 0) -> Iterator[Reader]:
-        """See `Source`."""
-        for offset, size in zip(self._offsets[start:], self._sizes[start:], strict=True):
-            yield lambda offset=offset, size=size: self._read(offset, size)
+        """See `Source`. Each image is read before it is yielded: one thread reads the file."""
+        values = self._file.values(start)
+        while True:
+            with self._refused():
+                data = next(values, None)
+            if data is None:
+                return
+            yield lambda data=data: data
 
-    def _read(self, offset: int, size: int) -> bytes:
-        if size > IMAGE_BYTES:
-            raise UnreadableError(f"it holds {size} bytes, {IMAGE_BYTES} are the most that is read of an image")
-        with (self.path / "data.mdb").open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+    def _refused(self) -> AbstractContextManager[None]:
+        return refusal(f"{self.path} is not a readable LMDB", "copy it again")
 
 
 class ArraySource:
@@ -284,7 +271,7 @@ def _read_idx(path: Path, dimensions: int, most: int) -> np.ndarray:
         most: Bytes that are read of it.
     """
     require_regular_file(path, "IDX file")
-    with refusal(f"{path} is not a readable IDX file", "get it again, or another one"), _open_packed(path) as file:
+    with refusal(f"{path} is not a readable IDX file", "get it again, or another one"), open_packed(path) as file:
         zeros, kind, found = struct.unpack(">HBB", file.read(4))
         if (zeros, kind) != (0, 8):
             raise UnreadableError("it is not one of unsigned bytes")
@@ -302,7 +289,7 @@ def _tar_files(path: Path) -> Iterator[tuple[str, _Take]]:
     """Name and content of each file in a TAR; what takes the content works until the next one is asked for."""
     with (
         _refusal_of_tar(path),
-        _open_tar_file(path) as unpacked,
+        open_tar_file(path) as unpacked,
         tarfile.open(fileobj=unpacked, mode="r:") as archive,
     ):
         before = -1
@@ -330,30 +317,12 @@ def _take(path: Path, file: IO[bytes], limit: int, what: str) -> bytes:
 
 def _is_tar(path: Path) -> bool:
     try:
-        with _open_tar_file(path) as file, tarfile.open(fileobj=file, mode="r:"):
+        with open_tar_file(path) as file, tarfile.open(fileobj=file, mode="r:"):
             return True
     except UnreadableError:  # what that says is told when it is read
         return True
     except Exception:  # whatever a file that is no TAR makes of tarfile
         return False
-
-
-def _open_tar_file(path: Path) -> GuardedFile:
-    """What a TAR holds, unpacked where it is compressed."""
-    file, end = _open_packed(path), None
-    if not isinstance(file, io.BufferedReader):
-        end = TAR_SPARE + TAR_GROWTH * path.stat().st_size
-    return GuardedFile(file, _TAR_HEADER_BYTES, "a TAR", end=end)
-
-
-def _open_packed(path: Path) -> IO[bytes]:
-    """Open a file; one that is compressed as what it was before."""
-    with path.open("rb") as file:
-        head = file.read(6)
-    for magic, unpack in _PACKED.items():
-        if head.startswith(magic):
-            return unpack(path, "rb")
-    return path.open("rb")
 
 
 def _refusal_of_tar(path: Path) -> AbstractContextManager[None]:

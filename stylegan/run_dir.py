@@ -151,7 +151,8 @@ def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
 
 
 def _refuse_planted(run_dir: Path) -> None:
-    """Raise `UserError` where something that a run reads or writes in its folder is a link."""
+    """Raise `UserError` where something that a run reads or writes in its folder is a link, a pipe, or a folder instead of a file
+    or the other way round."""
     ours = "|".join([*map(re.escape, (CONFIG, LOG, STATS, METRICS, REALS, LOCK, CHECKPOINTS, SNAPSHOTS)), _FAKES])
     best = rf"best-{_METRIC}\.safetensors"
     places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{best}"}
@@ -159,6 +160,8 @@ def _refuse_planted(run_dir: Path) -> None:
         for path in folder.iterdir() if folder.is_dir() else ():
             if re.fullmatch(names, path.name):
                 refuse_link(path)
+                if not (path.is_dir() if path.name in (CHECKPOINTS, SNAPSHOTS) else path.is_file()):
+                    raise UserError(f"{path} is in the way: it is not what a run calls so; remove it")
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

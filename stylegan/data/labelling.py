@@ -10,7 +10,7 @@ from typing import Any
 
 from stylegan.data.archive import match_labels
 from stylegan.data.sources import Source
-from stylegan.errors import UserError, nearest
+from stylegan.errors import UserError, nearest, refusal
 from stylegan.files import read_file
 
 LABEL_BYTES = 2**29  # of a file; FFHQ's of 70,000 images, with all it tells about them, has 2**28
@@ -69,6 +69,11 @@ def read_labels(file: Path, an_image: str) -> tuple[dict[str, Any], tuple[str, .
     Raises:
         UserError: The file is missing or none of these.
     """
+    with refusal(f"the labels {file} cannot be used", "mend the file"):
+        return _parse(file, an_image)
+
+
+def _parse(file: Path, an_image: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     try:
         text = read_file(file, LABEL_BYTES, "file of labels").decode("utf-8-sig")
     except UnicodeDecodeError as error:

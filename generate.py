@@ -7,13 +7,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from stylegan.config.entry import run_entry
-from stylegan.config.groups import to_typed
+from stylegan.config.groups import generate_script, to_typed
 from stylegan.figures.base import Request
 from stylegan.figures.config import GenerateConfig
 from stylegan.figures.seeds import parse_seeds
-from stylegan.figures.table import FIGURES
 from stylegan.figures.writing import describe, find_place
 from stylegan.inference import Sampling, load_generator, resolve_network
+from stylegan.memory import check_images
 from stylegan.ops.device import compute_exactly
 
 
@@ -38,14 +38,14 @@ def make_figure(config: GenerateConfig) -> Path:
     compute_exactly()
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)
+    check_images(config.batch, G.channels, G.resolution, "batch")
     about = describe(figure, G, network, config.seeds, request)
     return place.write(figure.draw(G, request), about, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    options = {item.name: None for figure in FIGURES.values() for item in fields(figure)}  # to propose names from
-    run_entry(run, lambda: GenerateConfig(figure=options), Path(__file__).with_name("configs"), "generate")
+    run_entry(run, generate_script, Path(__file__).with_name("configs"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from stylegan.assemble import run_training
 from stylegan.config.entry import run_entry
-from stylegan.config.groups import train_names
+from stylegan.config.groups import train_script
 from stylegan.config.resume import train_config
 from stylegan.training.signals import StopRequest
 
@@ -18,7 +18,7 @@ def run(composed: DictConfig) -> None:
 
 def main() -> None:
     """What the command does: compose, run, turn the user's mistakes into one message and exit code 2."""
-    run_entry(run, train_names, Path(__file__).with_name("configs"), "train")
+    run_entry(run, train_script, Path(__file__).with_name("configs"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import stylegan
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.config.resume import continued
-from stylegan.config.saved import save_config
+from stylegan.config.saved import check_unedited, save_config
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_cache, open_dataset
 from stylegan.errors import UserError
@@ -27,20 +27,24 @@ from stylegan.models.metadata import model_metadata
 from stylegan.ops.backend import activate
 from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.ops.memory import keep_freed_memory
-from stylegan.schedule import Plan, StageConfig, schedules_of
+from stylegan.schedule import Dials, Plan, StageConfig, schedules_of
 from stylegan.training import loop
 from stylegan.training.adam import Adam, OptimConfig, lazy_ratio
 from stylegan.training.batch import Drawer
 from stylegan.training.checkpoint import (
     Checkpoint,
+    Interval,
     differences,
     environment,
     newest_checkpoint,
     restore,
 )
 from stylegan.training.config import TrainConfig, described, resolved
+from stylegan.training.graphs import build_graphs
 from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
+from stylegan.training.memory import check_training_memory
+from stylegan.training.saving import Keeper, take_up
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
 from stylegan.training.transfer import start_from, warn_of_frozen
@@ -89,6 +93,7 @@ def run_training(
     run_dir, kimg = config.run_dir, config.training.kimg
     with training_job(config, resuming) as job:
         if job.state.nimg >= config.training.total_nimg:
+            Keeper(job).complete()
             job.logger.message(f"{run_dir} is finished at {kimg:g} kimg; give a larger training.kimg= to go on")
             return
         with stop_request as stop:
@@ -123,6 +128,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         config = resolved(config, resolution=dataset.resolution, images=len(dataset), ranks=ranks)
         if device.type == "cpu":
             keep_freed_memory()
+        check_training_memory(config, _shape(dataset), ranks=ranks, device=device)
         state, phases = _new_state(config, dataset, device)
         plan = build_plan(config, dataset.resolution)
         if config.training.stages and not all(isinstance(network, Growing) for network in (state.G, state.D)):
@@ -134,22 +140,33 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
-        notes = _find_start(config, state, dataset, architecture, here, resuming)
+        interval, notes = _find_start(config, state, dataset, architecture, here, resuming)
+        if resuming:  # after the checkpoint's own objections, which say more
+            check_unedited(run_dir / layout.CONFIG)
+
+        def tell(text: str) -> None:
+            job.logger.message(text)
+
+        graphs = build_graphs(config.training.cuda_graphs, device, ranks, tell)
+        fixed = device.type == "cuda"  # a shape that depends on a value would have to wait for it
         job = Job(
             config=config,
             state=state,
             plan=plan,
+            dials=Dials(plan, state.alpha, fixed=fixed),
             phases=phases,
-            drawer=_drawer(config, plan, dataset),
+            drawer=_drawer(config, plan, dataset, fixed=fixed),
             dataset=dataset,
             cache=cache,
             device=device,
             run_dir=run_dir,
-            logger=SilentLogger(_totals(config, state)),
+            totals=Totals(config.logging.interval_kimg, state.nimg, config.training.total_nimg, device),
+            logger=SilentLogger(),
             architecture=architecture,
             environment=here,
             provenance=_provenance(config, dataset),
             rounds=rounds_of(config.training, plan, state.D.minibatch_group),
+            graphs=graphs,
             watch=build_watch(config.metrics, dataset, state.G_ema, config.seed, device, run_dir),
         )
         if distributed.is_main():
@@ -158,8 +175,11 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 if layout.is_run_dir(run_dir):
                     raise UserError(f"run_dir={run_dir} became a run of another process meanwhile; choose another one")
             save_config(config, run_dir / layout.CONFIG)
-            layout.forget_after(run_dir, state.nimg)
-            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, _totals(config, state)))
+            notes += layout.forget_after(run_dir, state.nimg)
+            total, resumed = config.training.total_nimg, interval is not None
+            job.logger = folder.enter_context(RunLogger(run_dir, config.logging, state.nimg, total, resumed=resumed))
+        if interval is not None:
+            take_up(job, interval)
         distributed.barrier()
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
         for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, ops.name)]:
@@ -211,10 +231,10 @@ def _dataset(config: TrainConfig) -> ImageDataset:
     return dataset
 
 
-def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset) -> Drawer:
+def _drawer(config: TrainConfig, plan: Plan, dataset: ImageDataset, *, fixed: bool) -> Drawer:
     """What draws; images are augmented in every size that a stage shows."""
     build = config.augment.build
-    built = {size: build(channels=dataset.channels, resolution=size) for size in plan.resolutions()}
+    built = {size: build(channels=dataset.channels, resolution=size, fixed=fixed) for size in plan.resolutions()}
     augment = {size: pipe for size, pipe in built.items() if pipe is not None}
     return Drawer(dataset if dataset.label_dim else None, augment or None)
 
@@ -226,17 +246,22 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
         UserError: The networks cannot be of this size, or the loss needs more of them than they have.
         ValueError: The loss is at fault, see `check_phases`.
     """
-    shape: dict[str, Any] = {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
+    shape = _shape(dataset)
     with _TORCH_RNG, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         G = config.model.G.build(**shape).to(device)
         D = config.model.D.build(**shape).to(device)
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-    ada = config.augment.build_controller()
+    ada = config.augment.build_controller(device)
     phases = config.loss.phases(G)
     check_phases(phases, G, adapts=ada is not None)
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
     return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada), phases
+
+
+def _shape(dataset: ImageDataset) -> dict[str, Any]:
+    """What networks are built with."""
+    return {"resolution": dataset.resolution, "channels": dataset.channels, "c_dim": dataset.label_dim}
 
 
 def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:
@@ -252,11 +277,11 @@ def _find_start(
     architecture: dict[str, Any],
     here: dict[str, Any],
     resuming: bool,
-) -> list[str]:
+) -> tuple[Interval | None, list[str]]:
     """Bring the state to where training starts: a checkpoint of this run, `init_from`, or nothing.
 
     Returns:
-        What the user should be told about it.
+        The interval that goes on there, where it is a checkpoint; and what the user should be told about it.
     """
     if resuming:
         checkpoint, notes = newest_checkpoint(Path(config.run_dir or ""))
@@ -271,13 +296,23 @@ def _find_start(
             changed = differences(checkpoint.environment, here)
             if changed:
                 notes.append(f"this continuation will not equal an unbroken run in every bit: {'; '.join(changed)}")
-            return [*notes, f"going on from {checkpoint.path} at {state.nimg / 1000:.3f} kimg"]
+            return checkpoint.interval, [*notes, f"going on from {checkpoint.path} at {state.nimg / 1000:.3f} kimg"]
         notes.append("the run has no checkpoint yet; it starts anew")
     else:
         notes = []
     if config.init_from is not None:
-        return [*notes, *start_from(config.init_from, state)]
-    return [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
+        notes += start_from(config.init_from, state, config.training.start_kimg)
+        if state.nimg >= config.training.total_nimg:
+            raise UserError(
+                f"training.kimg={config.training.kimg:g} is reached where training would start, at {state.nimg / 1000:g} kimg "
+                f"(training.start_kimg={config.training.start_kimg}); give a larger training.kimg="
+            )
+        return None, notes
+    if config.training.start_kimg is not None:
+        raise UserError(
+            f"training.start_kimg={config.training.start_kimg} goes with init_from=, whose networks were trained so far"
+        )
+    return None, [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
 
 
 def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> None:
@@ -290,10 +325,6 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
             f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
             "or start a new run with init_from="
         )
-
-
-def _totals(config: TrainConfig, state: TrainState) -> Totals:
-    return Totals(config.logging.interval_kimg, state.nimg, config.training.total_nimg, state.pl_mean.device)
 
 
 def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, ops: str) -> str:
@@ -324,6 +355,7 @@ def _provenance(config: TrainConfig, dataset: ImageDataset) -> dict[str, Any]:
             "crop": info.crop,
             "resize_filter": info.resize_filter,
             "mirrored": config.data.xflip,
+            **({"class_names": list(info.class_names)} if dataset.labels_are_classes and info.class_names else {}),
         },
         "init_from": None if config.init_from is None else Path(config.init_from).name,
         "seed": config.seed,

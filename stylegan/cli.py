@@ -1,5 +1,8 @@
 """The `stylegan` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
+import re
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -7,15 +10,47 @@ import typer
 from typer.core import TyperCommand
 
 from stylegan.errors import UserError, nearest, one_message, shown
+from stylegan.memory import check_memory
+from stylegan.values import at_home, check_text
 
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
+MOST = 2**53
+MAX_SEED = 2**63 - 1
+BYTES_OF_A_PIXEL = 10  # while an image is prepared: as Pillow holds it, as an array and as a file
 app = typer.Typer(
     help="Prepare data for style-based GANs, measure networks, give them away. Training and figures: train.py, generate.py.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+class _Command(TyperCommand):
+    """A command that looks at what was typed before it is taken: a leading ~ is the home folder, also after `--option=`, where
+    shells leave it; a text must be one that names something; an option that takes one value is given once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = [_at_home(argument) for argument in args]
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = Counter(parameter.name for parameter in order if not getattr(parameter, "is_flag", False))
+        for parameter in order:
+            name = max(parameter.opts, key=len) if parameter.opts[0].startswith("-") else parameter.opts[0].upper()
+            if given[parameter.name] > 1 and not getattr(parameter, "multiple", False):
+                raise UserError(f"{name} is given {given[parameter.name]} times; it takes one value")
+            value = values.get(parameter.name)
+            for text in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(text, str):
+                    check_text(text, name)
+        return super().parse_args(ctx, args)
+
+
+def _at_home(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    return f"{option}{equals}{at_home(value)}" if argument.startswith("--") else at_home(argument)
+
+
+command = partial(app.command, cls=_Command)
 
 
 def main() -> None:
@@ -29,7 +64,7 @@ def _commands() -> None:
     """Without a callback typer would leave the command's name out while there is only one."""
 
 
-@app.command()
+@command()
 def prepare(
     source: Annotated[
         str | None,
@@ -57,10 +92,14 @@ def prepare(
     name: Annotated[str | None, typer.Option(help="The data set's name, recorded in the archive.")] = None,
     origin: Annotated[str | None, typer.Option(help="Where the images come from, recorded.")] = None,
     licence: Annotated[str | None, typer.Option(help="Their licence, recorded.")] = None,
-    count: Annotated[int | None, typer.Option(help="Only the first so many images; faces3d: 10000 by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="faces3d: another seed, other faces (default 0).")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Only the first so many images; faces3d: 10000 by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="faces3d: another seed, other faces (default 0).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="faces3d: train (the default), test or evaluation.")] = None,
-    workers: Annotated[int, typer.Option(help="Threads; 0: one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0: one per core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST if it is an archive.")] = False,
 ) -> None:
     """Make an archive to train on, or tell what one holds. Run again, it goes on where it was interrupted."""
@@ -102,7 +141,7 @@ def prepare(
     )
 
 
-@app.command()
+@command()
 def precompile(
     arch: Annotated[
         list[str] | None, typer.Option(help="Also CUDA kernels for this compute capability, such as 8.0; repeatable.")
@@ -115,7 +154,7 @@ def precompile(
         typer.echo(library)
 
 
-@app.command()
+@command()
 def doctor() -> None:
     """Tell what works on this machine: compiler, CUDA, the ops against their reference, disk, versions."""
     from stylegan.doctor import examine
@@ -127,7 +166,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@command()
 def bench(
     names: Annotated[
         list[str] | None,
@@ -140,11 +179,15 @@ def bench(
         ),
     ] = "speed",
     out: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file.")] = None,
-    rounds: Annotated[int, typer.Option(help="Repetitions; medians are shown.")] = 5,
-    resolution: Annotated[int | None, typer.Option(help="Side of the images, instead of the configuration's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images of a batch, instead of the configuration's.")] = None,
+    rounds: Annotated[int, typer.Option(max=MOST, help="Repetitions; medians are shown.")] = 5,
+    resolution: Annotated[
+        int | None, typer.Option(max=MOST, help="Side of the images, instead of the configuration's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(max=MOST, help="Images of a batch, instead of the configuration's.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    threads: Annotated[int | None, typer.Option(help="Threads of torch; otherwise its own choice.")] = None,
+    threads: Annotated[int | None, typer.Option(max=1024, help="Threads of torch; otherwise its own choice.")] = None,
     clock: Annotated[
         str, typer.Option(help="wall, or cpu: seconds of the processor a thread (shared machines).")
     ] = "wall",
@@ -179,8 +222,14 @@ def bench(
 
 def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, **options: Any) -> None:
     from stylegan.data.convert import Fit, ResizeFilter
+    from stylegan.data.parallel import thread_count
     from stylegan.data.prepare import ImageOptions, prepare_images
 
+    if resolution is not None:
+        H, W = _resolution(resolution)
+        threads = thread_count(options["workers"])
+        what = f"images of {W}x{H}, one for each of {threads} threads,"
+        check_memory(threads * H * W * BYTES_OF_A_PIXEL, what, f"choose a smaller --resolution than {resolution}")
     result = prepare_images(
         source,
         dest,
@@ -218,7 +267,7 @@ def _inspect(archive: Path, verify: bool) -> None:
     typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
 
 
-class _ListsMetrics(TyperCommand):
+class _ListsMetrics(_Command):
     """A command whose help ends with all metrics; the table of them is read only then."""
 
     def get_help(self, ctx: Any) -> str:
@@ -234,19 +283,24 @@ def evaluate(
     ],
     data: Annotated[Path, typer.Option(help="The archive of real images.")],
     metrics: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="METRIC COUNT [_FEATURES], with commas, such as fid50k,kid5k_mobilenet_v2,attributes; all are listed below."
+            help="METRIC COUNT [_FEATURES], with commas, such as fid50k,kid5k_mobilenet_v2,attributes; all are listed below. "
+            "May be repeated."
         ),
     ],
-    seed: Annotated[int, typer.Option(help="Fixes latents, noise and subsets.")] = 0,
-    repeats: Annotated[int, typer.Option(help="Measure with so many seeds; tells mean and spread.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes latents, noise and subsets.")] = 0,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=MOST, help="Measure with so many seeds; tells mean and spread.")
+    ] = 1,
     real_vs_real: Annotated[
         bool, typer.Option("--real-vs-real", help="A half of the real images instead of fakes: the floor.")
     ] = False,
-    class_idx: Annotated[int | None, typer.Option(help="Only this class of a conditional network, from 0.")] = None,
+    class_idx: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="Only this class of a conditional network, from 0.")
+    ] = None,
     weights: Annotated[list[str] | None, typer.Option(help="NAME=FILE: weights of a network; may be repeated.")] = None,
-    batch: Annotated[int, typer.Option(help="Images at once.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=MOST, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     ops: Annotated[
         str,
@@ -271,14 +325,14 @@ def evaluate(
         backend = _choice("--ops", ops, {item.value: item for item in Backend})
         tell(
             evaluate_saved(
-                network, data, metrics.split(","), settings, repeats=repeats, device=device, backend=backend
+                network, data, ",".join(metrics).split(","), settings, repeats=repeats, device=device, backend=backend
             ),
             out,
             pictures,
         )
 
 
-@app.command()
+@command()
 def convert(
     source: Annotated[
         Path,
@@ -300,7 +354,7 @@ def convert(
         typer.echo(shown(line))
 
 
-@app.command()
+@command()
 def attributes(
     data: Annotated[Path, typer.Option(help="An archive of faces3d, which holds the attributes.")],
     train: Annotated[bool, typer.Option("--train", help="Train a network; else tell how well one reads DATA.")] = False,
@@ -311,8 +365,12 @@ def attributes(
             "evaluate takes them."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="--train: how often each image is seen (10).")] = None,
-    seed: Annotated[int | None, typer.Option(help="--train: of weights, order and changes to images (0).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="--train: how often each image is seen (10).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="--train: of weights, order and changes to images (0).")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The network to test; by default the one that comes along.")
     ] = None,
@@ -329,7 +387,7 @@ def attributes(
         typer.echo(test_attributes(data, weights))
 
 
-@app.command()
+@command()
 def export(
     network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
     out: Annotated[Path, typer.Argument(help="NAME.onnx, or NAME.pt2 for torch.export.")],
@@ -339,7 +397,7 @@ def export(
     ] = False,
     noise: Annotated[str, typer.Option(help="Layer noise: const or none.")] = "const",
     truncation_cutoff: Annotated[
-        int | None, typer.Option(help="The input psi moves only so many first layers.")
+        int | None, typer.Option(min=0, max=MOST, help="The input psi moves only so many first layers.")
     ] = None,
     licence: Annotated[
         str | None, typer.Option(help="Of the network, such as cc-by-4.0; recorded in the file.")
@@ -361,7 +419,7 @@ def export(
         typer.echo(f"{file.path}: {file.part}; differs from the network by {file.error:.1e} at most")
 
 
-@app.command()
+@command()
 def card(
     network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
     out: Annotated[Path | None, typer.Option(help="Write to this file, such as README.md, instead of stdout.")] = None,
@@ -405,7 +463,7 @@ def _choice(option: str, value: str, choices: dict[str, _Choice]) -> _Choice:
 def _resolution(text: str) -> tuple[int, int]:
     """(H, W) from `WIDTHxHEIGHT` or one number."""
     sides = text.lower().split("x")
-    if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) > 0 for side in sides):
+    if len(sides) not in (1, 2) or not all(re.fullmatch("[1-9][0-9]{0,8}", side, re.ASCII) for side in sides):
         raise UserError(f"--resolution {text}: give WIDTHxHEIGHT such as 64x64, or one number for both")
     return int(sides[-1]), int(sides[0])
 

@@ -1,10 +1,10 @@
-"""Many processes as one: start-up from torchrun's environment, gradients averaged, state kept equal on all ranks.
+"""Many processes as one: start-up from torchrun's environment, tensors summed and gathered, state kept equal on all ranks.
 
 Without torchrun every function here is the identity, so that the training loop has one form for one rank and for many.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -101,18 +101,10 @@ def barrier() -> None:
         dist.barrier()
 
 
-def all_reduce_gradients(gradients: Sequence[Tensor]) -> None:
-    """Replace each gradient by its mean over ranks, in one flat all-reduce.
-
-    DistributedDataParallel cannot be used: its hooks do not fire for `torch.autograd.grad`, which R1 and path length need.
-    """
-    if world_size() == 1 or not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view(gradient.shape))
+def sum_(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
 
 
 def sum_over_ranks(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,10 +1,9 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import index
 from pathlib import Path
@@ -19,12 +18,14 @@ from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.networks import Networks, read_networks
 from stylegan.models.base import Generator
+from stylegan.models.class_names import class_number
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
 from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
+from stylegan.values import COUNT, COUNT_OR_NONE, at_home, check_values
 
 _T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -51,16 +52,22 @@ def resolve_network(network: str | Path) -> Path:
     """
     if network == "demo":
         return shipped(DEMO)
-    path = Path(network).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(at_home(str(network)))
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UserError(f"network={network}: {error.strerror}; check the path") from None
+    if is_folder:
         if found := run_dir.snapshots(path):
             return found[-1]
         if run_dir.is_run_dir(path):
             raise UserError(f"network={network}: this run has no snapshot yet; let it train until the first is written")
-        raise UserError(f"network={network}: this folder is not a run; {nearest(str(network), _known_networks(path))}")
-    if not path.exists():
         raise UserError(
-            f"network={network}: no such file or run folder; {nearest(str(network), _known_networks(path.parent))}"
+            f"network={network}: this folder is not a run; {nearest(str(network), run_dir.known_networks(path))}"
+        )
+    if not exists:
+        raise UserError(
+            f"network={network}: no such file or run folder; {nearest(str(network), run_dir.known_networks(path.parent))}"
         )
     return path
 
@@ -148,8 +155,8 @@ def layer_noise(seeds: Sequence[int], noise_size: int) -> Tensor:
     return normal(0, "noise", seeds, [noise_size], torch.device("cpu"))
 
 
-def class_label(G: Generator, class_idx: int | None) -> Tensor | None:
-    """The label [1, c_dim] of a class, one-hot float32; None for an unconditional network.
+def class_label(G: Generator, class_idx: int | str | None) -> Tensor | None:
+    """The label [1, c_dim] of a class, by number or name, one-hot float32; None for an unconditional network.
 
     Raises:
         UserError: A class for a network without classes, no class for one with, or a class that it does not have.
@@ -158,10 +165,9 @@ def class_label(G: Generator, class_idx: int | None) -> Tensor | None:
         if class_idx is not None:
             raise UserError(f"class_idx={class_idx}: this network has no classes; leave class_idx out")
         return None
-    if class_idx is None or not 0 <= class_idx < G.c_dim:
-        given = "is missing" if class_idx is None else f"={class_idx} does not exist"
-        raise UserError(f"class_idx {given}: this network has {G.c_dim} classes; choose class_idx=0 to {G.c_dim - 1}")
-    return torch.eye(G.c_dim)[class_idx : class_idx + 1]
+    if not (isinstance(class_idx, int) and 0 <= class_idx < G.c_dim):
+        class_idx = class_number(G, class_idx)
+    return torch.nn.functional.one_hot(torch.tensor([class_idx]), G.c_dim).float()
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ class Sampling:
         truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
         truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
         noise_mode: Layer noise: `const` (one fixed pattern for all images), `random` (drawn by seed) or `none`.
-        class_idx: The class, for a network that has classes.
+        class_idx: The class, for a network that has classes: its number, or its name where the network knows it.
         translate: Move what a StyleGAN3 network shows, to the right and down, in image sides.
         rotate: Turn it, in degrees clockwise, about the centre; before the translation.
         precision: Compute the highest resolutions in this format; None: as trained.
@@ -180,17 +186,15 @@ class Sampling:
     """
 
     truncation_psi: float = 1.0
-    truncation_cutoff: int | None = None
+    truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     noise_mode: NoiseMode | str = NoiseMode.const
-    class_idx: int | None = None
+    class_idx: int | str | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     translate: Sequence[float] = (0.0, 0.0)
     rotate: float = 0.0
     precision: Precision | str | None = None
-    batch: int = 16
+    batch: int = field(default=16, metadata={"range": COUNT})
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.truncation_psi):
-            raise UserError(f"truncation_psi={self.truncation_psi}: it must be a finite number")
         if not (self.precision is None or isinstance(self.precision, Precision)):
             if self.precision not in Precision.__members__:
                 raise UserError(f"precision={self.precision}: {nearest(str(self.precision), Precision.__members__)}")
@@ -198,10 +202,9 @@ class Sampling:
         if self.noise_mode not in list(NoiseMode):
             raise UserError(f"noise_mode={self.noise_mode}: {nearest(self.noise_mode, list(NoiseMode))}")
         object.__setattr__(self, "translate", tuple(self.translate))
-        if len(self.translate) != 2 or not all(math.isfinite(value) for value in (*self.translate, self.rotate)):
-            raise UserError(f"translate={list(self.translate)} rotate={self.rotate}: write translate=[0.1,0] rotate=15")
-        if self.batch < 1:
-            raise UserError(f"batch={self.batch}: it must be at least 1")
+        check_values(self)
+        if len(self.translate) != 2:
+            raise UserError(f"translate={','.join(map(str, self.translate))}: give two numbers, as translate=0.1,0")
 
     @property
     def moves(self) -> bool:
@@ -371,14 +374,3 @@ def _bar(batches: list[_T], progress: bool) -> Iterable[_T]:
     from rich.progress import track
 
     return track(batches, description="sampling", console=Console(stderr=True), transient=True)
-
-
-def _known_networks(folder: Path) -> list[str]:
-    """What may have been meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
-    runs = Path("runs")
-    configs = (
-        *folder.glob(f"*/{run_dir.CONFIG}"),
-        *runs.glob(f"*/{run_dir.CONFIG}"),
-        *runs.glob(f"*/*/{run_dir.CONFIG}"),
-    )
-    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]

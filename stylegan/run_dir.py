@@ -121,14 +121,22 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return _records(run_dir / METRICS)
 
 
-def forget_after(run_dir: Path, nimg: int) -> None:
+def forget_after(run_dir: Path, nimg: int) -> list[str]:
     """Drop all records of the stretch after `nimg`, which a crash, an older checkpoint or a rollback threw away: it is
     trained again. Where a network of that stretch was kept as a metric's best, the best one of what remains takes its place.
     To be called on the first rank.
 
+    Returns:
+        What the user should be told: last lines that are broken.
+
     Raises:
-        UserError: A file cannot be written.
+        UserError: A file cannot be written, or a line of it is no record.
     """
+    notes = [
+        f"{run_dir / name}: its last line is broken, as a crash or a power cut leaves it; it is dropped"
+        for name in (STATS, METRICS)
+        if _is_cut(run_dir / name)
+    ]
     lost = [record for record in read_metrics(run_dir) if record["nimg"] > nimg]
     for name in (STATS, METRICS):
         if (run_dir / name).exists():
@@ -137,6 +145,7 @@ def forget_after(run_dir: Path, nimg: int) -> None:
     for metric in {record["best"] for record in lost if record.get("best")}:
         kept_at = [record["nimg"] for record in read_metrics(run_dir) if record.get("best") == metric]
         keep_best(run_dir, metric, kept_at[-1] if kept_at else None)
+    return notes
 
 
 def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
@@ -151,8 +160,8 @@ def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
 
 
 def _refuse_planted(run_dir: Path) -> None:
-    """Raise `UserError` where something that a run reads or writes in its folder is a link, a pipe, or a folder instead of a file
-    or the other way round."""
+    """Raise `UserError` where something that a run reads or writes in its folder is a link, a pipe, or a folder instead of a
+    file."""
     ours = "|".join([*map(re.escape, (CONFIG, LOG, STATS, METRICS, REALS, LOCK, CHECKPOINTS, SNAPSHOTS)), _FAKES])
     best = rf"best-{_METRIC}\.safetensors"
     places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{best}"}
@@ -165,10 +174,7 @@ def _refuse_planted(run_dir: Path) -> None:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = enumerate(read_file(path, _RECORD_BYTES, f"{path.name} of a run").splitlines(keepends=True), 1)
-    numbered = [(number, _record(line)) for number, line in lines if line.strip()]
+    numbered = [(number, _record(line)) for number, line in enumerate(_lines(path), 1) if line.strip()]
     while numbered and numbered[-1][1] is None:  # a power cut leaves half a line, or zeros
         numbered.pop()
     records = []
@@ -178,6 +184,19 @@ def _records(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: {why}; mend the line, or remove it")
         records.append(record)
     return records
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line is no record."""
+    lines = [line for line in _lines(path) if line.strip()]
+    return bool(lines) and _record(lines[-1]) is None
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file with their ends; none where there is no file."""
+    if not path.exists() and not path.is_symlink():
+        return []
+    return read_file(path, _RECORD_BYTES, f"{path.name} of a run").splitlines(keepends=True)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -208,3 +227,10 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(pattern, path.name))]
     return [path for _, path in sorted(found)]
+
+
+def known_networks(folder: Path) -> list[str]:
+    """What `network=` may have meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
+    runs = Path("runs")
+    configs = (*folder.glob(f"*/{CONFIG}"), *runs.glob(f"*/{CONFIG}"), *runs.glob(f"*/*/{CONFIG}"))
+    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]

@@ -1,6 +1,7 @@
 """What changes in the course of a training as a function of the image count: ramps of settings, and the stages of growing.
 
-Everything is evaluated once an iteration, before it, and handed down as a `Moment`.
+Everything is evaluated once an iteration, before it, and handed down: to who steers the iteration as a `Moment` of plain
+numbers, to what runs on the device as a `Now`.
 """
 
 import math
@@ -9,7 +10,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from stylegan.errors import UserError
+from stylegan.values import COUNT_OR_NONE, FINITE, KIMG_OR_NONE, NOT_NEGATIVE, Range, check_values
 
 
 class Shape(Enum):
@@ -57,43 +62,48 @@ else:
     Schedule = Any
 
 
+def largest(schedule: Schedule) -> float:
+    """The largest value that a setting has in the course of a training."""
+    return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
+
+
 def value_at(schedule: Schedule, nimg: int) -> float:
     """The value of a setting after `nimg` images."""
     return schedule.at(nimg) if isinstance(schedule, Ramp) else schedule
 
 
-def scheduled(help: str) -> dict[str, Any]:
-    """The metadata of a configuration's field that takes a `Schedule`; `check_schedules` is called when it is made."""
-    return {"help": f"{help} [or a ramp]", "schedule": True}
+def scheduled(help: str, range: Range = FINITE) -> dict[str, Any]:
+    """The metadata of a configuration's field that takes a `Schedule` within a range; `check_schedules` is called when it is
+    made."""
+    return {"help": f"{help} [or a ramp]", "schedule": True, "range": range}
 
 
-def check_schedules(config: Any, group: str, **bounds: tuple[float, float, str]) -> None:
+def check_schedules(config: Any, group: str) -> None:
     """Turn what a person wrote into the schedules of a configuration, in place.
 
     Args:
         config: The dataclass; its fields marked by `scheduled` hold a number, `{start, end, kimg, shape}`, or None.
         group: Its name on the command line, such as `optim`.
-        bounds: For every such field the least and the largest value, and how to say that.
 
     Raises:
-        UserError: Something else, or a value out of bounds.
+        UserError: Something else, or a value out of its range.
     """
-    for name in (f.name for f in fields(config) if f.metadata.get("schedule")):
-        value = getattr(config, name)
-        if value is None:
+    for f in fields(config):
+        value, name = getattr(config, f.name), f"{group}.{f.name}"
+        if value is None or not f.metadata.get("schedule"):
             continue
-        schedule = _parsed(value, f"{group}.{name}")
-        object.__setattr__(config, name, schedule)
-        low, high, rule = bounds[name]
+        schedule = _parsed(value, name)
+        object.__setattr__(config, f.name, schedule)
+        if isinstance(schedule, Ramp):
+            KIMG_OR_NONE.check(schedule.kimg, f"{name}.kimg")
         for number in (schedule.start, schedule.end) if isinstance(schedule, Ramp) else (schedule,):
-            if not low <= number <= high:
-                raise UserError(f"{group}.{name}={number:g} {rule}")
+            f.metadata["range"].check(number, name)
 
 
 def _parsed(value: Any, name: str) -> Schedule:
     how = f"write a number, or a ramp such as '{name}={{start: 1, end: 0, kimg: 100, shape: linear}}'"
     if isinstance(value, Ramp):
-        return value
+        value = vars(value)
     if isinstance(value, Mapping):
         known = [f.name for f in fields(Ramp)]
         if unknown := [key for key in value if key not in known]:
@@ -103,18 +113,17 @@ def _parsed(value: Any, name: str) -> Schedule:
         start, end, kimg = (_number(value[key], f"{name}.{key}", how) for key in known[:3])
         shape = value.get("shape", Shape.linear)
         if not isinstance(shape, Shape):
-            if shape not in Shape.__members__:
+            if not isinstance(shape, str) or shape not in Shape.__members__:
                 raise UserError(f"{name}.shape={shape}: choose {' or '.join(Shape.__members__)}")
             shape = Shape[shape]
-        if kimg < 0:
-            raise UserError(f"{name}.kimg={kimg:g} must not be negative")
         return Ramp(start, end, kimg, shape)
     return _number(value, name, how)
 
 
 def _number(value: Any, name: str, how: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{name}={value} is no finite number; {how}")
+    FINITE.check(value, name)
     return float(value)
 
 
@@ -140,17 +149,22 @@ def schedules_of(config: Any, prefix: str = "") -> dict[str, Schedule]:
 class StageConfig:
     """One stage of a training that grows; a stage lasts until the next one starts."""
 
-    start_kimg: float = field(default=0.0, metadata={"help": "where it starts"})
-    resolution: int = field(default=0, metadata={"help": "longer side of its images; 0: the data set's"})
-    fade_kimg: float = field(default=0.0, metadata={"help": "in so many kimg what is new in it fades in"})
-    batch_size: int = field(default=0, metadata={"help": "images of an iteration; 0: training.batch_size"})
-    lr: float = field(default=0.0, metadata={"help": "learning rate of G and D; 0: as in optim."})
+    start_kimg: float = field(default=0.0, metadata={"help": "where it starts", "range": KIMG_OR_NONE})
+    resolution: int = field(
+        default=0, metadata={"help": "longer side of its images; 0: the data set's", "range": COUNT_OR_NONE}
+    )
+    fade_kimg: float = field(
+        default=0.0, metadata={"help": "in so many kimg what is new in it fades in", "range": KIMG_OR_NONE}
+    )
+    batch_size: int = field(
+        default=0, metadata={"help": "images of an iteration; 0: training.batch_size", "range": COUNT_OR_NONE}
+    )
+    lr: float = field(
+        default=0.0, metadata={"help": "learning rate of G and D; 0: as in optim.", "range": NOT_NEGATIVE}
+    )
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"training.stages: {f.name}={value} must be 0 or more")
+        check_values(self, "training.stages")
 
 
 @dataclass(frozen=True)
@@ -275,3 +289,65 @@ class Plan:
     def batches(self, nimg: int, stage: Stage | None, held: int) -> Iterator[tuple[int, int]]:
         """Image count and batch size of those iterations."""
         return ((count, found.batch_size) for count, found, _ in self.iterations(nimg, stage, held))
+
+
+@dataclass(frozen=True)
+class Now:
+    """What the phases of an iteration may know of it.
+
+    What differs from one iteration to the next lies on the device, as scalars float64 [] at addresses that stay: a captured
+    graph reads them anew. What is a plain number here may enter shapes and branches; a graph serves as long as it stays.
+
+    Attributes:
+        nimg: Real images shown before it.
+        resolution: (H, W) of the images.
+        batch_size: Images over all ranks.
+        alpha: How much of what the stage brings counts; None where nothing fades in.
+        settings: The value of every scheduled setting, by its name on the command line, such as `loss.r1_gamma`.
+        largest: By the same names a number that the value does not exceed; 0 where that is 0.
+    """
+
+    nimg: Tensor
+    resolution: tuple[int, int]
+    batch_size: int
+    alpha: Tensor | None
+    settings: Mapping[str, Tensor]
+    largest: Mapping[str, float]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """All that shapes and branches can depend on."""
+        return self.resolution, self.batch_size, self.alpha is None, *self.largest.items()
+
+
+class Dials:
+    """The scalars of a training that `Now` shows.
+
+    Args:
+        plan: Of the training.
+        alpha: Of its state, see `Now`.
+        fixed: Let `largest` hold for the whole course of a setting, so that shapes stay; else for the iteration alone.
+    """
+
+    def __init__(self, plan: Plan, alpha: Tensor, *, fixed: bool) -> None:
+        names = ["nimg", *plan.schedules]
+        self._plan, self._alpha, self._fixed = plan, alpha, fixed
+        self._scalars = dict(zip(names, torch.zeros(len(names), dtype=torch.float64, device=alpha.device), strict=True))
+        self._shown = dict.fromkeys(names, 0.0)
+
+    def turn(self, now: Moment) -> Now:
+        """Let them show what holds now."""
+        for name, value in {"nimg": float(now.nimg), **now.settings}.items():
+            if value != self._shown[name]:
+                self._shown[name] = value
+                self._scalars[name].fill_(value)  # travels as an argument of a kernel: nobody waits
+        most = {k: max(v, largest(self._plan.schedules[k])) if self._fixed else v for k, v in now.settings.items()}
+        scalars, stage = dict(self._scalars), now.stage
+        return Now(
+            scalars.pop("nimg"),
+            stage.resolution,
+            stage.batch_size,
+            self._alpha if stage.alpha < 1 else None,
+            scalars,
+            {name: most[name] if value else 0.0 for name, value in now.settings.items()},
+        )

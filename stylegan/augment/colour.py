@@ -1,5 +1,7 @@
 """Colour transformations as one affine map of RGB per image (ADA, appendix B, "Color transformations")."""
 
+from dataclasses import dataclass
+from functools import cache
 from math import pi
 
 import torch
@@ -8,41 +10,39 @@ from torch import Tensor
 from stylegan.augment.draws import Draws
 from stylegan.augment.strengths import Strengths
 
-GREY_AXIS = (3**-0.5, 3**-0.5, 3**-0.5, 0.0)
 
-
-def sample_colour(config: Strengths, draws: Draws, p: float, n: int) -> Tensor:
+def sample_colour(config: Strengths, draws: Draws) -> Tensor:
     """The map of each image.
 
     Args:
         config: Which transformations, and how strong.
         draws: The random numbers.
-        p: Overall probability.
-        n: How many images.
 
     Returns:
         float64 [n, 4, 4] for column vectors (r, g, b, 1); the identity to the bit for images to which nothing happens.
     """
-    one, zero = torch.ones(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    eye = torch.eye(4, dtype=torch.float64)
-    axis = torch.tensor(GREY_AXIS, dtype=torch.float64)
-    onto_grey = axis.outer(axis)
 
-    def when(name: str, value: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(draws.happens(name, getattr(config, name) * p), value, otherwise)
+    def normal(name: str) -> Tensor:
+        return draws.normals(name)[0, :, None, None]
 
-    brightness = when("brightness", draws.normal("brightness") * config.brightness_std, zero)
-    contrast = when("contrast", (draws.normal("contrast") * config.contrast_std).exp2(), one)
-    flip = when("lumaflip", (draws.uniform("lumaflip") * 2).floor(), zero)
-    angle = when("hue", (draws.uniform("hue") * 2 - 1) * pi * config.hue_max, zero)
-    saturation = when("saturation", (draws.normal("saturation") * config.saturation_std).exp2(), one)
-    colour = eye.expand(n, 4, 4)
-    colour = _changed(colour, brightness != 0, eye + _last_column(brightness))
-    colour = _changed(colour, contrast != 1, torch.diag_embed(torch.stack([contrast] * 3 + [one], dim=-1)))
+    def uniform(name: str) -> Tensor:
+        return draws.uniforms(name)[0, :, None, None]
+
+    brightness = normal("brightness") * config.brightness_std
+    contrast = (normal("contrast") * config.contrast_std).exp2()
+    flip = (uniform("lumaflip") * 2).floor()
+    angle = (uniform("hue") * 2 - 1) * (pi * config.hue_max)
+    saturation = (normal("saturation") * config.saturation_std).exp2()
+    m = _matrices(angle.device)
+    colour = m.one.expand(len(angle), 4, 4)
+    colour = _changed(colour, brightness != 0, m.one + m.shift * brightness)
+    colour = _changed(colour, contrast != 1, m.rgb * contrast + m.last)
     # A reflection at the plane across the grey axis.
-    colour = _changed(colour, flip != 0, eye - 2 * onto_grey * flip[:, None, None])
-    colour = _changed(colour, angle != 0, _about_grey(angle))
-    return _changed(colour, saturation != 1, onto_grey + (eye - onto_grey) * saturation[:, None, None])
+    colour = _changed(colour, flip != 0, m.one - 2 * m.grey * flip)
+    # A rotation about the grey axis (Rodrigues).
+    s, c = angle.sin(), angle.cos()
+    colour = _changed(colour, angle != 0, c * m.rgb + s * m.cross + (1 - c) * m.grey + m.last)
+    return _changed(colour, saturation != 1, m.grey + m.colours * saturation)
 
 
 def recolour(images: Tensor, colour: Tensor) -> Tensor:
@@ -67,22 +67,31 @@ def recolour(images: Tensor, colour: Tensor) -> Tensor:
 
 def _changed(colour: Tensor, which: Tensor, by: Tensor) -> Tensor:
     """Follow a map by another one for some of the images; a product with the identity would leave rounding errors."""
-    return torch.where(which[:, None, None], by @ colour, colour)
+    return torch.where(which, by @ colour, colour)
 
 
-def _last_column(value: Tensor) -> Tensor:
-    column = torch.zeros(len(value), 4, 4, dtype=value.dtype)
-    column[:, :3, 3] = value[:, None]
-    return column
+@dataclass(frozen=True)
+class _Matrices:
+    """What maps are made of, float64 [4, 4]: the identity, its part for red, green and blue and the one for the last row; a
+    shift of all three; the projection onto the grey axis, what it leaves, and the cross product with that axis."""
+
+    one: Tensor
+    rgb: Tensor
+    last: Tensor
+    shift: Tensor
+    grey: Tensor
+    colours: Tensor
+    cross: Tensor
 
 
-def _about_grey(angle: Tensor) -> Tensor:
-    """Rotations about the grey axis (Rodrigues)."""
-    v = torch.tensor(GREY_AXIS[:3], dtype=angle.dtype)
-    cross = torch.zeros(3, 3, dtype=angle.dtype)
-    cross[0, 1], cross[0, 2], cross[1, 2] = -v[2], v[1], -v[0]
-    cross = cross - cross.T
-    s, c = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    result = torch.eye(4, dtype=angle.dtype).repeat(len(angle), 1, 1)
-    result[:, :3, :3] = c * torch.eye(3, dtype=angle.dtype) + s * cross + (1 - c) * v.outer(v)
-    return result
+@cache
+def _matrices(device: torch.device) -> _Matrices:
+    axis = 3**-0.5
+    one, last, shift, cross = torch.eye(4, dtype=torch.float64), *torch.zeros(3, 4, 4, dtype=torch.float64)
+    last[3, 3] = 1
+    shift[:3, 3] = 1
+    grey = torch.tensor([axis, axis, axis, 0], dtype=torch.float64)
+    grey = grey.outer(grey)
+    for row, column in ((1, 0), (2, 1), (0, 2)):
+        cross[row, column], cross[column, row] = axis, -axis
+    return _Matrices(*(m.to(device) for m in (one, one - last, last, shift, grey, one - grey, cross)))

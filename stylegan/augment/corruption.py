@@ -7,17 +7,16 @@ from stylegan.augment.draws import Draws
 from stylegan.augment.strengths import Strengths
 
 
-def sample_sigma(config: Strengths, draws: Draws, p: float, n: int) -> Tensor:
+def sample_sigma(config: Strengths, draws: Draws) -> Tensor:
     """Standard deviation of the noise of each image, float64 [n]; 0 where nothing happens."""
-    sigma = draws.half_normal("noise") * config.noise_std
-    return torch.where(draws.happens("noise", config.noise * p), sigma, torch.zeros_like(sigma).expand(n))
+    return draws.half_normal("noise") * config.noise_std
 
 
-def sample_boxes(config: Strengths, draws: Draws, p: float, n: int) -> Tensor:
+def sample_boxes(config: Strengths, draws: Draws) -> Tensor:
     """The rectangle to cut out of each image: centre x, y and sides in shares of the image's, float64 [n, 4]."""
-    size = torch.full([n], float(config.cutout_size), dtype=torch.float64)
-    size = torch.where(draws.happens("cutout", config.cutout * p), size, torch.zeros_like(size))
-    return torch.stack([draws.uniform("cutout", 0), draws.uniform("cutout", 1), size, size], dim=1)
+    centre = draws.uniforms("cutout")
+    size = draws.happens("cutout").to(centre.dtype) * config.cutout_size
+    return torch.cat([centre, size.expand(2, -1)]).T
 
 
 def cut_out(images: Tensor, boxes: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Every image is changed every time, by the policies that are on, in the order col
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,11 +55,6 @@ class DiffAugmentation:
             images = images * keep.to(images.dtype)
         return images
 
-    def to(self, device: torch.device) -> "DiffAugmentation":
-        """The same on another device; copies from pinned memory do not wait."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device, non_blocking=True) for k, v in tensors.items() if v is not None})
-
 
 class DiffAugment:
     """Decides what happens to images of one size.
@@ -73,24 +69,26 @@ class DiffAugment:
         check_policies(policies)
         self.policies, self.resolution = frozenset(policies), resolution
 
-    def draw(self, seed: int, stream: str, indices: Sequence[int], p: float) -> DiffAugmentation:
+    def draw(
+        self, seed: int, stream: str, indices: Sequence[int] | Tensor, p: float | Tensor, device: torch.device | str
+    ) -> DiffAugmentation:
         """See `stylegan.augment.pipe.Augment`; p plays no part."""
-        drawn = uniform(seed, stream, indices, [7], torch.device("cpu")).double().T
+        drawn = uniform(seed, stream, indices, [7], device).double().T
         sides = tuple(reversed(self.resolution))
-        found = DiffAugmentation()
+        found = dict[str, Any]()
         if "color" in self.policies:
             b, s, c = drawn[:3].to(torch.float32)
-            found = replace(found, brightness=b - 0.5, saturation=2 * s, contrast=c + 0.5)
+            found |= {"brightness": b - 0.5, "saturation": 2 * s, "contrast": c + 0.5}
         if "translation" in self.policies:
             most = [int(side * SHIFT + 0.5) for side in sides]
             shift = [_integers(u, -m, m) for u, m in zip(drawn[3:5], most, strict=True)]
-            found = replace(found, shift=torch.stack(shift, dim=1))
+            found["shift"] = torch.stack(shift, dim=1)
         if "cutout" in self.policies:
             sizes = [_hole_size(side) for side in sides]
             centre = [_integers(u, 0, k - h % 2) for u, k, h in zip(drawn[5:], sides, sizes, strict=True)]
             hole = [c - h // 2 for c, h in zip(centre, sizes, strict=True)]
-            found = replace(found, hole=torch.stack(hole, dim=1))
-        return found
+            found["hole"] = torch.stack(hole, dim=1)
+        return DiffAugmentation(**found)
 
 
 def check_policies(policies: Sequence[str]) -> None:

@@ -13,33 +13,31 @@ BANDS = 4
 POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # what share of an image's power each band has in expectation: a 1/f spectrum
 
 
-def sample_gains(config: Strengths, draws: Draws, p: float, n: int) -> Tensor:
+def sample_gains(config: Strengths, draws: Draws) -> Tensor:
     """The factor of each band of each image, lowest frequencies first.
 
     Args:
         config: How often and how strong.
         draws: The random numbers.
-        p: Overall probability.
-        n: How many images.
 
     Returns:
         float64 [n, 4]; the expected power of an image stays as it is. Ones to the bit where nothing happens.
     """
-    power = torch.tensor(POWER, dtype=torch.float64)
-    gains = torch.ones(n, BANDS, dtype=torch.float64)
-    for band, factor in enumerate(config.imgfilter_bands):
-        name = f"imgfilter{band}"
-        change = torch.ones(n, BANDS, dtype=torch.float64)
-        change[:, band] = (draws.normal(name) * config.imgfilter_std).exp2()
-        change = change / (power * change.square()).sum(dim=1, keepdim=True).sqrt()
-        gains = torch.where(draws.happens(name, config.imgfilter * p * factor)[:, None], gains * change, gains)
+    names = [f"imgfilter{band}" for band in range(BANDS)]
+    numbers = [draws.normals(name)[0] for name in names]
+    gains = numbers[0].new_ones(len(numbers[0]), BANDS)
+    for band, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        change = torch.ones_like(gains)
+        change[:, band] = (number * config.imgfilter_std).exp2()
+        change = change / (_power(gains.device) * change.square()).sum(dim=1, keepdim=True).sqrt()
+        gains = torch.where(draws.happens(name)[:, None], gains * change, gains)
     return gains
 
 
 def filter_bands(images: Tensor, gains: Tensor) -> Tensor:
     """Multiply the bands of images [n, C, H, W] by gains [n, 4]; images continue as mirror images beyond their borders."""
     n, channels, H, W = images.shape
-    taps = (gains.to(images.dtype) @ filter_bank().to(images)).repeat_interleave(channels, dim=0)
+    taps = (gains.to(images.dtype) @ filter_bank(images.device).to(images.dtype)).repeat_interleave(channels, dim=0)
     reach = taps.shape[1] // 2
     x = reflect_pad(images, [reach] * 4).reshape(1, n * channels, H + 2 * reach, W + 2 * reach)
     # One filter an image, the same for rows and columns; symmetric, so that correlation is convolution.
@@ -49,7 +47,12 @@ def filter_bands(images: Tensor, gains: Tensor) -> Tensor:
 
 
 @cache
-def filter_bank() -> Tensor:
+def _power(device: torch.device) -> Tensor:
+    return torch.tensor(POWER, dtype=torch.float64).to(device)
+
+
+@cache
+def filter_bank(device: torch.device) -> Tensor:
     """Symmetric filters of four octaves that add up to the identity, float64 [4, 43].
 
     From the wavelet sym2: of its low-pass l(z) and its high-pass h(z), |l|^2 / 2 + |h|^2 / 2 = 1; an octave down z becomes z^2.
@@ -66,7 +69,7 @@ def filter_bank() -> Tensor:
         start = (len(detail) - len(kept)) // 2
         detail[start : start + len(kept)] = kept
         bands.append(detail)
-    return torch.stack(bands)
+    return torch.stack(bands).to(device)
 
 
 def _convolve(a: Tensor, b: Tensor) -> Tensor:

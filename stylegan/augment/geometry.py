@@ -12,10 +12,9 @@ from math import ceil, pi
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid
 
 from stylegan.augment.draws import Draws
-from stylegan.augment.grid_sample import grid_sample
+from stylegan.augment.grid_sample import affine_grid, grid_sample
 from stylegan.augment.strengths import Strengths
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upsample2d
 
@@ -34,54 +33,60 @@ SYM6 = (
     0.0017677118642428036,
     -0.007800708325034148,
 )
+LARGEST_NORMAL = 6.8  # `stylegan.rng.normal` gives none beyond
 REACH = len(SYM6) // 4  # pixels of the image that the filter needs on each side, at twice the resolution
 
 
-def sample_geometry(config: Strengths, draws: Draws, p: float, n: int, size: tuple[int, int]) -> Tensor:
+def sample_geometry(config: Strengths, draws: Draws, size: tuple[int, int]) -> Tensor:
     """The map of each image, from places in the result to places in the source, in pixels about the centre.
 
     Args:
         config: Which transformations, and how strong.
         draws: The random numbers.
-        p: Overall probability.
-        n: How many images.
         size: (H, W).
 
     Returns:
         float64 [n, 3, 3] for column vectors (x, y, 1); the identity to the bit for images to which nothing happens.
     """
-    H, W = size
-    one, zero = torch.ones(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    # 1 - sqrt(1 - p) twice is p once: the two rotations, before and after stretching, share the probability (appendix B).
-    rotates = 1 - max(1 - min(config.rotate * p, 1), 0) ** 0.5
-
-    def when(name: str, probability: float, value: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(draws.happens(name, probability), value, otherwise)
-
-    flip = when("xflip", config.xflip * p, 1 - 2 * (draws.uniform("xflip") * 2).floor(), one)
-    quarters = when("rotate90", config.rotate90 * p, (draws.uniform("rotate90") * 4).floor(), zero)
-    shift = [_symmetric(draws.uniform("xint", axis)) * config.xint_max * side for axis, side in enumerate((W, H))]
-    shift = [when("xint", config.xint * p, s.round(), zero) for s in shift]
-    zoom = when("scale", config.scale * p, (draws.normal("scale") * config.scale_std).exp2(), one)
-    turn = [_symmetric(draws.uniform(name)) * pi * config.rotate_max for name in ("rotate", "rotate_again")]
-    turn = [when(name, rotates, t, zero) for name, t in zip(("rotate", "rotate_again"), turn, strict=True)]
-    stretch = when("aniso", config.aniso * p, (draws.normal("aniso") * config.aniso_std).exp2(), one)
-    slide = [draws.normal("xfrac", axis) * config.xfrac_std * side for axis, side in enumerate((W, H))]
-    slide = [when("xfrac", config.xfrac * p, s, zero) for s in slide]
-    inverse = torch.eye(3, dtype=torch.float64).expand(n, 3, 3)
+    flip = 1 - 2 * (draws.uniforms("xflip")[0] * 2).floor()
+    quarters = (draws.uniforms("rotate90")[0] * 4).floor()
+    sides = _pair(size[1], size[0], flip.device)[:, None]
+    shift = (_symmetric(draws.uniforms("xint")) * config.xint_max * sides).round()
+    zoom = (draws.normals("scale")[0] * config.scale_std).exp2()
+    turns = [_symmetric(draws.uniforms(name)[0]) * (pi * config.rotate_max) for name in ("rotate", "rotate_again")]
+    stretch = (draws.normals("aniso")[0] * config.aniso_std).exp2()
+    slide = draws.normals("xfrac") * config.xfrac_std * sides
     # The last transformation of the image is the first one of the way back: each inverse goes to the right.
-    for step in (
-        _scale(flip, one),
-        _quarter_turns(quarters.long()),
-        _translate(-shift[0], -shift[1]),
-        _scale(1 / zoom, 1 / zoom),
-        _rotate(turn[0]),
-        _scale(1 / stretch, stretch),
-        _rotate(turn[1]),
-        _translate(-slide[0], -slide[1]),
-    ):
-        inverse = inverse @ step
-    return inverse
+    # Sine and cosine of quarter turns are exactly 0 and 1.
+    sin, cos = 1 - (quarters - 1).abs(), (quarters - 2).abs() - 1
+    linear = torch.stack([flip * cos, flip * -sin, sin, cos]).view(2, 2, -1)
+    offset = -_applied(linear, shift)
+    linear = _turned(linear * (1 / zoom), turns[0])
+    linear = _turned(linear * torch.stack([1 / stretch, stretch]), turns[1])
+    offset = offset - _applied(linear, slide)
+    inverse = torch.cat([linear, offset[:, None]], dim=1).movedim(2, 0)
+    last_row = torch.eye(3, dtype=inverse.dtype, device=inverse.device)[2:]
+    return torch.cat([inverse, last_row.expand(len(inverse), 1, 3)], dim=1)
+
+
+def largest_margins(config: Strengths, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What `margins` never exceeds, whatever is drawn."""
+    H, W = size
+    cx, cy = (W - 1) / 2, (H - 1) / 2
+    x, y = cx, cy
+    if config.xfrac:
+        x, y = (c + LARGEST_NORMAL * config.xfrac_std * side for c, side in ((x, W), (y, H)))
+    if config.rotate:
+        x = y = (x**2 + y**2) ** 0.5
+    stretches = [config.aniso_std * (config.aniso > 0), config.scale_std * (config.scale > 0)]
+    x, y = (c * 2 ** (LARGEST_NORMAL * sum(stretches)) for c in (x, y))
+    if config.xint:
+        x, y = (c + round(config.xint_max * side) for c, side in ((x, W), (y, H)))
+    if config.rotate90:
+        x = y = max(x, y)
+    most_x, most_y = (max(side - 1, 2 * REACH) for side in (W, H))
+    left, top = min(ceil(x - cx) + 2 * REACH, most_x), min(ceil(y - cy) + 2 * REACH, most_y)
+    return left, left, top, top
 
 
 def margins(inverse: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -111,23 +116,22 @@ def transform(images: Tensor, inverse: Tensor, margin: tuple[int, int, int, int]
     Returns:
         [n, C, H, W].
     """
-    n, channels, H, W = images.shape
+    H, W = images.shape[2:]
     left, right, top, bottom = margin
     filter_ = wavelet(images.device)
     padded = reflect_pad(images, margin)
     large = upsample2d(padded, filter_, up=2)
-    # From here on lengths are half pixels; the filter's centre lies half of one of these off the pixels' centres.
-    inverse = _constant_translation((left - right) / 2, (top - bottom) / 2, inverse) @ inverse
-    inverse = _constant_scale(2, 2, inverse) @ inverse @ _constant_scale(0.5, 0.5, inverse)
-    inverse = _constant_translation(-0.5, -0.5, inverse) @ inverse @ _constant_translation(0.5, 0.5, inverse)
+    # In half pixels; the filter's centre lies half of one of these off the pixels' centres.
+    linear, offset = inverse[:, :2, :2], inverse[:, :2, 2:]
+    if left != right or top != bottom:
+        offset = offset + _pair((left - right) / 2, (top - bottom) / 2, inverse.device)[:, None]
+    offset = offset * 2 - 0.5 + (linear * 0.5).sum(dim=2, keepdim=True)
+    # Then in shares of the sizes.
     h, w = (H + 2 * REACH) * 2, (W + 2 * REACH) * 2
-    inverse = (
-        _constant_scale(2 / large.shape[3], 2 / large.shape[2], inverse)
-        @ inverse
-        @ _constant_scale(w / 2, h / 2, inverse)
-    )
-    grid = affine_grid(inverse[:, :2].to(images.dtype), [n, channels, h, w], align_corners=False)
-    return downsample2d(grid_sample(large, grid), filter_, down=2, padding=-2 * REACH, flip_filter=True)
+    rows = _pair(2 / large.shape[3], 2 / large.shape[2], inverse.device)[:, None]
+    theta = torch.cat([linear * rows * _pair(w / 2, h / 2, inverse.device), offset * rows], dim=2)
+    places = affine_grid(theta.to(images.dtype), h, w)
+    return downsample2d(grid_sample(large, places), filter_, down=2, padding=-2 * REACH, flip_filter=True)
 
 
 @cache
@@ -154,38 +158,20 @@ def _symmetric(uniform: Tensor) -> Tensor:
     return uniform * 2 - 1
 
 
-def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    return torch.stack([torch.stack(list(row), dim=-1) for row in rows], dim=-2)
+def _applied(linear: Tensor, vectors: Tensor) -> Tensor:
+    """Maps [2, 2, n] of vectors [2, n]."""
+    return (linear * vectors).sum(dim=1)
 
 
-def _translate(x: Tensor, y: Tensor) -> Tensor:
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return _matrix([[one, zero, x], [zero, one, y], [zero, zero, one]])
+def _turned(linear: Tensor, angle: Tensor) -> Tensor:
+    """Maps [2, 2, n] after rotations by angles [n]."""
+    sin, cos = angle.sin(), angle.cos()
+    return linear[:, :1] * torch.stack([cos, -sin]) + linear[:, 1:] * torch.stack([sin, cos])
 
 
-def _scale(x: Tensor, y: Tensor) -> Tensor:
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    return _matrix([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
-
-
-def _rotate(angle: Tensor) -> Tensor:
-    one, zero, s, c = torch.ones_like(angle), torch.zeros_like(angle), angle.sin(), angle.cos()
-    return _matrix([[c, -s, zero], [s, c, zero], [zero, zero, one]])
-
-
-def _quarter_turns(count: Tensor) -> Tensor:
-    """Rotations by `count` quarter turns, int64 [n], with sine and cosine exactly 0 and 1."""
-    one, zero = torch.ones([], dtype=torch.float64), torch.zeros([], dtype=torch.float64)
-    s = torch.stack([zero, one, zero, -one])[count]
-    c = torch.stack([one, zero, -one, zero])[count]
-    return _matrix(
-        [[c, -s, zero.expand_as(c)], [s, c, zero.expand_as(c)], [zero.expand_as(c)] * 2 + [one.expand_as(c)]]
-    )
-
-
-def _constant_translation(x: float, y: float, like: Tensor) -> Tensor:
-    return like.new_tensor([[1, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def _constant_scale(x: float, y: float, like: Tensor) -> Tensor:
-    return like.new_tensor([[x, 0, 0], [0, y, 0], [0, 0, 1]])
+def _pair(x: float, y: float, device: torch.device) -> Tensor:
+    """float64 [2], made on the device: a list of numbers would be copied there."""
+    pair = torch.full([2], x, dtype=torch.float64, device=device)
+    if y != x:
+        pair[1].fill_(y)
+    return pair

@@ -1,4 +1,4 @@
-"""Bilinear sampling that can be differentiated twice with respect to the images, which torch's own cannot.
+"""Affine grids, and bilinear sampling that can be differentiated twice with respect to the images, which torch's own cannot.
 
 Sampling at fixed places is linear in the images. Its adjoint spreads a gradient over the pixels that a place was read from,
 and the adjoint of that is sampling again: so both are differentiable to any order. The grid gets no gradient.
@@ -10,6 +10,23 @@ import torch
 from torch import Tensor
 
 _BILINEAR, _ZEROS = 0, 0  # torch's codes for interpolation and for what lies outside
+
+
+def affine_grid(maps: Tensor, h: int, w: int) -> Tensor:
+    """Where the pixels of results come from under affine maps.
+
+    torch's own is a matrix product, which a GPU may round to TF32: by half a pixel where sides have a thousand.
+
+    Args:
+        maps: [N, 2, 3] for column vectors (x, y, 1), where -1 and 1 are the outer edges of the border pixels on both sides.
+        h, w: Size of the results, at least 2.
+
+    Returns:
+        [N, h, w, 2], as `grid_sample` takes it.
+    """
+    x, y = (torch.linspace(-1, 1, n, dtype=maps.dtype, device=maps.device) * (n - 1) / n for n in (w, h))
+    by_x, by_y, offset = maps[:, None, None].unbind(dim=4)
+    return (x[:, None] * by_x + y[:, None, None] * by_y).add_(offset)
 
 
 def grid_sample(images: Tensor, grid: Tensor) -> Tensor:

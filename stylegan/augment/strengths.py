@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stylegan.errors import UserError, nearest
+from stylegan.values import Range, check_values
 
 GROUPS = {
     "blit": ("xflip", "rotate90", "xint"),
@@ -29,9 +30,12 @@ CATEGORIES = tuple(name for names in GROUPS.values() for name in names)
 NEED_COLOUR = ("hue", "saturation")
 
 
+STRENGTH = Range(0, 100)
+
+
 def _switch(text: str) -> Any:
     help_ = f"{text}: factor for its probability, 0 = off; null = as the preset says"
-    return field(default=None, metadata={"help": help_})
+    return field(default=None, metadata={"help": help_, "range": STRENGTH})
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ class Strengths:
     noise_std: float = 0.1
     cutout_size: float = 0.5
 
+    def factor(self, name: str) -> float:
+        """The factor of the probability of one of `stylegan.augment.draws.NAMES`."""
+        if name.startswith("imgfilter"):
+            return self.imgfilter * self.imgfilter_bands[int(name.removeprefix("imgfilter"))]
+        return getattr(self, name.removesuffix("_again"))
+
     def any_of(self, *groups: str) -> bool:
         """Whether some augmentation of these groups is on."""
         return any(getattr(self, name) > 0 for group in groups for name in GROUPS[group])
@@ -97,34 +107,47 @@ class PipeConfig:
     imgfilter: float | None = _switch("amplify or damp bands of frequencies")
     noise: float | None = _switch("noise on every pixel")
     cutout: float | None = _switch("a grey rectangle")
-    xint_max: float = field(default=0.125, metadata={"help": "range of xint as a share of the side"})
-    scale_std: float = field(default=0.2, metadata={"help": "log2 standard deviation of scale"})
-    rotate_max: float = field(default=1.0, metadata={"help": "range of rotate, 1 = full circle"})
-    aniso_std: float = field(default=0.2, metadata={"help": "log2 standard deviation of aniso"})
-    xfrac_std: float = field(default=0.125, metadata={"help": "standard deviation of xfrac as a share of the side"})
-    brightness_std: float = field(default=0.2, metadata={"help": "standard deviation of brightness; images span 2"})
-    contrast_std: float = field(default=0.5, metadata={"help": "log2 standard deviation of contrast"})
-    hue_max: float = field(default=1.0, metadata={"help": "range of hue, 1 = full circle"})
-    saturation_std: float = field(default=1.0, metadata={"help": "log2 standard deviation of saturation"})
+    xint_max: float = field(default=0.125, metadata={"help": "range of xint as a share of the side", "range": STRENGTH})
+    scale_std: float = field(default=0.2, metadata={"help": "log2 standard deviation of scale", "range": STRENGTH})
+    rotate_max: float = field(default=1.0, metadata={"help": "range of rotate, 1 = full circle", "range": STRENGTH})
+    aniso_std: float = field(default=0.2, metadata={"help": "log2 standard deviation of aniso", "range": STRENGTH})
+    xfrac_std: float = field(
+        default=0.125, metadata={"help": "standard deviation of xfrac as a share of the side", "range": STRENGTH}
+    )
+    brightness_std: float = field(
+        default=0.2, metadata={"help": "standard deviation of brightness; images span 2", "range": STRENGTH}
+    )
+    contrast_std: float = field(
+        default=0.5, metadata={"help": "log2 standard deviation of contrast", "range": STRENGTH}
+    )
+    hue_max: float = field(default=1.0, metadata={"help": "range of hue, 1 = full circle", "range": STRENGTH})
+    saturation_std: float = field(
+        default=1.0, metadata={"help": "log2 standard deviation of saturation", "range": STRENGTH}
+    )
     imgfilter_bands: list[float] = field(
         default_factory=lambda: [1.0, 1.0, 1.0, 1.0],
-        metadata={"help": "factors for the probabilities of the four bands, lowest frequencies first"},
+        metadata={
+            "help": "factors for the probabilities of the four bands, lowest frequencies first",
+            "range": STRENGTH,
+        },
     )
-    imgfilter_std: float = field(default=1.0, metadata={"help": "log2 standard deviation of imgfilter"})
-    noise_std: float = field(default=0.1, metadata={"help": "standard deviation of noise's standard deviation"})
-    cutout_size: float = field(default=0.5, metadata={"help": "side of the cut-out as a share of the image's"})
+    imgfilter_std: float = field(
+        default=1.0, metadata={"help": "log2 standard deviation of imgfilter", "range": STRENGTH}
+    )
+    noise_std: float = field(
+        default=0.1, metadata={"help": "standard deviation of noise's standard deviation", "range": STRENGTH}
+    )
+    cutout_size: float = field(
+        default=0.5, metadata={"help": "side of the cut-out as a share of the image's", "range": STRENGTH}
+    )
 
     def __post_init__(self) -> None:
         if self.preset is not None and self.preset not in PRESETS:
             raise UserError(f"augment.pipe.preset={self.preset} is unknown; {nearest(self.preset, PRESETS)}")
-        for name in (*CATEGORIES, *(f.name for f in fields(Strengths) if f.name.endswith(("_max", "_std", "_size")))):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UserError(f"augment.pipe.{name}={value} must not be negative; 0 switches it off")
-        if len(self.imgfilter_bands) != 4 or not all(band >= 0 for band in self.imgfilter_bands):
+        check_values(self, "augment.pipe")
+        if len(self.imgfilter_bands) != 4:
             raise UserError(
-                f"augment.pipe.imgfilter_bands={list(self.imgfilter_bands)} must be four numbers from 0 on, "
-                "lowest frequencies first"
+                f"augment.pipe.imgfilter_bands={list(self.imgfilter_bands)} must be four numbers, lowest frequencies first"
             )
 
     def strengths(self, channels: int) -> Strengths:

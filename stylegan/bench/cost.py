@@ -6,7 +6,7 @@ the bytes which pass through memory shows at once, everywhere.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,20 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import register_flop_formula
 
-from stylegan.bench.workload import Workload, weighted, workload
+from stylegan.augment.build import AugmentConfig, AugmentKind
+from stylegan.bench.workload import WholeIteration, Workload, weighted, workload
 from stylegan.ops import torch_private
 from stylegan.ops.torch_private import TorchDispatchMode, flop_registry, tree_leaves
 from stylegan.training.config import TrainConfig
 
-# Ops that look at a tensor in another way, or make room without filling it: no pass over memory.
+# Ops that look at a tensor in another way, make room without filling it, or speak to the profiler: no pass over memory.
 VIEWS = frozenset(
     name
     for line in (
         "view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze detach as_strided split",
         "split_with_sizes unbind alias narrow chunk unfold diagonal empty empty_like new_empty empty_strided set_ item",
         "new_empty_strided _reshape_alias is_same_size lift_fresh detach_ _local_scalar_dense",
+        "_record_function_enter_new _record_function_exit",
     )
     for name in line.split()
 )
@@ -43,23 +45,48 @@ class Cost:
         other_gb: Bytes in and out of all ops but compute-bound convolutions, in units of 10^9.
         saved_gb: Bytes that the backward pass needs kept besides parameters, in units of 10^9. Of an iteration: the most of
             any phase.
+        host_reads: How often the host asks for a value, for which it would have to wait. Of an iteration: with all that belongs
+            to it besides the losses: draws, ADA's augmentations, updates, averages, sums for the log.
     """
 
     gflop: float
     ops: float
     other_gb: float
     saved_gb: float
+    host_reads: int
 
 
-class _Counter(TorchDispatchMode):
+class HostReads(TorchDispatchMode):
+    """Counts where values leave the meta device, and makes some up."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.flops = self.ops = self.other_bytes = 0
+        self.host_reads = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        name, to = func.__name__.split(".")[0], torch.device(kwargs.get("device") or "meta")
+        asks = name == "_local_scalar_dense" or (name == "_to_copy" and to.type == "cpu")
+        if not asks or not args[0].is_meta:
+            return self.count(func, args, kwargs)
+        self.host_reads += 1
+        made_up = torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        return made_up if name == "_to_copy" else made_up.item()
+
+    def count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the op."""
+        return func(*args, **kwargs)
+
+
+class _Counter(HostReads):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = self.ops = self.other_bytes = 0
+
+    def count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the op, and count what it costs."""
         out = func(*args, **kwargs)
         name = func.__name__.split(".")[0]
         formula = flop_registry.get(torch_private.packet(func))
@@ -88,7 +115,7 @@ def phase_cost(work: Workload, name: str) -> Cost:
     with saved_tensors_hooks(note, lambda t: t), _Counter() as counter:
         work.run(phase)
     saved_bytes = sum(storage.nbytes() for storage in saved.values())
-    return Cost(counter.flops / 1e9, counter.ops, counter.other_bytes / 1e9, saved_bytes / 1e9)
+    return Cost(counter.flops / 1e9, counter.ops, counter.other_bytes / 1e9, saved_bytes / 1e9, counter.host_reads)
 
 
 def iteration_cost(config: TrainConfig, resolution: int, batch_size: int) -> dict[str, Cost]:
@@ -99,7 +126,18 @@ def iteration_cost(config: TrainConfig, resolution: int, batch_size: int) -> dic
         weighted(work.phases, {name: getattr(cost, field) for name, cost in costs.items()})
         for field in ("gflop", "ops", "other_gb")
     )
-    return {**costs, "iteration": Cost(gflop, ops, other_gb, max(cost.saved_gb for cost in costs.values()))}
+    saved_gb, reads = max(cost.saved_gb for cost in costs.values()), host_reads(config, resolution, batch_size)
+    return {**costs, "iteration": Cost(gflop, ops, other_gb, saved_gb, reads)}
+
+
+def host_reads(config: TrainConfig, resolution: int, batch_size: int) -> int:
+    """How often the host asks for a value in a whole iteration with all phases and ADA."""
+    augment = AugmentConfig(AugmentKind.ada, p=0.5, interval=1)
+    iteration = WholeIteration(replace(config, augment=augment), resolution, batch_size, torch.device("meta"))
+    iteration.run()  # makes what later ones have
+    with HostReads() as counter:
+        iteration.run()
+    return counter.host_reads
 
 
 def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:
@@ -108,8 +146,9 @@ def as_json(costs: dict[str, Cost]) -> dict[str, dict[str, float]]:
 
 
 def risen(costs: dict[str, Cost], recorded: Path, configuration: str) -> list[str]:
-    """Where costs are higher than a file says of a configuration, or where it says nothing; one line each."""
-    before = json.loads(recorded.read_text())["costs"].get(configuration, {})
+    """Where costs are higher than a file (`tests/bench/costs.json`) says of a configuration, or where it says nothing; one line
+    each."""
+    before = json.loads(recorded.read_text())["configurations"].get(configuration, {}).get("costs", {})
     found = []
     for name, values in as_json(costs).items():
         for field, value in values.items():

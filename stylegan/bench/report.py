@@ -19,6 +19,7 @@ from stylegan.models.layers import Precision
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.memory import keep_freed_memory
 from stylegan.training.config import TrainConfig, resolved
+from stylegan.training.memory import check_training_memory
 
 RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 BATCH_SIZES = (1, 4, 16, 64)
@@ -106,7 +107,7 @@ def bench_cost(options: BenchOptions) -> dict[str, Any]:
             row = (f"{cost.gflop:.0f}", f"{cost.ops:.0f}", f"{cost.other_gb:.2f}", f"{cost.saved_gb:.2f}")
             table.add_row(phase, *row)
         console.print(table)
-        result[name] = as_json(costs)
+        result[name] = {"resolution": resolution, "batch_size": batch_size, "costs": as_json(costs)}
     _write(options.out, result)
     return result
 
@@ -182,7 +183,10 @@ def _sized(name: str, options: BenchOptions) -> tuple[TrainConfig, int, int]:
     model = replace(model, G=replace(model.G, precision=precision), D=replace(model.D, precision=precision))
     side = options.resolution or config.data.resolution
     config = resolved(replace(config, model=model), resolution=(side, side), images=config.data.count, ranks=1)
-    return config, side, options.batch_size or config.training.micro_batch or 1
+    batch_size = options.batch_size or config.training.micro_batch or 1
+    asked = replace(config, training=replace(config.training, batch_size=batch_size))
+    check_training_memory(asked, {"resolution": (side, side), "channels": 3, "c_dim": 0})
+    return config, side, batch_size
 
 
 def _speed_table(name: str, found: dict[str, Any], costs: dict[str, Cost]) -> Table:

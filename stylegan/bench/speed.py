@@ -136,12 +136,13 @@ def updates(G: nn.Module) -> tuple[Update, Update]:
         q.grad = p.grad.clone()
     our_adam = Adam(list(ours), eps=1e-8)
     our_adam.set_rates(0.002, 0.0, 0.99)
+    weight = torch.tensor(0.001, dtype=torch.float64, device=ours[0].device)
     their_adam = torch.optim.Adam(theirs, lr=0.002, betas=(0.0, 0.99), eps=1e-8, foreach=False, fused=False)
 
     @torch.no_grad()
     def update() -> None:
         assert bool(our_adam.step().isfinite())
-        lerp_(our_averages, list(ours), 0.001)
+        lerp_(our_averages, list(ours), weight)
 
     @torch.no_grad()
     def plain() -> None:

@@ -1,11 +1,10 @@
 """What the entry scripts have in common: compose, run, and turn a mistake of the user into one message."""
 
-import dataclasses
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -13,45 +12,53 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import distributed
-from stylegan.config.groups import flatten, register
+from stylegan.config.groups import register
+from stylegan.config.overrides import hydra_arguments
+from stylegan.config.script import Script
 from stylegan.errors import UserError, nearest, one_message
 
 
-def run_entry(run: Callable[[DictConfig], None], root: Callable[[], Any], config_path: Path, config_name: str) -> None:
+def run_entry(run: Callable[[DictConfig], None], script: Callable[[], Script], config_path: Path) -> None:
     """Compose a configuration from the command line and run an entry script's function with it, once or, in a sweep, often.
 
     A mistake of the user ends the process with one message and exit code 2.
 
     Args:
         run: What the script does with the composed configuration.
-        root: Makes the script's configuration with its defaults, to propose names from.
+        script: What it can be told; the YAML file of its name is where composing starts.
         config_path: The folder of the YAML files.
-        config_name: The file to start from.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions reach us as they are
-
-    def guarded(function: Callable[[], None]) -> None:
-        with one_message(), distributed.one_voice():
-            try:
-                function()
-            except (HydraException, OmegaConfBaseException) as error:
-                if (ours := _within(error)) is not None:
-                    raise ours from None
-                raise UserError(_explain(error, root())) from error
+    typed = sys.argv
+    told = script()
+    failed: list[Exception] = []
 
     # Hydra announces every exception of a job but lets SystemExit pass: therefore the job is guarded by itself, too.
     def job(composed: DictConfig) -> None:
-        guarded(lambda: run(composed))
+        sys.argv = typed  # figures record the command as it was typed
+        with one_message(), distributed.one_voice():
+            try:
+                run(composed)
+            except (HydraException, OmegaConfBaseException) as error:
+                raise UserError(_explain(error, told)) from error
+            except Exception as error:
+                failed.append(error)
+                raise
 
-    register()
-    guarded(hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)(job))
-
-
-def _within(error: BaseException | None) -> UserError | None:
-    """Our own error, which OmegaConf wraps in others of its own where an interpolation met it."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
+    with one_message(), distributed.one_voice():
+        try:
+            register()
+            sys.argv = [typed[0], *hydra_arguments(typed[1:], told)]
+            hydra.main(version_base="1.3", config_path=str(config_path), config_name=told.name)(job)()
+        except UserError:
+            raise
+        except Exception as error:
+            if error in failed:
+                raise
+            # Whatever Hydra and OmegaConf raise while they compose is about what was typed, also where it is no HydraException.
+            raise UserError(_explain(error, told)) from error
+        finally:
+            sys.argv = typed
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -59,7 +66,7 @@ def _chain(error: BaseException) -> list[BaseException]:
     return [error, *_chain(error.__cause__)] if error.__cause__ is not None else [error]
 
 
-def _explain(error: Exception, root: Any) -> str:
+def _explain(error: Exception, script: Script) -> str:
     """What Hydra or OmegaConf complains about, in one line, with the nearest name where a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -75,8 +82,11 @@ def _explain(error: Exception, root: Any) -> str:
         )
     if lines and lines[0].startswith("Could not override '"):
         key = lines[0].split("'")[1]
-        keys = flatten(dataclasses.asdict(root))
-        if key not in keys:
-            return f"there is no setting {key}; {nearest(key, keys)}"
+        if owners := script.owners.get(key):
+            return (
+                f"{key} is a setting of {' and '.join(owners)}, which is not chosen here; choose it, or leave {key} out"
+            )
+        if key not in script:
+            return f"there is no setting {key}; {nearest(key, script.settings)}"
     kept = [line.strip() for line in lines if not line.startswith(("To append to your config", "    reference_type"))]
-    return "; ".join(dict.fromkeys(kept))
+    return "; ".join(dict.fromkeys(kept)) or f"the configuration cannot be composed: {type(error).__name__}"

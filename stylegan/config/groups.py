@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, help_page
 from stylegan.config.schema import train_schema
+from stylegan.config.script import Script, names_in, script_of
 from stylegan.errors import UserError, nearest
 from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import Grid
@@ -16,9 +18,11 @@ from stylegan.figures.table import FIGURES
 from stylegan.files import shipped
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
-from stylegan.training.config import ModelConfig, TrainConfig
+from stylegan.training.config import TrainConfig
 
 _T = TypeVar("_T")
+_TABLES: dict[str, Mapping[str, type[Any]]] = {"model/G": GENERATORS, "model/D": DISCRIMINATORS, "loss": LOSSES}
+_FIGURES: dict[str, Mapping[str, type[Any]]] = {"figure": FIGURES}
 
 
 def register() -> None:
@@ -26,16 +30,30 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=train_schema())
     store.store(name="generate_schema", node=GenerateConfig)
-    choices = {"model/G": GENERATORS, "model/D": DISCRIMINATORS, "loss": LOSSES}
-    for group, table in (*choices.items(), ("figure", FIGURES)):
+    for group, table in (*_TABLES.items(), *_FIGURES.items()):
         for name, config in table.items():
             store.store(group=group, name=name, node=config)
-    generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), {"figure": FIGURES})
+    generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), _FIGURES)
     store.store(group="hydra/help", name="generate", node=generate)
-    folders = [path for path in shipped("configs").iterdir() if path.is_dir()]
-    files = {folder.name: [path.stem for path in folder.glob("*.yaml")] for folder in folders}
-    train = help_page("train.py", TRAIN_HELP, TrainConfig(), choices, files)
+    train = help_page("train.py", TRAIN_HELP, TrainConfig(), _TABLES, names_in(shipped("configs")))
     store.store(group="hydra/help", name="train", node=train)
+
+
+def _within(error: BaseException | None) -> UserError | None:
+    """Our own error, which OmegaConf wraps in those of its own."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def train_script() -> Script:
+    """What train.py can be told."""
+    return script_of("train", TrainConfig, _TABLES, names_in(shipped("configs")))
+
+
+def generate_script() -> Script:
+    """What generate.py can be told."""
+    return script_of("generate", GenerateConfig, _FIGURES, {})
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:
@@ -44,23 +62,16 @@ def to_typed(config: DictConfig, kind: type[_T]) -> _T:
     Raises:
         UserError: A value that cannot be, or a setting that does not exist (Hydra's `+` adds any).
     """
-    typed = OmegaConf.to_object(config)
+    try:
+        typed = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise _within(error) or UserError(" ".join(str(error).split())) from error
     assert isinstance(typed, kind), f"a composed {kind.__name__}, not {type(typed).__name__}"
     known = flatten(OmegaConf.to_container(OmegaConf.structured(typed)))
     for key in flatten(OmegaConf.to_container(config)):
         if key not in known:
             raise UserError(f"there is no setting {key}; {nearest(key, known)}")
     return typed
-
-
-def train_names() -> TrainConfig:
-    """Every setting that train.py has with some choice of networks and loss, at some value: for proposing names."""
-
-    def options(table: Mapping[str, type[Any]]) -> dict[str, Any]:
-        return {name: value for config in table.values() for name, value in vars(config()).items()}
-
-    model = ModelConfig(G=options(GENERATORS), D=options(DISCRIMINATORS))
-    return TrainConfig(model=model, loss=options(LOSSES))
 
 
 def experiments() -> list[str]:

@@ -20,7 +20,7 @@ TRAIN_HELP = """Train a style-based GAN.
 GENERATE_HELP = """Make a picture from a trained network.
 
   python generate.py network=runs/demo seeds=0-31 out=grid.png
-  python generate.py network=demo figure=images seeds=[0,3,7] out=faces truncation_psi=0.7"""
+  python generate.py network=demo figure=images seeds=0-3,7 out=faces truncation_psi=0.7"""
 
 
 def help_page(

@@ -7,15 +7,17 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
+from stylegan.config.saved import load_config
 from stylegan.errors import UserError, nearest
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
 from stylegan.schedule import Ramp
 from stylegan.training.config import ModelConfig, TrainConfig
+from stylegan.values import check_text
 
 # What may differ when a run goes on: how long, how often, with how many helpers, where. The data set may move, not change:
 # its content hash is compared with that in the checkpoint.
@@ -51,6 +53,8 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
         UserError: The folder holds something else, or the command line asks for another run than the one in it.
     """
     hydra = HydraConfig.get()
+    if composed.run_dir is not None:
+        check_text(composed.run_dir, "run_dir")
     run_dir = Path(composed.run_dir or f"runs/{hydra.runtime.choices['experiment']}")
     if hydra.mode == RunMode.MULTIRUN:
         run_dir /= str(hydra.job.num)
@@ -58,7 +62,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     if not _holds_run(run_dir):
         return to_typed(composed, TrainConfig), False
     new = _settings(OmegaConf.structured(to_typed(composed, TrainConfig)))
-    named = {override.lstrip("+~").split("=", 1)[0] for override in hydra.overrides.task}
+    named = {override.split("=", 1)[0].replace("/", ".") for override in hydra.overrides.task}
     explicit = {
         key for key in new if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named)
     }
@@ -107,13 +111,22 @@ def _holds_run(run_dir: Path) -> bool:
 def _saved(run_dir: Path) -> DictConfig:
     """What a run's config.yaml holds."""
     path = run_dir / layout.CONFIG
+    saved = load_config(path)
+    schema = OmegaConf.structured(_schema_of(saved, run_dir))
+    known, there = flatten(OmegaConf.to_container(schema)), flatten(saved)
+    for key in there:
+        if key not in known and key.rpartition(".")[0] not in known:  # what is in a ramp is checked with it
+            raise UserError(f"{path} has {key}, which is no setting; {nearest(key, known)}")
+    for key, default in known.items():
+        if default is not None and not any(f"{name}.".startswith(f"{key}.") for name in there):
+            raise UserError(
+                f"{path} lacks {key}, without which the run would go on with {default}; put back what the run wrote there, or "
+                f"start a new run with init_from={run_dir}"
+            )
     try:
-        saved = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML any more: {' '.join(str(error).split())}") from None
-    if not isinstance(saved, DictConfig):
-        raise UserError(f"{path} holds no settings; put back what the run wrote there")
-    base = OmegaConf.merge(OmegaConf.structured(_schema_of(saved, run_dir)), saved, {"run_dir": str(run_dir)})
+        base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}; put back what the run wrote there") from None
     assert isinstance(base, DictConfig)
     return base
 
@@ -122,13 +135,13 @@ def _schema_of(saved: Any, run_dir: Path) -> TrainConfig:
     """The configuration of a run's kind of networks and loss, at its defaults."""
     chosen: dict[str, Any] = {}
     for key, table in (("model.G", GENERATORS), ("model.D", DISCRIMINATORS), ("loss", LOSSES)):
-        kind = OmegaConf.select(saved, f"{key}.kind")
+        kind = flatten(saved).get(f"{key}.kind")
         if kind is None:
             raise UserError(
                 f"{run_dir / layout.CONFIG} names no {key}.kind: an older version made this run, and this one cannot go on "
                 f"with it; start a new run with init_from={run_dir}"
             )
-        if kind not in table:
+        if not isinstance(kind, str) or kind not in table:
             raise UserError(f"{run_dir / layout.CONFIG} has {key}.kind={kind}; {nearest(str(kind), table)}")
         chosen[key] = table[kind]()
     return TrainConfig(model=ModelConfig(G=chosen["model.G"], D=chosen["model.D"]), loss=chosen["loss"])
@@ -145,6 +158,9 @@ def _resumed(base: DictConfig, new: dict[str, Any], compared: set[str], explicit
     """
     old = _settings(base)
     changed = [key for key in sorted(compared) if new[key] != old.get(key)]
+    # Other networks, or another loss, have other settings: that says it all.
+    replaced = tuple(f"{key.removesuffix('kind')}" for key in changed if key.endswith(".kind"))
+    changed = [key for key in changed if key.endswith(".kind") or not (replaced and key.startswith(replaced))]
     if refused := [key for key in changed if key not in MAY_CHANGE]:
         listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
         raise UserError(

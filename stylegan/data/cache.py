@@ -1,13 +1,15 @@
-"""The decoded images of an archive in one file beside it, mapped into memory: a batch is then a copy, not a decoding.
+"""The decoded images of an archive in one file beside it: a batch is then read, not decoded.
 
 The cache of `faces.zip` is `faces.zip.cache-FINGERPRINT.safetensors`: the tensor `images`, uint8 [N, C, H, W], all of
 the archive's images in archive order, whatever a run uses of them. It is made once, whole or not at all, by whoever
-comes first; other ranks and runs wait for it and share the pages that the system keeps of it. While it is made, the
-archive's content hash is computed and compared with what the archive says. An archive with another fingerprint
+comes first; other ranks and runs wait for it and share the pages that the system keeps of it. It is read, not mapped: a
+file that becomes shorter kills whoever has it mapped (SIGBUS), and a reader is told. While it is made, the archive's
+content hash is computed and compared with what the archive says. An archive with another fingerprint
 (`stylegan.data.archive`) gets a new cache, and the old one is removed.
 """
 
 import json
+import os
 import shutil
 from math import prod
 from pathlib import Path
@@ -32,17 +34,20 @@ class NoCacheError(Exception):
 
 
 class PixelCache:
-    """The images of a data set, batch by batch.
+    """The images of a data set, batch by batch, for one thread.
 
     Args:
-        path: The file.
-        pixels: All of the archive's images, uint8 [N, C, H, W].
+        path: The file, which ends with all of the archive's images, uint8 [N, C, H, W].
         dataset: Which of them are used, whether mirrored, and their labels.
+
+    Raises:
+        OSError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, pixels: np.ndarray, dataset: ImageDataset) -> None:
+    def __init__(self, path: Path, dataset: ImageDataset) -> None:
         self.path = path
-        self._pixels = pixels
+        self._file = path.open("rb", buffering=0)
+        self._start = os.fstat(self._file.fileno()).st_size - prod(dataset.shape)
         self._rows = dataset.rows.numpy()
         self._dataset = dataset
 
@@ -51,14 +56,36 @@ class PixelCache:
 
         Returns:
             Images uint8 [n, C, H, W], labels float32 [n, label_dim], both in memory of their own.
+
+        Raises:
+            UserError: The file was cut short since it was opened, or cannot be read any more.
         """
         chosen = indices.numpy()  # numpy takes less time than torch to begin with something small
-        images = torch.from_numpy(self._pixels[self._rows[chosen % len(self._rows)]])
+        images = torch.empty([len(chosen), *self._dataset.shape[1:]], dtype=torch.uint8)
+        self._fill(images, self._rows[chosen % len(self._rows)].tolist())
         if self._dataset.xflip:
             # One by one while an image is still in the processor's cache: faster than to gather, turn and scatter them.
             for i in np.flatnonzero(chosen >= len(self._rows)).tolist():
                 images[i] = images[i].flip(-1)
         return images, self._dataset.labels(indices)
+
+    def _fill(self, images: Tensor, rows: list[int]) -> None:
+        """Read the archive's images of these numbers."""
+        into = images.numpy().data.cast("B")
+        size = len(into) // len(rows)
+        try:
+            for i, row in enumerate(rows):
+                self._file.seek(self._start + row * size)
+                done, end = i * size, (i + 1) * size
+                while done < end:
+                    if not (read := self._file.readinto(into[done:end])):
+                        raise OSError("it was cut short meanwhile")
+                    done += read
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be read any more ({error.strerror or error}); a new start makes it anew, data.cache=false "
+                "does without it"
+            ) from error
 
 
 def cache_of(dataset: ImageDataset) -> PixelCache:
@@ -70,8 +97,8 @@ def cache_of(dataset: ImageDataset) -> PixelCache:
     """
     archive = dataset.path.resolve()
     path = archive.with_name(f"{archive.name}.cache-{dataset.fingerprint[:16]}.safetensors")
-    pixels = _read(path, dataset)
-    if pixels is None:
+    cache = _open(path, dataset)
+    if cache is None:
         lock = file_lock(path.with_name(f".{archive.name}.cache.lock"))
         try:
             lock.acquire(timeout=0)
@@ -81,19 +108,19 @@ def cache_of(dataset: ImageDataset) -> PixelCache:
         except OSError as error:
             raise NoCacheError(f"{archive.parent} cannot be written to: {error.strerror}") from error
         try:
-            pixels = _read(path, dataset)  # another process may have made it meanwhile
-            if pixels is None:
+            cache = _open(path, dataset)  # another process may have made it meanwhile
+            if cache is None:
                 _remove_old(archive)
                 _make(path, dataset)
-                pixels = _read(path, dataset)
+                cache = _open(path, dataset)
         finally:
             lock.release()
-    assert pixels is not None, f"{path} was written and cannot be read"
-    return PixelCache(path, pixels, dataset)
+    assert cache is not None, f"{path} was written and cannot be read"
+    return cache
 
 
-def _read(path: Path, dataset: ImageDataset) -> np.ndarray | None:
-    """The images in a cache, uint8 [N, C, H, W], mapped for reading; None where there is no file, or not a whole one."""
+def _open(path: Path, dataset: ImageDataset) -> PixelCache | None:
+    """The cache in a file; None where there is no file, or not a whole one of this data set."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         say(f"{path} is a link, a pipe or a folder, which no cache is; it is made anew")
         return None
@@ -111,9 +138,7 @@ def _read(path: Path, dataset: ImageDataset) -> np.ndarray | None:
         say(f"{path} is not a cache of {dataset.path}; it is made anew")
         return None
     dataset.accept_hash(content_hash)
-    # numpy maps for reading only: a private writable mapping of more than the memory would be refused.
-    start = path.stat().st_size - prod(shape)
-    return np.asarray(np.memmap(path, np.uint8, "r", start, shape))
+    return PixelCache(path, dataset)
 
 
 def _remove_old(archive: Path) -> None:

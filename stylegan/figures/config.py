@@ -6,6 +6,7 @@ from typing import Any
 from stylegan.inference import NoiseMode
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import SamplingOpsConfig
+from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, check_values
 
 
 @dataclass
@@ -17,24 +18,33 @@ class GenerateConfig:
         metadata={"help": "demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"},
     )
     figure: Any = "???"  # one of stylegan.figures.table
-    seeds: Any = field(default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 0-31, [0,3,7] or 5"})
+    seeds: Any = field(
+        default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 5 or 0-31 or 0-3,7", "seeds": True}
+    )
     out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})
     overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`, and the JSON beside it"})
-    truncation_psi: float = field(default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face"})
+    truncation_psi: float = field(
+        default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face", "range": FINITE}
+    )
     truncation_cutoff: int | None = field(
-        default=None, metadata={"help": "truncate only so many first layers; null: all"}
+        default=None, metadata={"help": "truncate only so many first layers; null: all", "range": COUNT_OR_NONE}
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
-    class_idx: int | None = field(default=None, metadata={"help": "class of a conditional network, from 0"})
+    class_idx: int | str | None = field(
+        default=None,
+        metadata={"help": "class of a conditional network: its number, from 0, or its name", "range": COUNT_OR_NONE},
+    )
     translate: list[float] = field(
         default_factory=lambda: [0.0, 0.0],
-        metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: [0.1,0]"},
+        metadata={"help": "StyleGAN3: move the picture right and down, in picture sides: 0.1,0", "range": FINITE},
     )
-    rotate: float = field(default=0.0, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees"})
+    rotate: float = field(
+        default=0.0, metadata={"help": "StyleGAN3: turn the picture clockwise, in degrees", "range": FINITE}
+    )
     precision: Precision | None = field(
         default=None, metadata={"help": "format of the highest resolutions: fp32, bf16 or fp16; null: as trained"}
     )
-    batch: int = field(default=16, metadata={"help": "images made at once"})
+    batch: int = field(default=16, metadata={"help": "images made at once", "range": COUNT})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     ops: SamplingOpsConfig = field(default_factory=SamplingOpsConfig)
     provenance: bool = field(
@@ -43,3 +53,6 @@ class GenerateConfig:
             "help": "say in the files and a JSON beside them that they are generated, and how; false: plain files"
         },
     )
+
+    def __post_init__(self) -> None:
+        check_values(self)

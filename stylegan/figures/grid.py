@@ -9,7 +9,9 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Request
 from stylegan.inference import sample
+from stylegan.memory import check_images
 from stylegan.models.base import Generator
+from stylegan.values import COUNT, check_values
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -24,17 +26,21 @@ class Grid(Figure):
         >>> Grid(cols=4).draw(stylegan.load_generator("demo"), Request(range(8))).image
     """
 
-    rows: int | None = field(default=None, metadata={"help": "images from top to bottom; null: as many as needed"})
-    cols: int | None = field(default=None, metadata={"help": "images from left to right; null: about square"})
+    rows: int | None = field(
+        default=None, metadata={"help": "images from top to bottom; null: as many as needed", "range": COUNT}
+    )
+    cols: int | None = field(
+        default=None, metadata={"help": "images from left to right; null: about square", "range": COUNT}
+    )
 
     def __post_init__(self) -> None:
-        for name, value in (("rows", self.rows), ("cols", self.cols)):
-            if value is not None and value < 1:
-                raise UserError(f"figure.{name}={value}: it must be at least 1")
+        check_values(self, "figure")
 
     def draw(self, G: Generator, request: Request) -> Picture:
         """See `Figure`. Raises `UserError`, too, where rows and columns have too few cells."""
         columns = self.columns(len(request.seeds))
+        cells = columns * (self.rows or -(-len(request.seeds) // columns))
+        check_images(cells, G.channels, G.resolution, "figure.rows, figure.cols or fewer seeds")
         images = torch.stack(list(sample(G, request.seeds, request.sampling, progress=request.progress)))
         return Picture(image_grid(images, columns, self.rows))
 

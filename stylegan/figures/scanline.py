@@ -15,8 +15,10 @@ from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Request
 from stylegan.figures.grid import image_grid
 from stylegan.inference import NoiseMode, render, sample_ws
+from stylegan.memory import check_images
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
+from stylegan.values import COUNT, SHARE, check_values
 
 
 @dataclass
@@ -29,20 +31,16 @@ class Scanline(Figure):
         >>> Scanline(frames=64).draw(stylegan.load_generator("demo"), Request([0, 1])).image
     """
 
-    frames: int = field(default=128, metadata={"help": "images from one seed to the next"})
-    column: float = field(default=0.5, metadata={"help": "where the column lies, 0 left to 1 right"})
-    top: float = field(default=0.0, metadata={"help": "where it begins, 0 top to 1 bottom"})
-    bottom: float = field(default=1.0, metadata={"help": "where it ends"})
-    scale: int = field(default=4, metadata={"help": "side of a pixel in the picture"})
+    frames: int = field(default=128, metadata={"help": "images from one seed to the next", "range": COUNT})
+    column: float = field(default=0.5, metadata={"help": "where the column lies, 0 left to 1 right", "range": SHARE})
+    top: float = field(default=0.0, metadata={"help": "where it begins, 0 top to 1 bottom", "range": SHARE})
+    bottom: float = field(default=1.0, metadata={"help": "where it ends", "range": SHARE})
+    scale: int = field(default=4, metadata={"help": "side of a pixel in the picture", "range": COUNT})
 
     def __post_init__(self) -> None:
-        for name in ("frames", "scale"):
-            if getattr(self, name) < 1:
-                raise UserError(f"figure.{name}={getattr(self, name)}: it must be at least 1")
-        if not 0 <= self.column <= 1:
-            raise UserError(f"figure.column={self.column}: from 0 (left) to 1 (right)")
-        if not 0 <= self.top < self.bottom <= 1:
-            raise UserError(f"figure.top={self.top} figure.bottom={self.bottom}: from 0 to 1, top above bottom")
+        check_values(self, "figure")
+        if self.top >= self.bottom:
+            raise UserError(f"figure.top={self.top} figure.bottom={self.bottom}: the top must be above the bottom")
 
     def draw(self, G: Generator, request: Request) -> Picture:
         """See `Figure`. The walk goes in straight lines between the seeds' ws, so that a network must have w, and there must be
@@ -54,6 +52,11 @@ class Scanline(Figure):
             )
         if request.sampling.noise_mode == NoiseMode.random:
             raise UserError("noise_mode=random: every image of the walk would have other noise; choose const or none")
+        moments = self.frames * (len(request.seeds) - 1) + 1
+        H, W = G.resolution
+        # Each moment becomes a column, and every W-th stands above as a picture.
+        check_images(moments * self.scale**2, G.channels, (2 * H, 1), "figure.frames, figure.scale or fewer seeds")
+        check_images(moments / W, G.channels, (H, W), "figure.frames or fewer seeds")
         ws = walk(sample_ws(G, request.seeds, request.sampling), self.frames)
         return Picture(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
 

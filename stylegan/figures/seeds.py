@@ -1,4 +1,4 @@
-"""Seeds as people write them: `0-31`, `5`, `[0,3,7]`, `[0-3,10]`."""
+"""Seeds as people write them: `0-31`, `5`, `0,3,7`, `0-3,10`."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from stylegan.errors import UserError
 from stylegan.inference import check_seed
 
 MAX_SEEDS = 1_000_000
-_HOW = "write 5, 0-31, or a list such as [0,3,10-12] (in quotes, so that the shell leaves it alone)"
+_HOW = "write 5, 0-31, or 0,3,10-12"
 
 
 def parse_seeds(value: Any, name: str = "seeds") -> list[int]:
@@ -23,7 +23,7 @@ def parse_seeds(value: Any, name: str = "seeds") -> list[int]:
     """
     seeds: list[int] = []
     for part in _parts(value):
-        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
+        match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part)
         if not match:
             raise UserError(f"{name}={value}: {part!r} is neither a seed nor a range of seeds; {_HOW}")
         first, last = int(match[1]), int(match[2] or match[1])

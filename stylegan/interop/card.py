@@ -15,6 +15,7 @@ from stylegan.files import sha256
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
 from stylegan.models.generator import StyleBased
+from stylegan.opening import require_regular_file
 
 UNKNOWN = "not recorded"
 FEW_IMAGES = 10_000  # where discriminators overfit (StyleGAN2-ADA, figure 1)
@@ -37,7 +38,7 @@ def model_card(
         licence: Under which it is given away; None: not stated.
         evaluations: Records of `stylegan evaluate` on this file.
     """
-    provenance = snapshot.metadata.get("provenance", {})
+    provenance = snapshot.provenance
     sections = (
         _front_matter(snapshot, licence),
         _summary(path, snapshot),
@@ -59,17 +60,27 @@ def read_evaluations(file: Path, network: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: It cannot be read, is no such file, or holds none of this network.
     """
+    require_regular_file(file, "file of --metrics")
     try:
         records = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
         digest = sha256(network)
         found = [record for record in records if record["network"]["sha256"] == digest]
+        if not all(map(_is_evaluation, found)):
+            raise ValueError
     except OSError as error:
         raise UserError(f"--metrics {file}: {error.strerror}; stylegan evaluate --out FILE writes one") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"--metrics {file} was not written by stylegan evaluate --out") from None
     if not found:
         raise UserError(f"--metrics {file}: none of its {len(records)} records is of {network}; measure this file")
     return found
+
+
+def _is_evaluation(record: Any) -> bool:
+    """Whether it has the parts that the card shows."""
+    data, results = record["data"], record["results"]
+    numbers = isinstance(results, dict) and all(v is None or type(v) in (int, float) for v in results.values())
+    return numbers and isinstance(data["name"], str) and all(type(record[name]) is int for name in ("fakes", "reals"))
 
 
 def _front_matter(snapshot: Snapshot, licence: str | None) -> str:
@@ -84,7 +95,7 @@ def _front_matter(snapshot: Snapshot, licence: str | None) -> str:
 
 
 def _summary(path: Path, snapshot: Snapshot) -> str:
-    model, data = snapshot.metadata["model"], snapshot.metadata.get("provenance", {}).get("data", {})
+    model, data = snapshot.metadata["model"], snapshot.provenance.get("data", {})
     height, width = model["resolution"]
     return (
         f"# {_text(path.stem)}\n\nA generator of kind {model['kind']} that makes {_CHANNELS[model['channels']]} pictures of "
@@ -145,7 +156,7 @@ def _measured(path: Path, provenance: Mapping[str, Any], evaluations: Sequence[M
         for name, value in record["results"].items()
     ]
     own = provenance.get("metrics") or _from_run(path, provenance.get("nimg"))
-    if own is not None:
+    if own is not None and isinstance(own.get("results"), dict):
         counts = (own.get("fakes"), own.get("reals"))
         rows += [(name, value, "its training data", *counts) for name, value in own["results"].items()]
     if not rows:

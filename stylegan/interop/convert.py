@@ -48,7 +48,7 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
         if dest.suffix == ".pt":
             save_public(dest, found.networks)
         else:
-            companions = {name: network for name, network in found.networks.items() if network is not found.G_ema}
+            companions = {name: network for name, network in found.networks.items() if name != "G_ema"}
             save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions)
     return [*found.report, f"wrote {dest}: {', '.join(found.networks)}"]
 

@@ -6,6 +6,7 @@ again, by whatever its users will run it with, before it gets its name.
 """
 
 import copy
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class Part:
             if name == "psi":
                 made.append(torch.tensor((1.0, 0.7)[index % 2]))
             elif name == "c":
-                made.append(torch.eye(*shape)[torch.arange(batch) % shape[0]])
+                made.append(nn.functional.one_hot(torch.arange(batch) % shape[0], shape[0]).float())
             else:
                 made.append(torch.randn(batch, *shape, generator=generator(0, f"export/{name}", index)))
         return tuple(made)
@@ -241,7 +242,10 @@ def _export(part: Part, ours: Part, path: Path, about: dict[str, Any]) -> Export
             onnx.write(program, temporary, list(part.inputs), part.output[0], about)
             run = onnx.runner(temporary)
         else:
-            torch.export.save(program, temporary, extra_files={EXTRA_FILE: json.dumps(about, sort_keys=True)})
+            # By way of memory: on a full disk torch's writer of files ends the process.
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer, extra_files={EXTRA_FILE: json.dumps(about, sort_keys=True)})
+            temporary.write_bytes(buffer.getbuffer())
             run = torch.export.load(temporary).module()
         return Exported(path, part, _checked(part, ours, run, path))
 
@@ -272,7 +276,7 @@ def _checked(part: Part, ours: Part, run: Callable[..., Tensor], path: Path) -> 
 def _about(source: Path, snapshot: Snapshot, options: ExportOptions) -> dict[str, Any]:
     """What a file says about itself, as JSON types."""
     metadata = snapshot.metadata
-    provenance = metadata.get("provenance", {})
+    provenance = snapshot.provenance
     return {
         "software": f"stylegan {stylegan.__version__}",
         "network": source.name,

@@ -9,11 +9,13 @@ from stylegan.errors import UnreadableError, UserError
 from stylegan.interop.adapters import ARCHITECTURES, take_over
 from stylegan.interop.nvidia import network_from_record
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
+from stylegan.interop.refusal import printable
 from stylegan.interop.rosinality import is_rosinality, networks_from_rosinality
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
 from stylegan.models.adapter import Foreign, PublicLayout
 from stylegan.models.base import Discriminator, Network
+from stylegan.opening import require_regular_file
 
 NAMES = ("G", "D", "G_ema")
 INIT_KWARGS = "init_kwargs"  # where a .pt with public names says how the public tools build its networks
@@ -36,6 +38,7 @@ def read_foreign(
     Raises:
         UserError: As `read_networks`.
     """
+    require_regular_file(path, "network file")
     try:
         if is_checkpoint(path):
             raise UnreadableError("is a checkpoint of a run: name the run's folder, or one of its snapshots")
@@ -44,6 +47,9 @@ def read_foreign(
         raise UserError(f"cannot read the network file {path}: {error.strerror}") from None
     except UnreadableError as error:
         raise UserError(_refusal(path, error)) from None
+    except Exception as error:  # of torch and numpy on odd shapes: whatever a file makes them do, it is no network
+        odd = UnreadableError(f"holds what no network holds ({type(error).__name__}: {error})")
+        raise UserError(_refusal(path, odd)) from error
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -70,7 +76,7 @@ def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, Net
     else:
         raise UnreadableError("holds no networks that are known here")
     if "G_ema" not in networks and "G" in networks:
-        networks["G_ema"] = networks["G"]
+        networks["G_ema"] = networks.pop("G")
         notes.append("G_ema: the file has none; G stands in for it")
     for name, network in networks.items():
         if isinstance(network, Discriminator) != (name == "D"):
@@ -130,17 +136,16 @@ def _contains(path: Path, marker: bytes) -> bool:
 
 
 def _refusal(path: Path, error: UnreadableError) -> str:
+    why = printable(str(error), 300)
     for name, markers in _OTHERS.items():
         if any(_contains(path, marker) for marker in markers):
             return (
-                f"{path} is a network of {name}, an architecture that this version does not have (it {error}); there are "
+                f"{path} is a network of {name}, an architecture that this version does not have (it {why}); there are "
                 + " and ".join(ARCHITECTURES)
             )
     if isinstance(error, ForbiddenError):
         return (
-            f"{path} {error}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
+            f"{path} {why}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
             "network again from those who published it"
         )
-    return (
-        f"{path} {error}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"
-    )
+    return f"{path} {why}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"

@@ -1,15 +1,17 @@
 """Any file of networks: our snapshots, and what the StyleGAN tools of others write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stylegan.errors import UserError
 from stylegan.files import sha256
 from stylegan.interop.foreign import FOREIGN, NAMES, read_foreign
 from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.summary import summary
 from stylegan.models.base import Generator, Network
+from stylegan.opening import require_regular_file
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,34 @@ def read_networks(
 
     Raises:
         UserError: There is no such file, it is none of these, is damaged, tries to do something else than to hold data, or
-            its parameters do not match.
+            its parameters do not match, or are not finite.
     """
     path = Path(path)
+    require_regular_file(path, "network file")
     if not _is_pickled(path):
         snapshot = read_snapshot(path)
         found = {**({} if only_generator else read_companions(path)), "G_ema": snapshot.G}
         networks = {name: found[name] for name in NAMES if name in found}
-        provenance = snapshot.metadata.get("provenance")
-        return Networks(networks, provenance if isinstance(provenance, dict) else {})
+        _check_finite(path, networks)
+        data = snapshot.provenance.get("data")
+        names = data.get("class_names") if isinstance(data, dict) else None
+        snapshot.G.class_names = tuple(map(str, names)) if isinstance(names, list) else ()
+        return Networks(networks, snapshot.provenance)
     kind, networks, notes = read_foreign(path, only_generator=only_generator, progress=progress)
+    _check_finite(path, networks)
     origin = {"file": path.name, "sha256": sha256(path), "kind": kind}
     return Networks(networks, {"imported_from": origin}, f"{path}: {kind}", notes)
+
+
+def _check_finite(path: Path, networks: Mapping[str, Network]) -> None:
+    """Raise `UserError` for weights that are no numbers: all that such a network makes is black."""
+    for name, network in networks.items():
+        for key, tensor in network.state_dict().items():
+            if broken := int((~tensor.isfinite()).sum()):
+                raise UserError(
+                    f"{path}: its {name} is broken: {broken} of the {tensor.numel()} numbers of {key} are NaN or infinite, as "
+                    "a training that diverged leaves them; take an earlier snapshot"
+                )
 
 
 def _is_pickled(path: Path) -> bool:

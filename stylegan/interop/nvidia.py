@@ -4,14 +4,13 @@ What a pickle records of modules becomes arguments and tensors by name here; wha
 of modules count more than arguments, since defaults changed between versions of those tools.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.interop.adapters import adapter_for, public_layout
-from stylegan.interop.fill import build_and_fill
+from stylegan.interop.fill import MOST_TENSORS, build_and_fill
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.models.adapter import Foreign, PublicLayout, named, scalar
 from stylegan.models.base import Network
@@ -57,7 +56,11 @@ def describe(network: Network) -> Foreign:
 
 def _tensors(modules: dict[str, ModuleRecord]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    entries = 0
     for path, module in modules.items():
+        entries += len(module.part("_parameters")) + len(module.part("_buffers"))
+        if entries > MOST_TENSORS:  # before they are walked through: they may be shared
+            raise UnreadableError(f"has more than {MOST_TENSORS} tensors")
         activation = scalar(module.state.get("activation", "lrelu"), "activation")
         if activation not in ("lrelu", "linear"):
             raise UnreadableError(f"has {path or 'a network'} with the activation {activation!r}")
@@ -89,18 +92,21 @@ def _options(record: ModuleRecord, modules: dict[str, ModuleRecord], layout: Pub
             mapping["lr_multiplier"] = module.state["bias_gain"]
         for attribute, argument in layout.modules.get(module.class_name, {}).items():
             options[argument] = module.state.get(attribute)
-    # What bypasses the layers is linear and not clamped.
-    layers = (module for path, module in modules.items() if not path.endswith("skip."))
-    return options | _common(layers, layout.attributes) | {"mapping_kwargs": mapping}
+    return options | _common(modules, layout) | {"mapping_kwargs": mapping}
 
 
-def _common(modules: Iterable[ModuleRecord], attributes: Iterable[str]) -> dict[str, Any]:
+def _common(modules: dict[str, ModuleRecord], layout: PublicLayout) -> dict[str, Any]:
     """Attributes that all layers have to agree in, since our networks have one option for all of them."""
     found: dict[str, Any] = {}
-    for module in modules:
-        for name in attributes:
+    unclamped = ("skip.", *layout.unclamped)  # what bypasses the layers is linear and not clamped
+    for path, module in modules.items():
+        for name in layout.attributes:
             if name in module.state:
                 value = scalar(module.state[name], name)
+                if name == "conv_clamp" and path.endswith(unclamped):
+                    if value is not None:
+                        raise UnreadableError(f"has {path}{name}={value}, where our {layout.kind} has none")
+                    continue
                 if (first := found.setdefault(name, value)) != value or type(first) is not type(value):
                     raise UnreadableError(f"has layers of different {name}")
     return found
@@ -111,18 +117,21 @@ def _modules(record: ModuleRecord) -> dict[str, ModuleRecord]:
     found = {"": record}
     level = [("", record)]
     for _ in range(DEEPEST):
-        level = [
-            (f"{path}{_name(name)}.", module)
-            for path, outer in level
-            for name, module in outer.part("_modules").items()
-            if isinstance(module, ModuleRecord)
-        ]
-        if len(found) + len(level) > MOST_MODULES:
-            break
+        inner: list[tuple[str, ModuleRecord]] = []
+        for path, outer in level:
+            parts = outer.part("_modules")
+            if (
+                len(found) + len(inner) + len(parts) > MOST_MODULES
+            ):  # before they are counted one by one: they may be shared
+                raise UnreadableError(f"has more modules within modules than any network: over {MOST_MODULES}")
+            inner += [
+                (f"{path}{_name(name)}.", module) for name, module in parts.items() if isinstance(module, ModuleRecord)
+            ]
+        level = inner
         found |= dict(level)
         if not level:
             return found
-    raise UnreadableError(f"has more modules within modules than any network: over {DEEPEST} levels or {MOST_MODULES}")
+    raise UnreadableError(f"has more modules within modules than any network: over {DEEPEST} levels")
 
 
 def _arguments(record: ModuleRecord) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
-from stylegan.interop.unpickle import Budget, Namespace, Parts, Record, Stateful, Word
+from stylegan.interop.unpickle import Budget, Namespace, Parts, Record, Stateful, Word, checked_keys
 
 MOST_DIMENSIONS = 8
+LARGEST_SIZE = 2**40
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -24,6 +25,7 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_PLAIN = (bool, int, float, str, bytes, dict, list, tuple, set)
 _ARRAY_DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
 
@@ -60,10 +62,8 @@ class Storage:
         """Take the numbers: `numel` of them, little-endian."""
         if len(content) != self.numel * self.dtype.itemsize:
             raise UnreadableError(f"holds {len(content)} bytes for a tensor of {self.numel} numbers")
-        # A bytearray is the one copy that is made: it is writable and lies as tensors need it.
-        self.data = (
-            torch.frombuffer(bytearray(content), dtype=self.dtype) if content else torch.empty(0, dtype=self.dtype)
-        )
+        self.data = torch.empty(self.numel, dtype=self.dtype)  # aligned, as torch would have it
+        self.data.view(torch.uint8).numpy()[:] = np.frombuffer(content, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,32 @@ def storage_of(identity: Any, known: dict[str, Storage], budget: Budget) -> Stor
     return known[key]
 
 
+def plain(value: Any) -> Any:
+    """Content of a file with tensors in the place of their records; lists and dictionaries are changed as they are.
+
+    Raises:
+        UnreadableError: It holds something else than plain values, containers and tensors.
+    """
+    seen = set[int]()
+
+    def made(item: Any) -> Any:
+        if isinstance(item, TensorRecord):
+            return item.tensor()
+        if item is not None and not isinstance(item, _PLAIN):
+            raise UnreadableError(f"holds a {type(item).__name__}")
+        if isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            for key, inner in list(item.items()) if isinstance(item, dict) else enumerate(item):
+                new = made(inner)
+                if new is not inner:
+                    if isinstance(item, tuple):
+                        raise UnreadableError("holds a tensor in a tuple")
+                    item[key] = new
+        return item
+
+    return made(value)
+
+
 def _by_name(*words: Word) -> dict[str, Word]:
     return {word.name: word for word in words}
 
@@ -177,8 +203,7 @@ def _record(items: Any = ()) -> Record:
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
     ):
         raise UnreadableError("holds a dictionary made of something else than pairs")
-    if not all(isinstance(key, str | int) for key, _ in pairs):
-        raise UnreadableError("has a key that is neither text nor a number")
+    checked_keys([key for key, _ in pairs])
     return Record(pairs)
 
 
@@ -199,6 +224,8 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor
     if not _is_size(offset) or len(sizes) != len(strides):
         raise UnreadableError("holds a tensor without valid size, stride and offset")
     last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    if math.prod(max(n, 1) for n in sizes) >= LARGEST_SIZE:
+        raise UnreadableError("holds a tensor whose size cannot be counted")
     if _numel(sizes) > storage.numel or (_numel(sizes) > 0 and last >= storage.numel) or offset > storage.numel:
         raise UnreadableError(f"holds a tensor of size {sizes} over {storage.numel} numbers")
     return TensorRecord(storage, offset, sizes, strides)
@@ -275,7 +302,7 @@ def _sizes(items: Any, what: str) -> tuple[int, ...]:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**40
+    return type(value) is int and 0 <= value < LARGEST_SIZE
 
 
 def _numel(sizes: tuple[int, ...]) -> int:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+_CONVERT = (
+    "if it holds a published network, `stylegan convert FILE NAME.safetensors` makes one of it, and runs nothing in it"
+)
 _READABLE = "what is read are .safetensors snapshots, the folders of runs, and published .pkl and .pt files"
 
 
@@ -9,24 +12,29 @@ def why_no_snapshot(path: Path, error: Exception) -> str:
     """A message for the user.
 
     Args:
-        path: The file, which may not exist.
+        path: The file.
         error: What safetensors says of it.
     """
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except FileNotFoundError:
-        return f"there is no network file {path}; check the path"
     except OSError as problem:
         return f"cannot read the network file {path}: {problem.strerror}; {_READABLE}"
     if head[8:] == b"{":  # as safetensors files begin: the header's length in 8 bytes, then JSON
-        return f"{path} is damaged ({error}); copy or download it again"
+        return f"{path} is damaged ({printable(str(error), 200)}); copy or download it again"
     if not head:
-        what = "is empty"
+        what = f"is empty; {_READABLE}"
     elif head.startswith(b"PK\x03\x04"):
-        what = "is a PyTorch checkpoint (or another zip file)"
+        what = f"is a PyTorch checkpoint (or another zip file), no snapshot; {_CONVERT}"
     elif head[:1] == b"\x80" and head[1:2] <= b"\x05":
-        what = "is a Python pickle, which can run code when it is read"
+        what = f"is a Python pickle, no snapshot; {_CONVERT}"
     else:
-        what = "is not a safetensors file, or its beginning is damaged"
-    return f"{path} {what}; {_READABLE}"
+        what = f"is not a safetensors file, or its beginning is damaged; {_READABLE}"
+    return f"{path} {what}"
+
+
+def printable(text: str, most: int = 80) -> str:
+    """Text of a file as a message may show it: in one line, without control codes, and not endless."""
+    text = text[: most + 1]
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= most else f"{shown[:most]}..."

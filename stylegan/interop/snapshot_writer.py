@@ -64,7 +64,7 @@ def add_provenance(path: str | Path, more: Mapping[str, Any]) -> None:
         UserError: As `read_snapshot` and `save_snapshot`.
         TypeError, ValueError: As `save_snapshot`.
     """
-    metadata, tensors = read_tensors(Path(path), lambda name: True)
+    metadata, tensors = read_tensors(Path(path))
     _write(path, tensors, {**metadata, "provenance": {**metadata.get("provenance", {}), **more}})
 
 

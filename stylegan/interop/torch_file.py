@@ -7,7 +7,9 @@ the numbers. A new one is a ZIP archive of `data.pkl` and one file of numbers a 
 in which the bytes of every tensor are themselves such a file of old.
 """
 
+import itertools
 import mmap
+import re
 import struct
 import zipfile
 import zlib
@@ -17,10 +19,12 @@ from typing import Any
 
 from stylegan.errors import UnreadableError
 from stylegan.interop.pickled import Storage, module_words, storage_of, tensor_words
+from stylegan.interop.refusal import printable
 from stylegan.interop.unpickle import Budget, Machine, Source, Word
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save begins a file of old with
 VERSION = 1001
+MOST_RECORDS = 50_000  # of a ZIP archive; a checkpoint of the largest networks has 2 thousand
 _ZIP_ERRORS = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, struct.error, zlib.error),
     *(EOFError, OSError, ValueError, KeyError, OverflowError),
@@ -43,12 +47,15 @@ def read_pickled(path: Path, progress: Callable[[int], None] | None = None) -> A
             raise UnreadableError("is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data[:4] == b"PK\x03\x04":
+                records = itertools.islice(re.finditer(b"PK\x01\x02", data), MOST_RECORDS + 1)
+                if sum(1 for _ in records) > MOST_RECORDS:  # before zipfile makes an object of each
+                    raise UnreadableError(f"is a ZIP archive of more than {MOST_RECORDS} records")
                 return _read_zip(path, len(data), progress)
             return _read_stream(Source(data, progress))
 
 
 def _read_stream(source: Source) -> Any:
-    budget = Budget(tensor_bytes=source.size)
+    budget = Budget.for_file(source.size)
     words = module_words()
     word = Word("torch.storage._load_from_bytes", lambda content: _storage_from_bytes(content, budget))
     value = Machine(words | {word.name: word}, budget).load(source)
@@ -101,7 +108,7 @@ def _read_zip(path: Path, size: int, progress: Callable[[int], None] | None) -> 
     except UnreadableError:
         raise
     except _ZIP_ERRORS as error:
-        raise UnreadableError(f"is a damaged ZIP archive: {str(error)[:80]}") from None
+        raise UnreadableError(f"is a damaged ZIP archive: {printable(str(error))}") from None
 
 
 def _read_archive(archive: zipfile.ZipFile, size: int, progress: Callable[[int], None] | None) -> Any:
@@ -117,14 +124,14 @@ def _read_archive(archive: zipfile.ZipFile, size: int, progress: Callable[[int],
     prefix = main[0].removesuffix("data.pkl")
     if f"{prefix}byteorder" in entries and archive.read(f"{prefix}byteorder") != b"little":
         raise UnreadableError("was written on a big-endian machine")
-    budget, storages = Budget(tensor_bytes=size), dict[str, Storage]()
+    budget, storages = Budget.for_file(size), dict[str, Storage]()
     machine = Machine(tensor_words(), budget, lambda identity: storage_of(identity, storages, budget))
     value = machine.load(Source(archive.read(main[0])))
     done = 0
     for key, storage in storages.items():
         name = f"{prefix}data/{key}"
         if name not in entries:
-            raise UnreadableError(f"lacks the tensor data {key[:40]!r}")
+            raise UnreadableError(f"lacks the tensor data {printable(key, 40)!r}")
         storage.fill(archive.read(name))
         done += entries[name].file_size
         if progress is not None:

@@ -3,8 +3,8 @@
 A pickle is a program for a small stack machine, and the usual reader runs it with all of Python at its disposal. This one
 knows plain values, containers and a list of words; each word stands for an inert value or for a function of ours that checks
 what it is given. Every other name is refused where it is mentioned, before anything can be done with it. `pickletools` only
-tells one instruction from the next. What a stream may cost is bounded: instructions, nesting, and no length is believed beyond
-that of the file.
+tells one instruction from the next. What a stream may cost is bounded: instructions, nesting, and whatever a word makes of what
+it is given, since the same text or list can be given to it again and again. No length is believed beyond that of the file.
 """
 
 import mmap
@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from stylegan.errors import UnreadableError
+from stylegan.interop.refusal import printable
 
 OPCODES = 1_000_000  # published files have 15 thousand to 60 thousand
 NESTING = 100  # published files reach 25
 LONGEST_INTEGER = 80  # bits; torch.save's mark has 77
 WINDOW = 2**24  # bytes of a file that are kept in memory behind the position, and between two reports of progress
+MADE = 2**26  # bytes of values that words make, and FACTOR times the file's size; published files need a few million
+FACTOR = 4  # the oldest protocols write the bytes of tensors as text
+ELEMENT = 64  # bytes that one element of a container counts for
 LONGEST_KEY = 60  # bits; longer ones can be chosen to have equal hashes, which makes a dictionary slow
 
 _CONSTANTS = {
@@ -38,6 +42,7 @@ _LITERALS: dict[str, Callable[[], Any]] = {
 _PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
 _GET = {"GET", "BINGET", "LONG_BINGET"}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_CONTAINERS = dict | list | tuple | set | frozenset
 _EXTENSIONS = {"EXT1", "EXT2", "EXT4"}
 
 
@@ -88,11 +93,40 @@ class Budget:
 
     Attributes:
         tensor_bytes: Bytes of tensors; a file holds no more than its own size.
+        made: Bytes of all other values.
         opcodes: Instructions.
     """
 
     tensor_bytes: int
+    made: int = MADE
     opcodes: int = OPCODES
+
+    @classmethod
+    def for_file(cls, size: int) -> "Budget":
+        """For a file of so many bytes."""
+        return cls(tensor_bytes=size, made=MADE + FACTOR * size)
+
+    def spend(self, *values: Any) -> None:
+        """Pay for values that are copied or walked through: texts by length, containers by elements, two levels deep.
+
+        Raises:
+            UnreadableError: They come to more than any network's.
+        """
+        for value in values:
+            if isinstance(value, str | bytes | bytearray):
+                self._spend_made(len(value))
+            elif isinstance(value, _CONTAINERS):
+                self._spend_made(ELEMENT * len(value))
+                for item in value.values() if isinstance(value, dict) else value:
+                    if isinstance(item, _CONTAINERS):
+                        self._spend_made(ELEMENT * len(item))
+
+    def _spend_made(self, count: int) -> None:
+        self.made -= count
+        if self.made < 0:
+            raise UnreadableError(
+                f"makes more than {MADE} bytes of values beside its tensors; no network needs that many"
+            )
 
     def spend_tensor_bytes(self, count: int) -> None:
         """Raises `UnreadableError` where more is asked for than the file can hold."""
@@ -175,7 +209,7 @@ class Machine:
             raise
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             # What pickletools and the stack raise for damaged streams; KeyError: a memo entry that was never made.
-            raise UnreadableError(f"is damaged: {_short(str(error))} (byte {source.tell()})") from None
+            raise UnreadableError(f"is damaged: {printable(str(error))} (byte {source.tell()})") from None
         check_nesting(value)
         return value
 
@@ -232,21 +266,23 @@ class Machine:
             self.stack.append(self._word(module, attribute))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, word = self._pop(), self._pop()
-            self.stack.append(_call(word, arguments))
+            self.stack.append(self._call(word, arguments))
         elif name == "BUILD":
             state, value = self._pop(), self.stack[-1]
             if not isinstance(value, Stateful):
                 raise ForbiddenError(f"wants to set the attributes of a {type(value).__name__} (BUILD)")
+            self.budget.spend(state)
             value.set_state(state)
         elif name == "INST":
             self._word(*argument.split(" ", 1))
-            raise ForbiddenError(f"wants to make an object of {_short(argument.replace(' ', '.'))} (INST)")
+            raise ForbiddenError(f"wants to make an object of {printable(argument.replace(' ', '.'))} (INST)")
         elif name in _EXTENSIONS:
             raise ForbiddenError(f"asks for the registered extension {argument} ({name})")
         elif name in ("PERSID", "BINPERSID"):
             identity = argument if name == "PERSID" else self._pop()
             if self.persistent is None:
                 raise ForbiddenError(f"refers to data outside of the file ({name})")
+            self.budget.spend(identity)
             self.stack.append(self.persistent(identity))
         else:
             raise ForbiddenError(f"uses the pickle instruction {name}, which no network file needs")
@@ -262,11 +298,24 @@ class Machine:
                 asked = old + asked.removeprefix(new)
         word = self.words.get(asked)
         if word is None:
-            raise ForbiddenError(f"asks for {_short(f'{module}.{attribute}')}")
+            raise ForbiddenError(f"asks for {printable(f'{module}.{attribute}')}")
         return word
 
-    @staticmethod
-    def _constant(value: Any) -> Any:
+    def _call(self, word: Any, arguments: Any) -> Any:
+        if not isinstance(word, Word):
+            raise ForbiddenError(f"wants to call a {type(word).__name__}")
+        if word.call is None:
+            raise ForbiddenError(f"wants to call {word.name}")
+        if not isinstance(arguments, tuple):
+            raise UnreadableError(f"calls {word.name} without arguments")
+        self.budget.spend(arguments, *arguments)
+        try:
+            return word.call(*arguments)
+        except TypeError:
+            raise UnreadableError(f"calls {word.name} with {len(arguments)} arguments that it does not have") from None
+
+    def _constant(self, value: Any) -> Any:
+        self.budget.spend(value)
         if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
             raise UnreadableError(f"holds a whole number of {value.bit_length()} bits")
         return value
@@ -315,38 +364,20 @@ def _contents(value: Any) -> list[Any]:
     return value.contents() if isinstance(value, Parts) else list(value) if isinstance(value, list | tuple) else []
 
 
-def _call(word: Any, arguments: Any) -> Any:
-    if not isinstance(word, Word):
-        raise ForbiddenError(f"wants to call a {type(word).__name__}")
-    if word.call is None:
-        raise ForbiddenError(f"wants to call {word.name}")
-    if not isinstance(arguments, tuple):
-        raise UnreadableError(f"calls {word.name} without arguments")
-    try:
-        return word.call(*arguments)
-    except TypeError:
-        raise UnreadableError(f"calls {word.name} with {len(arguments)} arguments that it does not have") from None
-
-
 def _dict(items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise UnreadableError("holds a dictionary with a key and no value")
-    return dict(zip(_keys(items[::2]), items[1::2], strict=True))
+    return dict(zip(checked_keys(items[::2]), items[1::2], strict=True))
 
 
 def _frozen(items: list[Any]) -> frozenset[Any]:
-    return frozenset(_keys(items))
+    return frozenset(checked_keys(items))
 
 
-def _keys(items: list[Any]) -> list[Any]:
+def checked_keys(items: list[Any]) -> list[Any]:
+    """The items, if all may be keys: texts, short whole numbers and None; raises `UnreadableError`."""
     for item in items:
         # No tuples: their hash recurses without a bound.
         if not (item is None or isinstance(item, str) or (isinstance(item, int) and item.bit_length() <= LONGEST_KEY)):
             raise UnreadableError(f"has a {type(item).__name__} for a key")
     return items
-
-
-def _short(text: str) -> str:
-    """Text of the file as a message may show it: printable and not endless."""
-    shown = text if text.isprintable() else ascii(text)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."

@@ -12,7 +12,7 @@ from stylegan.augment.blur import blurred
 from stylegan.augment.pipe import Augmentation
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
-from stylegan.schedule import Moment
+from stylegan.schedule import Now
 
 
 class Reals(Enum):
@@ -152,7 +152,7 @@ class LossOutput(NamedTuple):
 
 
 STEERING = ("signs", "means", "pl_mean")
-LossFn = Callable[[Networks, Batch, Moment], LossOutput]
+LossFn = Callable[[Networks, Batch, Now], LossOutput]
 
 
 @dataclass(frozen=True)
@@ -235,8 +235,9 @@ def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tens
     return images, torch.cat([w_mean, torch.stack(magnitudes)]) if magnitudes else w_mean
 
 
-def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Moment) -> Tensor:
+def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Now) -> Tensor:
     """What D sees of images [N, C, H, W]: blurred, then augmented, training images and generated ones alike, or G would learn
     what is done to them (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.1)."""
-    images = blurred(images, now.settings.get("loss.blur_sigma", 0.0))
+    if largest := now.largest.get("loss.blur_sigma", 0.0):
+        images = blurred(images, now.settings["loss.blur_sigma"], largest)
     return images if augmentation is None else augmentation(images)

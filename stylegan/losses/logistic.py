@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.nn.functional import softplus
 
-from stylegan.errors import UserError
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
 from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
-from stylegan.schedule import Moment, Schedule, check_schedules, scheduled
+from stylegan.schedule import Now, Schedule, check_schedules, scheduled
+from stylegan.values import COUNT, NOT_NEGATIVE, SHARE, Range, check_values
 
 
 @dataclass
@@ -19,28 +19,33 @@ class LogisticConfig:
 
     kind: str = field(default="logistic", metadata={"help": "the kind of loss; loss=NAME sets it"})
     r1_gamma: Schedule | None = field(
-        default=None, metadata=scheduled("weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)")
+        default=None,
+        metadata=scheduled("weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)", NOT_NEGATIVE),
     )
-    r1_interval: int = field(default=16, metadata={"help": "iterations from one R1 to the next"})
-    pl_weight: float = field(default=2.0, metadata={"help": "weight of path length regularisation; 0: off"})
-    pl_interval: int = field(default=4, metadata={"help": "iterations from one path length phase to the next"})
-    pl_decay: float = field(default=0.01, metadata={"help": "how fast the target length follows the mean"})
-    pl_batch_shrink: int = field(default=2, metadata={"help": "path length uses one image of this many"})
-    style_mixing_prob: float = field(default=0.9, metadata={"help": "share of generated images that mix two latents"})
+    r1_interval: int = field(default=16, metadata={"help": "iterations from one R1 to the next", "range": COUNT})
+    pl_weight: float = field(
+        default=2.0, metadata={"help": "weight of path length regularisation; 0: off", "range": NOT_NEGATIVE}
+    )
+    pl_interval: int = field(
+        default=4, metadata={"help": "iterations from one path length phase to the next", "range": COUNT}
+    )
+    pl_decay: float = field(
+        default=0.01, metadata={"help": "how fast the target length follows the mean", "range": SHARE}
+    )
+    pl_batch_shrink: int = field(
+        default=2, metadata={"help": "path length uses one image of this many", "range": COUNT}
+    )
+    style_mixing_prob: float = field(
+        default=0.9, metadata={"help": "share of generated images that mix two latents", "range": SHARE}
+    )
     blur_sigma: Schedule = field(
-        default=0.0, metadata=scheduled("blur of what D sees, in pixels (StyleGAN3-R: from 10 to 0); 0: none")
+        default=0.0,
+        metadata=scheduled("blur of what D sees, in pixels (StyleGAN3-R: from 10 to 0); 0: none", Range(0, 1000)),
     )
 
     def __post_init__(self) -> None:
-        for name in ("r1_interval", "pl_interval", "pl_batch_shrink"):
-            if getattr(self, name) < 1:
-                raise UserError(f"loss.{name}={getattr(self, name)} must be at least 1")
-        if not self.pl_weight >= 0:
-            raise UserError(f"loss.pl_weight={self.pl_weight} must not be negative; 0 switches it off")
-        if not 0 <= self.style_mixing_prob <= 1:
-            raise UserError(f"loss.style_mixing_prob={self.style_mixing_prob} must be from 0 to 1")
-        off = (0.0, float("inf"), "must not be negative; 0 switches it off")
-        check_schedules(self, "loss", r1_gamma=off, blur_sigma=off)
+        check_schedules(self, "loss")
+        check_values(self, "loss")
 
     def resolved(self, resolution: tuple[int, int], batch_size: int) -> "LogisticConfig":
         """With the R1 weight for [H, W] images (StyleGAN2-ADA, appendix C: gamma = 0.0002 * pixels / batch size)."""
@@ -67,7 +72,7 @@ class LogisticConfig:
         return phases
 
 
-def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def generator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Gmain: -log sigmoid(D(G(z))) per image [N]."""
     fake, _ = generate(networks.G, batch)
     logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
@@ -75,7 +80,7 @@ def generator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
     return LossOutput(loss.flatten(), {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss})
 
 
-def discriminator_loss(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Dmain: -log(1 - sigmoid(D(G(z)))) - log sigmoid(D(x)) per pair of a fake and a real image [N]."""
     with torch.no_grad():
         fake, means = generate(networks.G, batch, measure=True)

@@ -7,10 +7,10 @@ import torch
 
 from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, run_mapping, seen_by_D
 from stylegan.models.generator import require_w
-from stylegan.schedule import Moment
+from stylegan.schedule import Now
 
 
-def r1_penalty(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def r1_penalty(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Dreg: gamma / 2 * |grad_x D(x)|^2 at real images (Mescheder et al. 2018, eq. 9), gamma being `loss.r1_gamma`.
 
     Where D sees blurred or augmented images, x is the image before: the gradient passes through what is done to it.
@@ -37,7 +37,7 @@ class PathLengthPenalty:
     weight: float
     decay: float
 
-    def __call__(self, networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    def __call__(self, networks: Networks, batch: Batch, now: Now) -> LossOutput:
         G = require_w(networks.G, "path length regularisation", "loss.pl_weight=0")
         ws = run_mapping(G, batch)
         fake = G.synthesis(ws, **layer_noise(batch))

@@ -153,7 +153,7 @@ class Motion:
 
 @torch.inference_mode()
 def squared_errors(
-    render: Callable[[Tensor], Tensor], resolution: tuple[int, int], motion: Motion, generator: torch.Generator
+    render: Callable[[Tensor], Tensor], resolution: tuple[int, int], motion: Motion, draw: Tensor
 ) -> Tensor:
     """Compare the pictures of a moved input with the moved pictures of the plain one.
 
@@ -161,17 +161,17 @@ def squared_errors(
         render: From the input transform, float32 [3, 3], to pictures [N, C, H, W] in [-1, 1]: a sample at x (in picture sides,
             from the centre) shows what the network has at `transform @ x`.
         resolution: (H, W).
-        motion: Which move; how far is drawn.
-        generator: Draws, on the CPU.
+        motion: Which move.
+        draw: Two numbers from 0 to 1, float32 [2] on the CPU: the middle one leaves the input where it is.
 
     Returns:
         The sum of squared errors over the pixels that are known, and their number, float64 [2].
     """
     plain = render(torch.eye(3))
     transform = torch.eye(3)
-    draw = torch.rand(2, generator=generator) * 2 - 1
+    amount = draw * 2 - 1
     if motion.turn:
-        angle = float(draw[0]) * math.pi
+        angle = float(amount[0]) * math.pi
         cos, sin = math.cos(angle), math.sin(angle)
         transform[:2, :2] = torch.tensor([[cos, -sin], [sin, cos]])
         moved = render(transform)
@@ -180,7 +180,7 @@ def squared_errors(
         known = known * also_known
     else:
         H, W = resolution
-        step = draw * TRANSLATE_MAX
+        step = amount * TRANSLATE_MAX
         if not motion.fraction:
             step = (step * torch.tensor([W, H])).round() / torch.tensor([W, H])
         transform[:2, 2] = -step
@@ -224,11 +224,11 @@ class Equivariance(NetworkMetric[None]):
     def measure(self, G: Generator, reader: None, draws: Draws) -> Outcome:
         """See `squared_errors` and `decibels`."""
         styled, sums = require_w(G, self.name, "leave it out"), torch.zeros(2, dtype=torch.float64)
-        for _, n, random in draws.batches(f"metrics/{self.name}", MOVED_TOGETHER):
-            z, c = torch.randn([n, styled.z_dim], generator=random), draws.label(n, random)
+        for drawn in draws.batches(f"metrics/{self.name}", MOVED_TOGETHER):
             with torch.inference_mode():
-                ws = styled.mapping(z.to(draws.device), c)
-            sums += squared_errors(_renderer(styled, ws), G.resolution, self.motion, random)
+                ws = styled.mapping(drawn.normal("z", styled.z_dim), draws.label(drawn))
+            amount = drawn.uniform("movement", 2)[0].cpu()  # of the first one: they move together
+            sums += squared_errors(_renderer(styled, ws), G.resolution, self.motion, amount)
         return Outcome({self.name: decibels(distributed.sum_over_ranks(sums, draws.device))})
 
 

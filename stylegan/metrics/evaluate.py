@@ -16,6 +16,7 @@ from stylegan.errors import UserError, nearest, say
 from stylegan.files import atomic_path, sha256
 from stylegan.inference import load_generator, resolve_network
 from stylegan.interop.networks import read_networks
+from stylegan.memory import check_images
 from stylegan.metrics.features import feature_names
 from stylegan.metrics.metric import Detail
 from stylegan.metrics.names import parse_all
@@ -25,6 +26,7 @@ from stylegan.metrics.table import METRICS
 from stylegan.models.base import Generator
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import compute_exactly, pick_device
+from stylegan.values import at_home
 
 WORTH_A_BUILD = 10_000  # images; fewer of a small network take no longer than a compiler
 
@@ -137,6 +139,7 @@ def evaluate_saved(
     with distributed.process_group(place, timeout=distributed.PREPARING):
         path = resolve_network(network)
         found = read_networks(path, only_generator=True)
+        check_images(settings.batch, found.G_ema.channels, found.G_ema.resolution, "--batch")
         G = found.G_ema.to(place).eval().requires_grad_(False)
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
         ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
@@ -190,9 +193,9 @@ def weight_files(given: Sequence[str]) -> dict[str, Path]:
             raise UserError(f"--weights {item}: give NAME=FILE, such as mobilenet_v2=mobilenet_v2-b0353104.pth")
         if name not in known:
             raise UserError(f"--weights {item}: there is no network {name}; {nearest(name, known)}")
-        if not Path(path).is_file():
+        files[name] = Path(at_home(path))
+        if not files[name].is_file():
             raise UserError(f"--weights {item}: there is no such file")
-        files[name] = Path(path).expanduser()
     return files
 
 

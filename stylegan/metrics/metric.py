@@ -16,7 +16,7 @@ from torch import Tensor
 from stylegan.metrics.collect import Collector, RowsCollector, Tensors, rank_starts
 from stylegan.metrics.features import INCEPTION, FeatureNetwork, load_features
 from stylegan.models.base import Generator
-from stylegan.rng import generator
+from stylegan.rng import choices, normal, uniform
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -195,6 +195,36 @@ class FeatureMetric(ImageMetric[FeatureNetwork]):
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What is drawn for some images: every number is a function of seed, purpose and the number of its image.
+
+    Attributes:
+        seed: Of the measurement.
+        stream: The metric.
+        indices: The numbers of the images.
+        device: Where numbers are made.
+    """
+
+    seed: int
+    stream: str
+    indices: range
+    device: torch.device
+
+    def normal(self, purpose: str, *shape: int) -> Tensor:
+        """Standard normal, float32 [n, *shape]."""
+        return normal(self.seed, f"{self.stream}/{purpose}", self.indices, shape, self.device)
+
+    def uniform(self, purpose: str, *shape: int) -> Tensor:
+        """Uniform in [0, 1), float32 [n, *shape]."""
+        return uniform(self.seed, f"{self.stream}/{purpose}", self.indices, shape, self.device)
+
+    def rows(self, purpose: str, table: Tensor) -> Tensor:
+        """Rows of a table [M, D] on the CPU, drawn at random: [n, D] on the device."""
+        chosen = choices(self.seed, f"{self.stream}/{purpose}", self.indices, len(table))
+        return table[chosen].to(self.device)
+
+
+@dataclass(frozen=True)
 class Draws:
     """What the inputs of a network are drawn from.
 
@@ -214,18 +244,16 @@ class Draws:
     device: torch.device
     advance: Callable[[int], None]
 
-    def batches(self, stream: str, size: int) -> Iterator[tuple[int, int, torch.Generator]]:
-        """This rank's share, `size` at a time: the number of the first, how many, and what draws for them, on the CPU."""
+    def batches(self, stream: str, size: int) -> Iterator[Drawn]:
+        """What is drawn for this rank's share, `size` images at a time."""
         for start in rank_starts(self.count, size):
             n = min(size, self.count - start)
-            yield start, n, generator(self.seed, stream, start)
+            yield Drawn(self.seed, stream, range(start, start + n), self.device)
             self.advance(n)
 
-    def label(self, n: int, random: torch.Generator) -> Tensor | None:
+    def label(self, drawn: Drawn) -> Tensor | None:
         """Draw labels [n, c_dim], on the device; None for an unconditional network."""
-        if self.labels is None:
-            return None
-        return self.labels[torch.randint(len(self.labels), [n], generator=random)].to(self.device)
+        return None if self.labels is None else drawn.rows("c", self.labels)
 
 
 class NetworkMetric(Metric[ReaderT]):

@@ -13,7 +13,7 @@ from torch import Tensor
 from stylegan import distributed
 from stylegan.errors import UserError
 from stylegan.metrics.lpips import LPIPS, SMALLEST, LoadedLpips, Lpips, load_lpips
-from stylegan.metrics.metric import Draws, Loading, NetworkMetric, Outcome, Output
+from stylegan.metrics.metric import Drawn, Draws, Loading, NetworkMetric, Outcome, Output
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
 
@@ -43,10 +43,8 @@ class Path:
 
 
 @torch.inference_mode()
-def path_lengths(
-    G: Generator, lpips: Lpips, path: Path, c: Tensor | None, generator: torch.Generator, n: int
-) -> Tensor:
-    """The length of `n` random steps, float32 [n].
+def path_lengths(G: Generator, lpips: Lpips, path: Path, c: Tensor | None, drawn: Drawn) -> Tensor:
+    """The length of random steps, float32 [n].
 
     Both pictures of a pair have the same layer noise, drawn for each pair.
 
@@ -55,14 +53,11 @@ def path_lengths(
         lpips: The distance, on the same device.
         path: See above.
         c: Labels [n, c_dim] on the network's device, or None.
-        generator: Draws latents, places and noise, on the CPU.
-        n: How many.
+        drawn: Gives latents, places and noise of n pairs.
     """
-    device = next(G.parameters()).device
-    z0, z1 = torch.randn([2, n, G.z_dim], generator=generator)
-    t = torch.rand([n, 1], generator=generator) * (0 if path.ends else 1)
-    noise = torch.randn([n, G.noise_size], generator=generator)
-    z0, z1, t, noise = (x.to(device) for x in (z0, z1, t, noise))
+    z0, z1 = drawn.normal("z", 2, G.z_dim).unbind(dim=1)
+    t = drawn.uniform("t", 1) * (0 if path.ends else 1)
+    noise = drawn.normal("noise", G.noise_size)
     steps = (t, t + EPSILON)
     if path.in_w:
         styled = require_w(G, path.name, _WITHOUT_W)
@@ -136,7 +131,7 @@ class PathLength(NetworkMetric[LoadedLpips]):
     def measure(self, G: Generator, reader: LoadedLpips, draws: Draws) -> Outcome:
         """See `path_lengths` and `cropped_mean`."""
         lengths = torch.zeros(draws.count, dtype=torch.float64)
-        for start, n, random in draws.batches(f"metrics/{self.name}", draws.batch):
-            c = draws.label(n, random)
-            lengths[start : start + n] = path_lengths(G, reader.network, self.path, c, random, n).double()
+        for drawn in draws.batches(f"metrics/{self.name}", draws.batch):
+            found = path_lengths(G, reader.network, self.path, draws.label(drawn), drawn)
+            lengths[drawn.indices.start : drawn.indices.stop] = found.double()
         return Outcome({self.name: cropped_mean(distributed.sum_over_ranks(lengths, draws.device))})

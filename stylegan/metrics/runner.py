@@ -26,6 +26,7 @@ from stylegan.metrics.reference import cached, reference_path
 from stylegan.metrics.stream import Sampler, Want, collect, generated, progress_of, sampler_of, stored
 from stylegan.models.base import Generator
 from stylegan.rng import generator
+from stylegan.values import COUNT, COUNT_OR_NONE, SEED, check_values
 
 MetricT = TypeVar("MetricT", bound=Metric[Any])
 
@@ -43,16 +44,15 @@ class Settings:
         progress: Show progress bars, on a terminal's stderr.
     """
 
-    seed: int = 0
-    batch: int = 64
-    class_idx: int | None = None
+    seed: int = field(default=0, metadata={"range": SEED})
+    batch: int = field(default=64, metadata={"range": COUNT})
+    class_idx: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     real_vs_real: bool = False
     weights: Mapping[str, Path] = field(default_factory=dict)
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise UserError(f"batch={self.batch} must be at least 1")
+        check_values(self)
 
 
 @dataclass(frozen=True)

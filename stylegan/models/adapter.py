@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.models.base import Network
+from stylegan.models.layers import channel_base_of
 from stylegan.models.metadata import model_metadata
 
 LARGEST_OPTION = 2**20
@@ -77,10 +78,10 @@ class PublicLayout(Adapter):
         nested: Arguments that stand in dictionaries there, by the name of the dictionary.
         ignored: Arguments there that say nothing of the weights' meaning, or are found among the tensors.
         written: Options that are written, but not taken over.
-        fixed: What the mapping network's arguments always are there.
         absent: Our options where a file says nothing of them.
         counted: Our options that tensors tell: so many names match, less one.
         attributes: Names of attributes of layers that are arguments of the network: all layers agree in them.
+        unclamped: Layers without a clamp whatever the others have, beside those that bypass others (`skip.`): ends of paths.
         modules: Arguments by attributes of one module, by its class there.
         smallest, largest: Bounds of numbers from which something is computed before tensors are compared.
     """
@@ -92,10 +93,10 @@ class PublicLayout(Adapter):
     nested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     written: Mapping[str, str] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
     absent: Mapping[str, Any] = field(default_factory=dict)
     counted: Mapping[str, str] = field(default_factory=dict)
     attributes: tuple[str, ...] = ("conv_clamp",)
+    unclamped: tuple[str, ...] = ()
     modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     smallest: Mapping[str, float] = field(default_factory=dict)
     largest: Mapping[str, float] = field(default_factory=dict)
@@ -142,6 +143,7 @@ class PublicLayout(Adapter):
         _check_translatable(network.config, {*self.options.values(), *self.sizes, *self.counted})
         _check_translatable(network.config.mapping, {*self.mapping.values(), "num_layers"}, "mapping.")
         config = meta["config"]
+        config["channel_base"] = channel_base_of(config["channel_base"], network.resolution)
         options = {theirs: config[ours] for theirs, ours in {**self.options, **self.written}.items()}
         options |= {name: {key: options.pop(key) for key in keys} for name, keys in self.nested.items()}
         mapping = {theirs: config["mapping"][ours] for theirs, ours in self.mapping.items()}
@@ -149,7 +151,7 @@ class PublicLayout(Adapter):
         shape = {"c_dim": meta["c_dim"], "img_resolution": height, "img_channels": meta["channels"]}
         reduced = 0 if config["precision"] == "fp32" else config["reduced_blocks"]
         described = {"class_name": self.class_name, **sizes, **shape, **options, "num_fp16_res": reduced}
-        return Foreign(dict(network.state_dict()), described | {"mapping_kwargs": {**mapping, **self.fixed}})
+        return Foreign(dict(network.state_dict()), described | {"mapping_kwargs": mapping})
 
     def _translated(
         self, options: Mapping[str, Any], names: Mapping[str, str], kind: str, also: Iterable[str] = ()

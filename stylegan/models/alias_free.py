@@ -231,6 +231,9 @@ def low_pass(taps: int, cutoff: float, width: float, sampling_rate: float, radia
     """
     if taps == 1:
         return None
+    result = torch.empty(
+        [taps, taps] if radial else [taps]
+    )  # first, so that too many are refused before they are computed
     place = (np.arange(taps) - (taps - 1) / 2) / sampling_rate
     window = np.kaiser(taps, _kaiser_beta(2.285 * (taps - 1) * math.pi * width / (sampling_rate / 2) + 7.95))
     if not radial:
@@ -240,7 +243,7 @@ def low_pass(taps: int, cutoff: float, width: float, sampling_rate: float, radia
         bessel = torch.special.bessel_j1(torch.from_numpy(2 * cutoff * r)).numpy()
         at_centre = np.full_like(r, cutoff)  # the limit, for an odd number of taps
         f = np.divide(bessel, r, out=at_centre, where=r > 0) * np.outer(window, window)
-    return torch.tensor((f / f.sum()).astype(np.float32))
+    return result.copy_(torch.from_numpy((f / f.sum()).astype(np.float32)))
 
 
 def _kaiser_beta(attenuation: float) -> float:

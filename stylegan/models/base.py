@@ -74,10 +74,12 @@ class Generator(Network):
     Attributes:
         z_dim: Size of a latent.
         noise_size: Length of the flat noise of one image: the pixels of all noise layers; 0 for a network without.
+        class_names: What its classes are called, in order; empty where its file does not say.
     """
 
     z_dim: int
     noise_size: int = 0
+    class_names: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(

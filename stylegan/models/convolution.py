@@ -11,7 +11,7 @@ from stylegan.ops.bias_act import ACTIVATIONS
 from stylegan.ops.conv2d_resample import conv2d_resample
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.scaled_conv2d import scaled_conv2d
-from stylegan.ops.upfirdn2d import downsample_padding, setup_filter, upfirdn2d
+from stylegan.ops.upfirdn2d import downsample_padding, setup_filter, upfirdn2d, upfirdn2d_beside
 
 
 class Conv2d(nn.Module):
@@ -19,9 +19,13 @@ class Conv2d(nn.Module):
 
     With `trainable=False` weight and bias are buffers: they have the same names in the state_dict, yet no optimizer, no
     `parameters()` and no `requires_grad_` reaches them. It computes in the format of its input.
+
+    Attributes:
+        input_gain: What x is multiplied with, or else the weight, for that to be of equal size everywhere.
     """
 
     resample_filter: Tensor
+    identity: Tensor
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class Conv2d(nn.Module):
         super().__init__()
         self.activation, self.up, self.down, self.conv_clamp = activation, up, down, conv_clamp
         self.padding = kernel_size // 2
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.input_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         weight = conv_weight(out_channels, in_channels, kernel_size)
         offset = torch.zeros(out_channels) if bias else None
         if trainable:
@@ -49,22 +53,30 @@ class Conv2d(nn.Module):
             self.register_buffer("weight", weight)
             self.register_buffer("bias", offset)
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
+        self.register_buffer("identity", setup_filter(None), persistent=False)
 
     def forward(
-        self, x: Tensor, gain: float = 1.0, *, followed_by: "Conv2d | None" = None, filtered: bool = False
+        self,
+        x: Tensor,
+        gain: float = 1.0,
+        *,
+        followed_by: "Conv2d | None" = None,
+        filtered: bool = False,
+        scaled: bool = False,
     ) -> Tensor:
         """The layer's result, or that and the low-pass filter of the next layer.
 
         Args:
             x: [N, I, H, W].
             gain: Multiplies the result, clamp included.
-            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter is applied, too, see
-                `lrelu_then_filter`.
+            followed_by: A layer that halves the resolution; this one must have a leaky ReLU. Its filter and `input_gain` are
+                applied, too, see `lrelu_then_filter`.
             filtered: x is the result of a layer that was `followed_by` this one.
+            scaled: x has been multiplied with `input_gain`, which saves multiplying the weight.
         """
         linear = self.activation == "linear" and self.bias is None and self.conv_clamp is None
-        own, gain = (gain, 1.0) if linear else (1.0, gain)  # the small weights rather than the large result
-        w_gain = self.weight_gain * own
+        own, gain = (gain, 1.0) if linear else (1.0, gain)  # with the weights rather than the large result
+        w_gain = own if scaled or filtered else self.input_gain * own
         if filtered:
             x = scaled_conv2d(x, self.weight, gain=w_gain, stride=self.down)
         else:
@@ -74,12 +86,27 @@ class Conv2d(nn.Module):
             return activate(x, self.bias, self.activation, gain, self.conv_clamp)
         assert self.activation == "lrelu" and followed_by.down > 1
         padding = downsample_padding(followed_by.resample_filter, followed_by.down, followed_by.padding)
-        f, clamp = followed_by.resample_filter, self.conv_clamp
-        return lrelu_then_filter(x, self.bias, gain, clamp, f, padding, one_op=not x.is_cuda)
+        f, clamp, gain = followed_by.resample_filter, self.conv_clamp, gain * followed_by.input_gain
+        identity = None if x.is_cuda else self.identity
+        return lrelu_then_filter(x, self.bias, gain, clamp, f, padding, identity)
+
+    def beside(self, x: Tensor, gain: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The result of a 1x1 layer without bias that halves the resolution, times `gain`, and x, for what else reads it: see
+        `upfirdn2d_beside`."""
+        assert self.padding == 0 and self.bias is None and self.down > 1
+        f, gain = self.resample_filter, gain * self.input_gain
+        reduced, x = upfirdn2d_beside(x, f, down=self.down, padding=downsample_padding(f, self.down), gain=gain)
+        return scaled_conv2d(reduced, self.weight), x
 
 
 def lrelu_then_filter(
-    x: Tensor, bias: Tensor | None, gain: float, clamp: float | None, f: Tensor, padding: Sequence[int], *, one_op: bool
+    x: Tensor,
+    bias: Tensor | None,
+    gain: float,
+    clamp: float | None,
+    f: Tensor,
+    padding: Sequence[int],
+    identity: Tensor | None = None,
 ) -> Tensor:
     """A biased leaky ReLU and the low-pass filter after it.
 
@@ -93,10 +120,10 @@ def lrelu_then_filter(
         gain, clamp: As of `activate`.
         f: The filter, [h, w].
         padding: As of `upfirdn2d`.
-        one_op: Which of the two.
+        identity: A filter that changes nothing, for one op; None for two.
     """
-    if not one_op:
+    if identity is None:
         return upfirdn2d(activate(x, bias, "lrelu", gain, clamp), f, padding=padding)
     bias = None if bias is None else bias.to(x.dtype)
     slope = ACTIVATIONS["lrelu"].alpha
-    return filtered_lrelu(x, fd=f, b=bias, padding=padding, slope=slope, **scaled("lrelu", gain, clamp))
+    return filtered_lrelu(x, identity, f, b=bias, padding=padding, slope=slope, **scaled("lrelu", gain, clamp))

@@ -3,6 +3,7 @@
 With projection of labels (Miyato and Koyama 2018) and Freeze-D (Mo et al. 2020).
 """
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -21,13 +22,12 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_clamp,
     check_kind,
-    check_positive,
     check_precision,
 )
 from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter
+from stylegan.values import COUNT, COUNT_OR_NONE, POSITIVE, check_values
 
 
 @dataclass
@@ -38,28 +38,36 @@ class DiscriminatorConfig:
     channel_base: int | None = field(
         default=32768,
         metadata={
-            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768",
+            "range": COUNT,
         },
     )
-    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps", "range": COUNT})
     architecture: Architecture = field(default=Architecture.resnet, metadata={"help": "resnet, skip or orig"})
     conv_clamp: float | None = field(
-        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike", "range": POSITIVE}
     )
     minibatch_std_group: int | None = field(
         default=4,
         metadata={
             "help": "images compared by the minibatch standard deviation; null = the whole batch",
             "weights": "alike",
+            "range": COUNT,
         },
     )
-    minibatch_std_channels: int = field(default=1, metadata={"help": "its feature maps; 0 = off"})
+    minibatch_std_channels: int = field(
+        default=1, metadata={"help": "its feature maps; 0 = off", "range": COUNT_OR_NONE}
+    )
     freeze_layers: int = field(
         default=0,
-        metadata={"help": "convolutions that stay as they are, from the image inwards", "weights": "alike"},
+        metadata={
+            "help": "convolutions that stay as they are, from the image inwards",
+            "weights": "alike",
+            "range": COUNT_OR_NONE,
+        },
     )
     cmap_dim: int | None = field(
-        default=None, metadata={"help": "size of the mapped label; null = channels at the end"}
+        default=None, metadata={"help": "size of the mapped label; null = channels at the end", "range": COUNT}
     )
     precision: Precision = field(
         default=Precision.fp32,
@@ -69,21 +77,15 @@ class DiscriminatorConfig:
         },
     )
     reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+        default=4,
+        metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any", "range": COUNT_OR_NONE},
     )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network of the labels"})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/D")
-        check_positive(self, "channel_base", "channel_max")
-        check_clamp(self, self.conv_clamp)
-        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
-        for name in ("minibatch_std_group", "cmap_dim"):
-            if getattr(self, name) is not None:
-                check_positive(self, name)
-        for name in ("minibatch_std_channels", "freeze_layers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"DiscriminatorConfig.{name}={getattr(self, name)}: must be at least 0")
+        check_values(self, "model.D")
+        check_precision("model.D", self.precision, self.reduced_blocks, self.conv_clamp)
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "StyleGAN2Discriminator":
         """A new discriminator with random weights, for images of the same sizes as `StyleGAN2Config`; see `NetworkConfig`."""
@@ -94,6 +96,7 @@ class DiscriminatorBlock(nn.Module):
     """Features [N, I, H, W] -> [N, O, H / 2, W / 2]; the first block, and every one of `skip`, also reads the image.
 
     Attributes:
+        input_gain: What the features have been multiplied with when they arrive.
         dtype: The format in which it computes; None for that of its parameters. Images are handed on in their own.
     """
 
@@ -115,7 +118,7 @@ class DiscriminatorBlock(nn.Module):
         self.architecture, clamp = config.architecture, config.conv_clamp
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         if reads_image(in_channels, self.architecture):
-            self.fromrgb = from_rgb(channels, width, config, trainable.pop(0))
+            self.fromrgb = from_rgb(channels, width, clamp, trainable.pop(0))
         else:
             self.fromrgb = None
         self.conv0 = Conv2d(width, width, 3, activation="lrelu", conv_clamp=clamp, trainable=trainable.pop(0))
@@ -125,24 +128,35 @@ class DiscriminatorBlock(nn.Module):
         if self.architecture is Architecture.resnet:
             self.skip = Conv2d(width, out_channels, 1, bias=False, down=2, trainable=trainable.pop(0))
 
-    def forward(self, x: Tensor | None, img: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def input_gain(self) -> float:
+        """See the class."""
+        return self.conv0.input_gain
+
+    def forward(self, x: Tensor | None, img: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+        """Features and image; gain multiplies the resulting features."""
         dtype = self.dtype or self.conv0.weight.dtype
         x = None if x is None else x.to(dtype)
         if self.fromrgb is not None:
-            y = self.fromrgb(img.to(dtype))
+            y = self.fromrgb(img.to(dtype), self.input_gain)
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture is Architecture.skip else img
         assert x is not None  # the first block reads the image
-        resnet = self.architecture is Architecture.resnet
-        gain = math.sqrt(0.5) if resnet else 1.0
-        y = self.conv1(self.conv0(x, followed_by=self.conv1), gain=gain, filtered=True)
-        return (self.skip(x, gain=gain) + y if resnet else y), img
+        skip = None
+        if self.architecture is Architecture.resnet:
+            gain *= math.sqrt(0.5)
+            skip, x = self.skip.beside(x, gain / self.input_gain)
+        y = self.conv1(self.conv0(x, followed_by=self.conv1, scaled=True), gain, filtered=True)
+        return y if skip is None else skip + y, img
 
 
 class DiscriminatorEpilogue(nn.Module):
     """The last block: features [N, I, H0, W0] -> [N, cmap_dim], or logits [N, 1] where there are no labels.
 
     It computes in the format of its parameters: the deviations of a small batch need all bits.
+
+    Attributes:
+        input_gain: As of `DiscriminatorBlock`.
     """
 
     def __init__(
@@ -158,25 +172,32 @@ class DiscriminatorEpilogue(nn.Module):
         super().__init__()
         self.group, self.std_channels = config.minibatch_std_group, config.minibatch_std_channels
         reads = is_first or config.architecture is Architecture.skip
-        self.fromrgb = from_rgb(channels, in_channels, config, True) if reads else None
+        # Without a clamp, unlike in all other blocks: so it is in the papers' code, and trained networks count on it.
+        self.fromrgb = from_rgb(channels, in_channels, None, True) if reads else None
         self.conv = Conv2d(
             in_channels + self.std_channels, in_channels, 3, activation="lrelu", conv_clamp=config.conv_clamp
         )
         self.fc = FullyConnected(in_channels * math.prod(shape), in_channels, activation="lrelu")
         self.out = FullyConnected(in_channels, cmap_dim or 1)
 
+    @property
+    def input_gain(self) -> float:
+        """See the class."""
+        return self.conv.input_gain
+
     def forward(self, x: Tensor | None, img: Tensor, batches: int = 1) -> Tensor:
+        """Features and image of so many batches."""
         x = None if x is None else x.to(self.conv.weight.dtype)
         if self.fromrgb is not None:
-            y = self.fromrgb(img)
+            y = self.fromrgb(img, self.input_gain)
             x = y if x is None else x + y
         assert x is not None  # some block reads the image
         if self.std_channels > 0:
-            std = minibatch_std(x, self.group, self.std_channels, batches)
-            x = torch.cat([x, std], dim=1).contiguous(memory_format=torch.channels_last)
-        features = self.conv(x)
+            std = minibatch_std(x, self.group, self.std_channels, batches, scale=self.input_gain)
+            x = torch.cat([x, std], dim=1)
+        features = self.conv(x, self.fc.input_gain, scaled=True)
         # Flattened in the order C, H, W whatever the memory format: the stored weights expect it.
-        return self.out(self.fc(features.flatten(1)))
+        return self.out(self.fc(features.flatten(1), self.out.input_gain, scaled=True), scaled=True)
 
 
 class StyleGAN2Discriminator(Discriminator):
@@ -242,9 +263,10 @@ class StyleGAN2Discriminator(Discriminator):
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
         x = None
-        for name in self.block_names[:-1]:
-            x, img = getattr(self, name)(x, img)
-        x = getattr(self, self.block_names[-1])(x, img, batches)
+        *blocks, last = (getattr(self, name) for name in self.block_names)
+        for block, following in itertools.pairwise([*blocks, last]):
+            x, img = block(x, img, following.input_gain)
+        x = last(x, img, batches)
         if self.c_dim > 0:
             cmap = self.mapping(None, c)
             x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
@@ -256,12 +278,12 @@ def reads_image(position: int, architecture: Architecture) -> bool:
     return position == 0 or architecture is Architecture.skip
 
 
-def from_rgb(channels: int, width: int, config: DiscriminatorConfig, trainable: bool) -> Conv2d:
+def from_rgb(channels: int, width: int, clamp: float | None, trainable: bool) -> Conv2d:
     """1x1 convolution from image to features."""
-    return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=config.conv_clamp, trainable=trainable)
+    return Conv2d(channels, width, 1, activation="lrelu", conv_clamp=clamp, trainable=trainable)
 
 
-def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1) -> Tensor:
+def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1, *, scale: float = 1.0) -> Tensor:
     """Standard deviation over groups of images, averaged over pixels and features (Karras et al. 2018, section 3).
 
     Args:
@@ -269,9 +291,10 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1)
         group: Images per group; None for all of a batch. Group j holds its images j, j + N/group, j + 2 N/group, ...
         channels: How many averages, each over C / channels features.
         batches: How many batches these are, one after another.
+        scale: What x has been multiplied with.
 
     Returns:
-        [batches * N, channels, H, W], constant over H and W and within a group.
+        [batches * N, channels, H, W] in channels_last, constant over H and W and within a group; multiplied with `scale`, too.
 
     Raises:
         UserError: N is no multiple of the group, or C none of `channels`.
@@ -285,7 +308,6 @@ def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1)
             f" images and {channels} channels; change the batch size, minibatch_std_group or minibatch_std_channels"
         )
     y = x.reshape(batches, group, n // group, channels, c // channels, h, w)
-    y = y - y.mean(dim=1, keepdim=True)
-    y = (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
-    y = y.mean(dim=[4, 5, 6])  # [batches, 1, n // group, channels]
-    return y[..., None, None].expand(-1, group, -1, -1, h, w).reshape(total, channels, h, w)
+    y = (y.var(dim=1, correction=0) + 1e-8 * scale**2).sqrt()
+    y = y.mean(dim=[3, 4, 5])[:, None, :, None, None]  # [batches, 1, n // group, 1, 1, channels]
+    return y.expand(-1, group, -1, h, w, -1).reshape(total, h, w, channels).contiguous().permute(0, 3, 1, 2)

@@ -1,8 +1,9 @@
 """What networks with equalised learning rate (Karras et al. 2018, section 4.1) are made of, block by block.
 
-A weight is stored as unit normal noise divided by its learning rate multiplier, and scaled when it is used by the He
-constant times that multiplier: the optimizer sees weights of equal size everywhere. Convolution weights and
-activations are kept in channels_last, which is the quicker layout on CPUs.
+A weight is stored as unit normal noise divided by its learning rate multiplier, and counts as scaled by the He constant times
+that multiplier: the optimizer sees weights of equal size everywhere. What is multiplied is not the weight but a layer's input
+(`input_gain`), which the layer before scales along with its activation, at no cost. Convolution weights and activations are
+kept in channels_last, which is the quicker layout on CPUs.
 """
 
 import enum
@@ -43,7 +44,11 @@ class Precision(enum.Enum):
 
 
 class FullyConnected(nn.Module):
-    """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]."""
+    """act(x @ W^T + b) for x [N, in_features] -> [N, out_features]; `linear`, or an activation linear on both sides of zero.
+
+    Attributes:
+        input_gain: What x is multiplied with, for W to be of equal size everywhere.
+    """
 
     def __init__(
         self,
@@ -59,16 +64,22 @@ class FullyConnected(nn.Module):
         self.activation = activation
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full([out_features], float(bias_init))) if bias else None
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
+        self.input_gain = 1 / math.sqrt(in_features)
+        # Of weight and bias alike: it passes through the activation.
+        self.gain = lr_multiplier * ACTIVATIONS[activation].gain
 
-    def forward(self, x: Tensor) -> Tensor:
-        w, b = self.weight * self.weight_gain, self.bias
-        if b is not None and self.bias_gain != 1:
-            b = b * self.bias_gain
-        if self.activation == "linear":
-            return nn.functional.linear(x, w, b)
-        return bias_act(x @ w.t(), b, act=self.activation)
+    def forward(self, x: Tensor, gain: float = 1.0, *, scaled: bool = False) -> Tensor:
+        """The layer's result [N, out_features].
+
+        Args:
+            x: [N, in_features].
+            gain: Multiplies the result.
+            scaled: x has been multiplied with `input_gain`.
+        """
+        x, gain = x if scaled else x * self.input_gain, gain * self.gain
+        if self.activation == "linear" and gain == 1:
+            return nn.functional.linear(x, self.weight, self.bias)
+        return bias_act(x @ self.weight.t(), self.bias, act=self.activation, gain=gain)
 
 
 def activate(x: Tensor, b: Tensor | None, act: str, gain: float = 1.0, clamp: float | None = None) -> Tensor:
@@ -140,28 +151,12 @@ def check_kind(config: Any, group: str) -> None:
         raise UserError(f"kind={config.kind}: these are the options of {type(config).kind}; choose it by {group}=NAME")
 
 
-def check_positive(config: object, *fields: str) -> None:
-    """Raise a `UserError` if one of the config's fields is below one; None is left to those who read it."""
-    for field in fields:
-        value = getattr(config, field)
-        if value is not None and value < 1:
-            raise UserError(f"{type(config).__name__}.{field}={value}: must be at least 1")
-
-
-def check_clamp(config: object, clamp: float | None) -> None:
-    """Raise a `UserError` unless `clamp` is None or positive."""
-    if clamp is not None and not clamp > 0:
-        raise UserError(f"{type(config).__name__}.conv_clamp={clamp}: must be above 0, or null for no clamp")
-
-
-def check_precision(config: object, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
-    """Raise a `UserError` for a negative number of blocks, or fp16 without the clamp that keeps it from overflowing."""
-    if reduced_blocks < 0:
-        raise UserError(f"{type(config).__name__}.reduced_blocks={reduced_blocks}: must be at least 0")
+def check_precision(group: str, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
+    """Raise a `UserError` that names the `group` of settings for fp16 without the clamp that keeps it from overflowing."""
     if precision is Precision.fp16 and reduced_blocks > 0 and clamp is None:
         raise UserError(
-            f"{type(config).__name__}: precision=fp16 overflows without a bound on activations; give conv_clamp=256, "
-            "or choose precision=bf16"
+            f"{group}.precision=fp16 overflows without a bound on activations; give {group}.conv_clamp=256, or choose "
+            f"{group}.precision=bf16"
         )
 
 

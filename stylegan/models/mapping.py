@@ -6,28 +6,31 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
-from stylegan.models.layers import FullyConnected, check_positive, normalize_second_moment
+from stylegan.models.layers import FullyConnected, normalize_second_moment
+from stylegan.values import COUNT, LAYERS, POSITIVE, SHARE, check_values
 
 
 @dataclass
 class MappingConfig:
     """Options of `MappingNetwork`."""
 
-    num_layers: int = field(default=8, metadata={"help": "fully connected layers"})
-    hidden_dim: int | None = field(default=None, metadata={"help": "features between layers; null = width of w"})
-    lr_multiplier: float = field(default=0.01, metadata={"help": "learning rate relative to the other layers"})
+    num_layers: int = field(default=8, metadata={"help": "fully connected layers", "range": LAYERS})
+    hidden_dim: int | None = field(
+        default=None, metadata={"help": "features between layers; null = width of w", "range": COUNT}
+    )
+    embed_dim: int | None = field(
+        default=None, metadata={"help": "features of an embedded label; null = width of w", "range": COUNT}
+    )
+    lr_multiplier: float = field(
+        default=0.01, metadata={"help": "learning rate relative to the other layers", "range": POSITIVE}
+    )
     w_avg_beta: float = field(
-        default=0.998, metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike"}
+        default=0.998,
+        metadata={"help": "decay of the moving average of w, used by truncation", "weights": "alike", "range": SHARE},
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, "num_layers")
-        if self.hidden_dim is not None:
-            check_positive(self, "hidden_dim")
-        if not self.lr_multiplier > 0:
-            raise UserError(f"MappingConfig.lr_multiplier={self.lr_multiplier}: must be above 0")
-        if not 0 <= self.w_avg_beta <= 1:
-            raise UserError(f"MappingConfig.w_avg_beta={self.w_avg_beta}: must be from 0 to 1")
+        check_values(self, "mapping")
 
 
 class MappingNetwork(nn.Module):
@@ -44,10 +47,11 @@ class MappingNetwork(nn.Module):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
         if z_dim + c_dim < 1:
             raise ValueError("a mapping network needs z or labels")
+        embedded = (config.embed_dim or w_dim) if c_dim > 0 else 0
         if c_dim > 0:
-            self.embed = FullyConnected(c_dim, w_dim)
+            self.embed = FullyConnected(c_dim, embedded)
         hidden = config.hidden_dim or w_dim
-        sizes = [z_dim + (w_dim if c_dim > 0 else 0), *[hidden] * (config.num_layers - 1), w_dim]
+        sizes = [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim]
         for i in range(config.num_layers):
             layer = FullyConnected(sizes[i], sizes[i + 1], activation="lrelu", lr_multiplier=config.lr_multiplier)
             self.add_module(f"fc{i}", layer)
@@ -75,9 +79,11 @@ class MappingNetwork(nn.Module):
             parts.append(normalize_second_moment(self._checked(z, self.z_dim, "z")))
         if self.c_dim > 0:
             parts.append(normalize_second_moment(self.embed(self._checked(c, self.c_dim, "labels c"))))
-        x = torch.cat(parts, dim=1)
-        for i in range(self.config.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        layers = [getattr(self, f"fc{i}") for i in range(self.config.num_layers)]
+        gains = [*(layer.input_gain for layer in layers[1:]), 1.0]
+        for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
+            x = layer(x, gain, scaled=i > 0)
         if self.num_ws is None:
             return x
         ws = x[:, None].repeat(1, self.num_ws, 1)

@@ -4,6 +4,7 @@ Blocks double the resolution from 4 to 7 pixels on. Every 3x3 layer is: modulate
 clamp. Blocks are named by the longer side of what they make: `synthesis.b8.conv0`.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -25,9 +26,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_clamp,
     check_kind,
-    check_positive,
     check_precision,
     conv_weight,
     scaled,
@@ -36,6 +35,7 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.ops.modulated_conv2d import modulated_conv2d, modulated_only
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import setup_filter, upsample2d
+from stylegan.values import COUNT, COUNT_OR_NONE, POSITIVE, check_values
 
 
 @dataclass
@@ -43,18 +43,19 @@ class StyleGAN2Config:
     """Options of the StyleGAN2 `Generator`, without what follows from the data: resolution, channels, labels."""
 
     kind: str = field(default="stylegan2", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
-    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
+    z_dim: int = field(default=512, metadata={"help": "size of the latent z", "range": COUNT})
+    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w", "range": COUNT})
     channel_base: int | None = field(
         default=32768,
         metadata={
-            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768"
+            "help": "feature maps of a block = channel_base / its longer side; null: 16384, from 512 pixels 32768",
+            "range": COUNT,
         },
     )
-    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps", "range": COUNT})
     architecture: Architecture = field(default=Architecture.skip, metadata={"help": "skip, resnet or orig"})
     conv_clamp: float | None = field(
-        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike", "range": POSITIVE}
     )
     fused_modconv: bool = field(
         default=False,
@@ -71,15 +72,15 @@ class StyleGAN2Config:
         },
     )
     reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+        default=4,
+        metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any", "range": COUNT_OR_NONE},
     )
     mapping: MappingConfig = field(default_factory=MappingConfig, metadata={"help": "mapping network"})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(self, "z_dim", "w_dim", "channel_base", "channel_max")
-        check_clamp(self, self.conv_clamp)
-        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
+        check_values(self, "model.G")
+        check_precision("model.G", self.precision, self.reduced_blocks, self.conv_clamp)
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
         """A new generator with random weights, for images of H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7; see
@@ -107,8 +108,15 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_FILTER))
         self.register_buffer("noise_const", torch.randn(shape))
 
-    def forward(self, x: Tensor, s: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """x, style s [N, I], unit normal noise ([H, W], [N, 1, H, W] or None), factor for the result."""
+    def forward(self, x: Tensor, s: Tensor, noise: Tensor | None, gain: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The layer's result, and x, for what else reads it: see `conv2d_resample_beside`.
+
+        Args:
+            x: [N, I, H, W].
+            s: Style [N, I].
+            noise: Unit normal, [H, W], [N, 1, H, W] or None.
+            gain: Multiplies the result.
+        """
         noise = None if noise is None else noise * self.noise_strength
         resample: dict[str, Any] = {
             "up": self.up,
@@ -117,10 +125,10 @@ class SynthesisLayer(nn.Module):
             "flip_weight": self.up == 1,
         }
         if self.fused_modconv:
-            x = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
-            return activate(x, self.bias, "lrelu", gain, self.conv_clamp)
-        x, d = modulated_only(x, self.weight, s, **resample)
-        return modulated_epilogue(x, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp))
+            y = modulated_conv2d(x, self.weight, s, noise=noise, fused_modconv=True, **resample)
+            return activate(y, self.bias, "lrelu", gain, self.conv_clamp), x
+        y, d, x = modulated_only(x, self.weight, s, **resample)
+        return modulated_epilogue(y, d, noise, self.bias, act="lrelu", **scaled("lrelu", gain, self.conv_clamp)), x
 
 
 class ToRGB(nn.Module):
@@ -190,24 +198,31 @@ class SynthesisBlock(nn.Module):
         return [layer.affine for layer in [*self.layers, *([] if self.torgb is None else [self.torgb])]]
 
     def forward(
-        self, x: Tensor | None, img: Tensor | None, styles: Sequence[Tensor], noises: Sequence[Tensor | None]
+        self, x: Tensor | None, styles: Sequence[Tensor], noises: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor | None]:
-        """Features x and image so far at half the resolution, a style [N, I] for each of `affines`, noise per layer."""
+        """The features, and x, for what else reads it.
+
+        Args:
+            x: Features at half the resolution; None for the first block.
+            styles: [N, I] for each of `affines`.
+            noises: For each of `layers`.
+        """
         if x is None:
             n = styles[0].shape[0]
             start = self.const.expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
-            y: Tensor = self.conv1(start, styles[0], noises[0])
-        else:
-            gain = math.sqrt(0.5) if self.residual else 1.0
-            x = x.to(self.dtype or self.conv0.weight.dtype)
-            y = self.conv0(x, styles[0], noises[0])
-            y = self.conv1(y, styles[1], noises[1], gain)
-            y = y + self.skip(x, gain) if self.residual else y
-        img = None if img is None else upsample2d(img, self.resample_filter)
-        if self.torgb is not None:
-            rgb = self.torgb(y, styles[-1])
-            img = rgb if img is None else img + rgb
-        return y, img
+            return self.conv1(start, styles[0], noises[0])[0], None
+        gain = math.sqrt(0.5) if self.residual else 1.0
+        given, x = x, x.to(self.dtype or self.conv0.weight.dtype)
+        rounded = x.dtype != given.dtype
+        y, x = self.conv0(x, styles[0], noises[0])
+        y, _ = self.conv1(y, styles[1], noises[1], gain)
+        y = y + self.skip(x, gain) if self.residual else y
+        return y, given if rounded else x
+
+    def paint(self, y: Tensor, img: Tensor | None, styles: Sequence[Tensor]) -> Tensor | None:
+        """The image so far, from this block's features and the image of the block before, at half the resolution."""
+        rgb = None if self.torgb is None else self.torgb(y, styles[-1])
+        return rgb if img is None else upsample2d(img, self.resample_filter, added=rgb)
 
 
 class SynthesisNetwork(Synthesis):
@@ -265,9 +280,16 @@ class SynthesisNetwork(Synthesis):
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
         noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles(ws, self.affines))
-        x = img = None
+        x = img = paint = None
         for block in self.blocks:
-            x, img = block(x, img, [next(styles) for _ in block.affines], [next(noises) for _ in block.layers])
+            own = [next(styles) for _ in block.affines]
+            y, x = block(x, own, [next(noises) for _ in block.layers])
+            # The image layer comes after the next block, which hands on the features in a way that saves summing gradients.
+            if paint is not None:
+                assert x is not None  # given to all blocks but the first
+                img = paint(x, img)
+            x, paint = y, functools.partial(block.paint, styles=own)
+        img = None if x is None or paint is None else paint(x, img)
         assert img is not None  # the last block makes one in every architecture
         return img
 

@@ -51,6 +51,8 @@ class _Tensors:
         if key not in self.left:
             raise UnreadableError(f"lacks {self.name}.{key}")
         tensor = self.left.pop(key)
+        if tensor.numel() == 0:
+            raise UnreadableError(f"holds {self.name}.{key} of shape {list(tensor.shape)}, without numbers")
         if dimensions is not None and tensor.ndim != dimensions:
             raise UnreadableError(f"holds {self.name}.{key} with {tensor.ndim} dimensions instead of {dimensions}")
         return tensor

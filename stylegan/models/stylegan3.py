@@ -17,17 +17,16 @@ from stylegan.models.generator import StyleBased, Styles, Synthesis
 from stylegan.models.layers import (
     FullyConnected,
     Precision,
-    activate,
     channel_base_of,
-    check_clamp,
     check_kind,
-    check_positive,
     check_precision,
     conv_weight,
 )
 from stylegan.models.mapping import MappingConfig
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
+from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, LAYERS, POSITIVE, SHARE, Range, check_values
 
 
 @dataclass
@@ -35,32 +34,50 @@ class StyleGAN3Config:
     """Options of a StyleGAN3 generator, without what follows from the data: resolution, channels, labels."""
 
     kind: str = field(default="stylegan3", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=512, metadata={"help": "size of the latent z"})
-    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w"})
+    z_dim: int = field(default=512, metadata={"help": "size of the latent z", "range": COUNT})
+    w_dim: int = field(default=512, metadata={"help": "size of the intermediate latent w", "range": COUNT})
     channel_base: int | None = field(
         default=32768,
-        metadata={"help": "feature maps of a layer = channel_base / 2 / cut-off; null: 16384, from 512 pixels 32768"},
+        metadata={
+            "help": "feature maps of a layer = channel_base / 2 / cut-off; null: 16384, from 512 pixels 32768",
+            "range": COUNT,
+        },
     )
-    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps"})
-    num_layers: int = field(default=14, metadata={"help": "layers, without the one that makes colours"})
-    num_critical: int = field(default=2, metadata={"help": "last layers that hold all frequencies of the image"})
-    first_cutoff: float = field(default=2.0, metadata={"help": "cut-off of the input in cycles per image"})
-    first_stopband: float = field(default=2**2.1, metadata={"help": "stop-band of the input"})
+    channel_max: int = field(default=512, metadata={"help": "upper bound of feature maps", "range": COUNT})
+    num_layers: int = field(
+        default=14, metadata={"help": "layers, without the one that makes colours", "range": LAYERS}
+    )
+    num_critical: int = field(
+        default=2, metadata={"help": "last layers that hold all frequencies of the image", "range": Range(0, 100)}
+    )
+    first_cutoff: float = field(
+        default=2.0, metadata={"help": "cut-off of the input in cycles per image", "range": POSITIVE}
+    )
+    first_stopband: float = field(default=2**2.1, metadata={"help": "stop-band of the input", "range": POSITIVE})
     last_stopband_rel: float = field(
-        default=2**0.3, metadata={"help": "stop-band of the last layers, relative to their cut-off"}
+        default=2**0.3, metadata={"help": "stop-band of the last layers, relative to their cut-off", "range": POSITIVE}
     )
-    margin_size: int = field(default=10, metadata={"help": "pixels of every layer beyond the image's border"})
-    conv_kernel: int = field(default=3, metadata={"help": "kernel of the convolutions: 3 for T, 1 for R"})
-    filter_size: int = field(default=6, metadata={"help": "taps of a filter per factor of resampling"})
-    lrelu_upsampling: int = field(default=2, metadata={"help": "how much finer the grid of the non-linearity is"})
+    margin_size: int = field(
+        default=10, metadata={"help": "pixels of every layer beyond the image's border", "range": Range(0, 4096)}
+    )
+    conv_kernel: int = field(
+        default=3, metadata={"help": "kernel of the convolutions: 3 for T, 1 for R", "range": Range(1, 31)}
+    )
+    filter_size: int = field(
+        default=6, metadata={"help": "taps of a filter per factor of resampling", "range": Range(1, 64)}
+    )
+    lrelu_upsampling: int = field(
+        default=2, metadata={"help": "how much finer the grid of the non-linearity is", "range": Range(1, 64)}
+    )
     radial_filters: bool = field(default=False, metadata={"help": "circular filters: false for T, true for R"})
     conv_clamp: float | None = field(
-        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike"}
+        default=256.0, metadata={"help": "bound on activations; null = none", "weights": "alike", "range": POSITIVE}
     )
     magnitude_ema_beta: float = field(
-        default=0.999, metadata={"help": "decay of the moving average of each layer's mean square, per update"}
+        default=0.999,
+        metadata={"help": "decay of the moving average of each layer's mean square, per update", "range": SHARE},
     )
-    output_scale: float = field(default=0.25, metadata={"help": "factor of the image"})
+    output_scale: float = field(default=0.25, metadata={"help": "factor of the image", "range": FINITE})
     precision: Precision = field(
         default=Precision.fp32,
         metadata={
@@ -69,7 +86,8 @@ class StyleGAN3Config:
         },
     )
     reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any"}
+        default=4,
+        metadata={"help": "how many resolutions compute in bf16 or fp16", "weights": "any", "range": COUNT_OR_NONE},
     )
     mapping: MappingConfig = field(
         default_factory=lambda: MappingConfig(num_layers=2), metadata={"help": "mapping network"}
@@ -77,16 +95,8 @@ class StyleGAN3Config:
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(
-            self,
-            "z_dim", "w_dim", "channel_base", "channel_max", "conv_kernel", "filter_size", "lrelu_upsampling",
-        )  # fmt: skip
-        check_clamp(self, self.conv_clamp)
-        check_precision(self, self.precision, self.reduced_blocks, self.conv_clamp)
-        if self.margin_size < 0:
-            raise UserError(f"StyleGAN3Config.margin_size={self.margin_size}: must be at least 0")
-        if not 0 <= self.magnitude_ema_beta <= 1:
-            raise UserError(f"StyleGAN3Config.magnitude_ema_beta={self.magnitude_ema_beta}: must be from 0 to 1")
+        check_values(self, "model.G")
+        check_precision("model.G", self.precision, self.reduced_blocks, self.conv_clamp)
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
         """A new generator with random weights, for square images of a power of two; see `NetworkConfig`."""
@@ -246,7 +256,9 @@ class SynthesisLayer(nn.Module):
             per_image=not self.training,
         )
         if design.is_torgb:
-            return activate(x, self.bias, "linear", clamp=self.conv_clamp)
+            # Leaky ReLU of slope 1, as in the papers' code: linear, but with a gradient of second order that is zero instead of
+            # absent, so that Adam counts path length regularisation as a step of this bias, too.
+            return modulated_epilogue(x, b=self.bias, act="lrelu", alpha=1.0, gain=1.0, clamp=self.conv_clamp)
         return filtered_lrelu(
             x,
             self.up_filter,

@@ -1,7 +1,7 @@
 """StyleGAN3 as its public tools write it down."""
 
 from stylegan.models.adapter import PublicLayout
-from stylegan.models.stylegan2_public import CHANNELS, IGNORED, LARGEST, MAPPING
+from stylegan.models.stylegan2_public import AVERAGE, CHANNELS, IGNORED, LARGEST, LAYERS
 from stylegan.models.stylegan3 import StyleGAN3Config
 
 _SAME = (
@@ -15,7 +15,7 @@ GENERATOR = PublicLayout(
     marker="synthesis.input.freqs",
     class_name="training.networks_stylegan3.Generator",
     options={name: name for name in _SAME} | {"use_radial_filters": "radial_filters"},
-    mapping={theirs: ours for theirs, ours in MAPPING.items() if theirs != "layer_features"},
+    mapping={**LAYERS, AVERAGE: AVERAGE},
     ignored=IGNORED,
     counted={"num_layers": r"synthesis\.L.*\.affine\.weight"},
     attributes=("conv_clamp", "magnitude_ema_beta"),

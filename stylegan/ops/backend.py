@@ -55,7 +55,6 @@ OPS: tuple[Any, ...] = (
     normal._uniform,
     update._adam_,
     update._lerp_,
-    update._square_sum,
 )
 
 

@@ -1,8 +1,10 @@
-"""Which device a name stands for, and how exactly it computes."""
+"""Which device a name stands for, how exactly it computes, and how numbers get there."""
 
 import os
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from stylegan.errors import UserError
 
@@ -44,3 +46,10 @@ def compute_exactly(*, tf32: bool = False) -> None:
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = False
+
+
+def send(numbers: float | Sequence[float], to: Tensor) -> None:
+    """Write numbers of the host into a tensor of their shape, without waiting for its device."""
+    host = torch.tensor(numbers, dtype=to.dtype, device="cpu")
+    # torch keeps pinned memory from being used again until the copy is done.
+    to.copy_(host.pin_memory() if to.is_cuda else host, non_blocking=True)

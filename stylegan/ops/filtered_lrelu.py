@@ -146,7 +146,8 @@ def _filtered_lrelu_masked(
     flip_filter: bool,
 ) -> Tensor:
     u = upfirdn2d_reference(x.to(compute_dtype(x)), fu, [up, up], [1, 1], padding, flip_filter, gain)
-    factors = torch.tensor([1.0, slope, 0.0, 0.0], dtype=u.dtype, device=u.device)[_unpack(codes).int()]
+    code, one = _unpack(codes), torch.ones([], dtype=u.dtype, device=u.device)
+    factors = torch.where(code == POSITIVE, one, torch.where(code == NEGATIVE, one * slope, one * 0))
     (left, top), (height, width), (code_h, code_w) = offset, u.shape[2:], factors.shape[2:]
     factors = F.pad(factors, [-left, left + width - code_w, -top, top + height - code_h])
     y = upfirdn2d_reference(u * factors, fd, [1, 1], [down, down], [0] * 4, flip_filter, 1.0)
@@ -161,6 +162,7 @@ def _(x, codes, fu, fd, up, down, padding, offset, gain, slope, flip_filter):
 
 def _setup(ctx, inputs, output):
     x, b, fu, fd, up, down, padding, gain, slope, _, flip_filter, ctx.with_codes = inputs
+    ctx.set_materialize_grads(False)  # there is none of the codes
     ctx.tensors = [0, 2, 3] if b is None else [0, 1, 2, 3]
     ctx.call = (up, down, padding, [0, 0], gain, slope, flip_filter)
     ctx.sizes = (x.shape[2:], output[0].shape[2:])
@@ -170,6 +172,8 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, dy, _):
     if not ctx.with_codes:
         raise RuntimeError("filtered_lrelu was called without write_codes: it has no gradient")
+    if dy is None:
+        return (None,) * 12
     dx = _adjoint(ctx, dy)
     needs_b = 1 in ctx.tensors and needed(ctx, ctx.tensors)[1]
     return dx, dx.sum([0, 2, 3]) if needs_b else None, *[None] * 10

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from stylegan.ops.bias_act import FLOATS
-from stylegan.ops.conv2d_resample import conv2d_resample
+from stylegan.ops.conv2d_resample import conv2d_resample, conv2d_resample_beside
 from stylegan.ops.demodulation import demodulation
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.upfirdn2d import four_sides, memory_format
@@ -65,16 +66,16 @@ def modulated_conv2d(
     resample = {"up": up, "down": down, "padding": padding, "f": f, "flip_weight": flip_weight}
     plain = up == down == 1 and w.shape[2:] == (1, 1) and not any(four_sides(padding))
     if not (fused_modconv or plain):
-        x, d = modulated_only(x, w, s, demodulate=demodulate, **resample)
-        return modulated_epilogue(x, d, noise)
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
+        y, d, _ = modulated_only(x, w, s, demodulate=demodulate, **resample)
+        return modulated_epilogue(y, d, noise)
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    d = _demodulation(s, w) if demodulate else None
     n = x.shape[0]
     per_image = w[None] * s[:, None, :, None, None]
     per_image = per_image if d is None else per_image * d[:, :, None, None, None]
-    per_image = per_image.to(x.dtype)
     if plain:
-        x = _mix_channels(x, per_image.flatten(2))
-    else:
+        x = _mix_channels(x, per_image.flatten(2).to(x.dtype))
+    else:  # rounded there, for each use anew: so their gradients of first and second order are not added in 16 bits
         x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image.flatten(0, 1), groups=n, **resample)
         x = x.reshape(n, -1, *x.shape[2:])
     return x if noise is None else x + noise.to(x.dtype)
@@ -115,7 +116,8 @@ def normalized_modulated_conv2d(
     if demodulate:
         w = w * w.square().mean([1, 2, 3], keepdim=True).rsqrt()
         s = s * s.square().mean(1 if per_image else None, keepdim=True).rsqrt()
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    d = _demodulation(s, w) if demodulate else None
     s = s if input_gain is None else s * input_gain
     y_pad, x_pad = [padding] * 2 if isinstance(padding, int) else padding
     if w.shape[2:] == (1, 1) and y_pad == x_pad == 0:
@@ -143,7 +145,7 @@ def _check(x: Tensor, w: Tensor, s: Tensor) -> None:
 
 def modulated_only(
     x: Tensor, w: Tensor, s: Tensor, *, demodulate: bool = True, **resample: Any
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Convolve the channels of x scaled by s.
 
     Args:
@@ -154,10 +156,14 @@ def modulated_only(
         resample: Options of `conv2d_resample`.
 
     Returns:
-        The result [N, O, H', W'] in x's dtype, and the factors [N, O] that its channels still have to be multiplied with.
+        The result [N, O, H', W'] in x's dtype, the factors [N, O] that its channels still have to be multiplied with, and x,
+        for what else reads it, see `conv2d_resample_beside`.
     """
-    w, s, d = _bounded(w, s, x.dtype, demodulate)
-    return conv2d_resample(x, w, s=s, **resample), d
+    w, s = _bounded(w, s, x.dtype) if demodulate else (w, s)
+    y, x = conv2d_resample_beside(x, w, s=s, **resample)
+    # After the convolution: its gradient by w then comes first, and that of a transposed convolution, which lies otherwise in
+    # memory than w, is added to it rather than the other way round.
+    return y, _demodulation(s, w) if demodulate else None, x
 
 
 def _mix_channels(x: Tensor, w: Tensor) -> Tensor:
@@ -168,20 +174,22 @@ def _mix_channels(x: Tensor, w: Tensor) -> Tensor:
     return y.unflatten(2, x.shape[2:])
 
 
-def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype, demodulate: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """w, s and the factors of demodulation, such that products with activations of `dtype` cannot overflow.
+def _bounded(w: Tensor, s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """w and s to be demodulated, such that products with activations of `dtype` cannot overflow.
 
     For half types all of an output channel's weights are brought into +-1 / sqrt(I kh kw), and s of every image into +-1, both
     float32. A sum over I kh kw products with activations in +-256 is then at most 256 sqrt(I kh kw), which float16 can hold
     (StyleGAN2-ADA, appendix D, "Mixed-precision training"). Demodulation takes the factors out again, whatever they are:
-    they count as constants. Without demodulation w and s stay as they are.
+    they count as constants.
     """
-    if not demodulate:
-        return w, s, None
-    if dtype in (torch.float16, torch.bfloat16):
-        w, s = w.float(), s.float()
-        tiny = torch.finfo(torch.float32).tiny
-        largest_w = w.detach().abs().amax(dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
-        largest_s = s.detach().abs().amax(dim=1, keepdim=True).clamp(min=tiny)
-        w, s = w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
-    return w, s, demodulation(s, w.to(s.dtype))
+    if dtype not in (torch.float16, torch.bfloat16):
+        return w, s
+    w, s = w.float(), s.float()
+    tiny = torch.finfo(torch.float32).tiny
+    largest_w = vector_norm(w.detach(), math.inf, dim=[1, 2, 3], keepdim=True).clamp(min=tiny)
+    largest_s = vector_norm(s.detach(), math.inf, dim=1, keepdim=True).clamp(min=tiny)
+    return w / (largest_w * math.sqrt(w[0].numel())), s / largest_s
+
+
+def _demodulation(s: Tensor, w: Tensor) -> Tensor:
+    return demodulation(s, w.to(s.dtype))

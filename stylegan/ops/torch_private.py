@@ -46,6 +46,7 @@ will_run: Callable[[Any], bool] = torch._C._will_engine_execute_node
 
 # Functions of whole lists, which torch.optim and torch.nn.utils consist of.
 foreach_add_: Callable[..., Any] = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
+foreach_copy_: Callable[..., Any] = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
 foreach_lerp_: Callable[..., Any] = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 foreach_norm: Callable[..., tuple[Tensor, ...]] = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
 fused_adam_: Callable[..., Any] = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]

@@ -1,17 +1,19 @@
-"""Up-sample, filter and down-sample images in one op, differentiable to any order.
+"""Up-sample, filter and down-sample images in one op, and add another image; differentiable to any order.
 
 Per axis: insert `up - 1` zeros after every pixel, pad (or crop, where negative), convolve with the filter, keep every
 `down`-th pixel. With a low-pass filter this resamples without aliasing (StyleGAN2, appendix B; StyleGAN3, section 2).
 
 Schema (lists are x first, padding is [x0, x1, y0, y1]):
 
-    stylegan::upfirdn2d(x, f, up, down, padding, flip_filter, gain) -> y
+    stylegan::upfirdn2d(x, f, up, down, padding, flip_filter, gain, added?) -> y
 
 The op is linear in x and its adjoint is itself with up and down exchanged and the filter flipped. The filter is a
-constant: it gets no gradient.
+constant: it gets no gradient. `added` saves a pass over memory where images of several resolutions, or the gradients of
+something that is filtered and used as it is, are summed.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from torch.nn import functional as F
 
 from stylegan.ops.autograd import differentiable
 from stylegan.ops.bias_act import FLOATS, compute_dtype
+from stylegan.ops.torch_private import in_functorch
 
 SEPARABLE_TAPS = 8  # 1-D filters at least this long stay separable: two passes beat one over 64 taps
 
@@ -72,8 +75,9 @@ def upfirdn2d(
     padding: int | Sequence[int] = 0,
     flip_filter: bool = False,
     gain: float = 1.0,
+    added: Tensor | None = None,
 ) -> Tensor:
-    """Zero-insert, pad or crop, filter, decimate.
+    """Zero-insert, pad or crop, filter, decimate, add.
 
     Args:
         x: [N, C, H, W], contiguous or channels_last, float16, bfloat16, float32 or float64.
@@ -83,6 +87,7 @@ def upfirdn2d(
         padding: Pixels after zero insertion, for all sides, [x, y] or [x0, x1, y0, y1]; negative crops.
         flip_filter: False convolves, True correlates.
         gain: Factor for the result.
+        added: Added to that, of the result's shape and dtype; None for nothing.
 
     Returns:
         [N, C, (H * up + y0 + y1 - h) // down + 1, (W * up + x0 + x1 - w) // down + 1] in x's dtype and memory format.
@@ -90,13 +95,51 @@ def upfirdn2d(
     Raises:
         ValueError: Wrong shapes, dtypes, devices or factors, or nothing left to filter.
     """
+    return _run(*_checked(x, f, up, down, padding, flip_filter, gain, added))
+
+
+def upfirdn2d_beside(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """`upfirdn2d` of x, and x, for whatever else reads it: the gradients of the two are then summed while the first is made."""
+    arguments = _checked(x, f, up, down, padding, flip_filter, gain, None)
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or in_functorch():
+        return _run(*arguments), x
+    return _Beside.apply(*arguments[:-1])
+
+
+def _checked(
+    x: Tensor,
+    f: Tensor | None,
+    up: int | Sequence[int],
+    down: int | Sequence[int],
+    padding: int | Sequence[int],
+    flip_filter: bool,
+    gain: float,
+    added: Tensor | None,
+) -> tuple[Any, ...]:
+    """The arguments as the op takes them."""
     f = as_filter("upfirdn2d", x, f)
     up, down, padding = pair(up), pair(down), four_sides(padding)
     if min(*up, *down) < 1:
         raise ValueError(f"upfirdn2d needs factors of at least 1, got up={up}, down={down}")
-    if min(output_size(x.shape[2:], f, up, down, padding)) < 1:
+    size = output_size(x.shape[2:], f, up, down, padding)
+    if min(size) < 1:
         raise ValueError(f"padding {padding} leaves too little of x {tuple(x.shape)} for a filter {tuple(f.shape)}")
-    return _run(x, f, up, down, padding, flip_filter, float(gain))
+    fits = added is None or (added.shape, added.dtype, added.device) == ((*x.shape[:2], *size), x.dtype, x.device)
+    if added is not None and not fits:
+        raise ValueError(
+            f"added {tuple(added.shape)}, {added.dtype} on {added.device} does not fit a result {(*x.shape[:2], *size)}, "
+            f"{x.dtype} on {x.device}"
+        )
+    return x, f, up, down, padding, flip_filter, float(gain), added
 
 
 def filter2d(
@@ -117,11 +160,12 @@ def upsample2d(
     padding: int | Sequence[int] = 0,
     flip_filter: bool = False,
     gain: float = 1.0,
+    added: Tensor | None = None,
 ) -> Tensor:
     """Enlarge [N, C, H, W] to [N, C, H * up, W * up], keeping the mean; `padding` is added. See `upfirdn2d`."""
     ux, uy = pair(up)
     sides = upsample_padding(f, up, padding)
-    return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain * ux * uy)
+    return upfirdn2d(x, f, up=up, padding=sides, flip_filter=flip_filter, gain=gain * ux * uy, added=added)
 
 
 def downsample2d(
@@ -218,13 +262,27 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 @torch.library.custom_op("stylegan::upfirdn2d", mutates_args=())
 def _upfirdn2d(
-    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip_filter: bool, gain: float
+    x: Tensor,
+    f: Tensor,
+    up: list[int],
+    down: list[int],
+    padding: list[int],
+    flip_filter: bool,
+    gain: float,
+    added: Tensor | None,
 ) -> Tensor:
-    return upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
+    return upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain, added)
 
 
 def upfirdn2d_reference(
-    x: Tensor, f: Tensor, up: list[int], down: list[int], padding: list[int], flip_filter: bool, gain: float
+    x: Tensor,
+    f: Tensor,
+    up: list[int],
+    down: list[int],
+    padding: list[int],
+    flip_filter: bool,
+    gain: float,
+    added: Tensor | None = None,
 ) -> Tensor:
     """The body of the op, in torch's own functions."""
     layout = memory_format(x)
@@ -239,22 +297,45 @@ def upfirdn2d_reference(
     else:
         y = _filter(y, taps[None, :] * gain, [up[0], 1], [down[0], 1], [*padding[:2], 0, 0])
         y = _filter(y, taps[:, None], [1, up[1]], [1, down[1]], [0, 0, *padding[2:]])
+    y = y if added is None else y + added
     return y.to(x.dtype).contiguous(memory_format=layout)
 
 
 @_upfirdn2d.register_fake
-def _(x, f, up, down, padding, flip_filter, gain):
+def _(x, f, up, down, padding, flip_filter, gain, added):
     shape = [x.shape[0], x.shape[1], *output_size(x.shape[2:], f, up, down, padding)]
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 def _setup_upfirdn2d(ctx, inputs, output):
-    x, f, ctx.up, ctx.down, ctx.padding, ctx.flip_filter, ctx.gain = inputs
+    x, f, ctx.up, ctx.down, ctx.padding, ctx.flip_filter, ctx.gain, *_ = inputs
     ctx.in_size, ctx.out_size = x.shape[2:], output.shape[2:]
     ctx.save_for_backward(f)
 
 
 def _backward_upfirdn2d(ctx, dy):
+    needs_x, needs_added = ctx.needs_input_grad[0], ctx.needs_input_grad[7]
+    return _adjoint(ctx, dy) if needs_x else None, *[None] * 6, dy if needs_added else None
+
+
+_run = differentiable(_upfirdn2d, _backward_upfirdn2d, _setup_upfirdn2d)
+
+
+class _Beside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        y = _run(*inputs, None)
+        _setup_upfirdn2d(ctx, inputs, y)
+        ctx.set_materialize_grads(False)
+        return y, inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        dy, dx = gradients
+        return dx if dy is None else _adjoint(ctx, dy, dx), *[None] * 6
+
+
+def _adjoint(ctx: Any, dy: Tensor, added: Tensor | None = None) -> Tensor:
     (f,) = ctx.saved_tensors
     (w, h), (ux, uy), (dx, dy_), (x0, _, y0, _) = filter_size(f), ctx.up, ctx.down, ctx.padding
     # The adjoint must give back the input's size: what the far sides need follows from the near ones.
@@ -264,10 +345,7 @@ def _backward_upfirdn2d(ctx, dy):
         h - 1 - y0,
         ctx.in_size[0] * uy - ctx.out_size[0] * dy_ + y0 - uy + 1,
     ]
-    return _run(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain), *[None] * 6
-
-
-_run = differentiable(_upfirdn2d, _backward_upfirdn2d, _setup_upfirdn2d)
+    return _run(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain, added)
 
 
 def _filter(x: Tensor, taps: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:

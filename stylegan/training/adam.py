@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.errors import UserError
-from stylegan.ops.update import adam_
+from stylegan.ops.device import send
+from stylegan.ops.update import adam_, clamp_nonfinite_
 from stylegan.schedule import Schedule, check_schedules, scheduled
+from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, check_values
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -20,38 +21,38 @@ class OptimConfig:
     """Adam, and the moving average of the generator."""
 
     G_lr: Schedule | None = field(
-        default=None, metadata=scheduled("learning rate of G; null: 0.0025, from 1024 pixels 0.002")
+        default=None, metadata=scheduled("learning rate of G; null: 0.0025, from 1024 pixels 0.002", POSITIVE)
     )
     D_lr: Schedule | None = field(
-        default=None, metadata=scheduled("learning rate of D; null: 0.0025, from 1024 pixels 0.002")
+        default=None, metadata=scheduled("learning rate of D; null: 0.0025, from 1024 pixels 0.002", POSITIVE)
     )
-    beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment"))
-    beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment"))
-    eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon"})
+    beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment", DECAY))
+    beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment", DECAY))
+    eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon", "range": POSITIVE})
     ema_kimg: Schedule | None = field(
-        default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32")
+        default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32", NOT_NEGATIVE)
     )
     ema_beta: Schedule = field(
-        default=0.0, metadata=scheduled("decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life")
+        default=0.0, metadata=scheduled("decay of G_ema an iteration (ProGAN: 0.999); 0: by its half-life", DECAY)
     )
     ema_rampup: float = field(
-        default=0.05, metadata={"help": "G_ema's half-life is at most this share of the training so far; 0: off"}
+        default=0.05,
+        metadata={
+            "help": "G_ema's half-life is at most this share of the training so far; 0: off",
+            "range": NOT_NEGATIVE,
+        },
     )
     loss_scale: float | None = field(
-        default=None, metadata={"help": "factor for gradients on their way through the networks; null: 1, with fp16 64"}
+        default=None,
+        metadata={
+            "help": "factor for gradients on their way through the networks; null: 1, with fp16 64",
+            "range": POSITIVE,
+        },
     )
 
     def __post_init__(self) -> None:
-        rate = (5e-324, float("inf"), "must be positive")
-        decay = (0.0, 1 - 2**-53, "must be from 0 to below 1")
-        length = (0.0, float("inf"), "must not be negative")
-        check_schedules(self, "optim", G_lr=rate, D_lr=rate, beta1=decay, beta2=decay, ema_kimg=length, ema_beta=decay)
-        if self.loss_scale is not None and not self.loss_scale > 0:
-            raise UserError(f"optim.loss_scale={self.loss_scale} must be positive")
-        if not self.eps > 0:
-            raise UserError(f"optim.eps={self.eps} must be positive")
-        if not self.ema_rampup >= 0:
-            raise UserError(f"optim.ema_rampup={self.ema_rampup} must not be negative; 0 is off")
+        check_schedules(self, "optim")
+        check_values(self, "optim")
 
     def resolved(self, resolution: tuple[int, int], batch_size: int, *, fp16: bool) -> "OptimConfig":
         """With what follows from (H, W) and the batch.
@@ -81,16 +82,30 @@ def lazy_ratio(intervals: Sequence[int]) -> float:
 class Adam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)`: the same numbers up to rounding, the same state_dict.
 
-    It knows neither weight decay, AMSGrad, a closure nor groups of parameters.
+    It knows neither weight decay, AMSGrad, a closure nor groups of parameters. Except on a CPU a step reads nothing from the
+    device, and all that it needs besides gradients is made by the first one and stays where it is: a CUDA graph of later steps
+    holds.
 
     Attributes:
         parameters: What it trains.
+        rates: lr, beta1, beta2 and eps of the next step, float64 [4] on the parameters' device.
+        nonfinite: int64 [parameters] there: how many values of each one's gradients were not finite in the steps since
+            `take_nonfinite`.
+        adopts: Where beta1 is 0, take over a gradient as first moment instead of copying it; but a graph's gradients are
+            overwritten by other graphs.
     """
 
     def __init__(self, parameters: list[Tensor], *, eps: float, ratio: float = 1.0):
         """`ratio`: see `lazy_ratio`. Rates are set by `set_rates`, before the first step."""
-        super().__init__(parameters, lr=0.0, betas=(0.0, 0.0), eps=eps, fused=True)
+        super().__init__(parameters, lr=0.0, betas=(0.0, 0.0), eps=eps)
+        # Where steps are counted when a state is loaded: on the device. torch's constructor would refuse the meta device.
+        self.param_groups[0]["fused"] = True
         self.parameters, self._ratio = parameters, ratio
+        device = parameters[0].device
+        self.rates, self._sent = torch.zeros(4, dtype=torch.float64, device=device), (0.0, 0.0, 0.0, 0.0)
+        self.nonfinite = torch.zeros(len(parameters), dtype=torch.int64, device=device)
+        self._counts = self.nonfinite.unbind()
+        self.adopts = device.type == "cpu"
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -101,24 +116,32 @@ class Adam(torch.optim.Adam):
         """Take the settings of an iteration, corrected for the steps that are taken in one."""
         group = self.param_groups[0]
         group["lr"], group["betas"] = lr * self._ratio, (beta1**self._ratio, beta2**self._ratio)
+        self._send_rates()
+
+    def take_nonfinite(self) -> list[int]:
+        """The counts of `nonfinite`, which are then 0 again. This waits for the device."""
+        counts = self.nonfinite.tolist()
+        if any(counts):
+            self.nonfinite.zero_()
+        return counts
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Tensor:
+    def step(self, closure: Callable[[], Any] | None = None, *, skip: bool = False) -> Tensor:
         """One step of every parameter that has a gradient, as if `clamp_nonfinite_` had been called on every gradient.
 
-        Where beta1 is 0 a gradient is its parameter's first moment after the step: clamp those that are not finite then.
+        On a CPU, where beta1 is 0, a gradient is its parameter's first moment after the step, and clamped if it has to be.
 
         Args:
             closure: None.
+            skip: Where the norm is not finite, leave parameters and state as they are.
 
         Returns:
             The 2-norm of all gradients as they came, a float32 scalar; infinite or NaN where they are not finite.
         """
         assert closure is None, "gradients are there before a step"
-        (group,) = self.param_groups
-        beta1, beta2 = group["betas"]
-        params, grads, first, second, steps = [], [], [], [], []
-        for p in group["params"]:
+        adopts = self.adopts and self.param_groups[0]["betas"][0] == 0
+        params, grads, first, second, steps, nonfinite, states = [], [], [], [], [], [], []
+        for p, count in zip(self.parameters, self._counts, strict=True):
             grad = p.grad
             if grad is None:
                 continue
@@ -128,22 +151,45 @@ class Adam(torch.optim.Adam):
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             if grad.stride() != p.stride():
                 p.grad = grad = _laid_out_as(p, grad)
-            if beta1 == 0:  # the first moment is the gradient: take it over instead of copying it
-                state["exp_avg"] = grad
-            else:
-                first.append(state["exp_avg"])
             params.append(p)
             grads.append(grad)
+            if not adopts:
+                first.append(state["exp_avg"])
             second.append(state["exp_avg_sq"])
             steps.append(state["step"])
-        rates = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "eps": group["eps"]}
-        return adam_(params, grads, first, second, steps, **rates).sqrt().float()
+            nonfinite.append(count)
+            states.append(state)
+        square_sum = adam_(params, grads, first, second, steps, self.rates, nonfinite, skip=skip)
+        if adopts:
+            finite = bool(square_sum.isfinite())
+            for state, grad in zip(states, grads, strict=True) if finite or not skip else ():
+                if not finite:
+                    clamp_nonfinite_(grad)
+                state["exp_avg"] = grad
+        return square_sum.sqrt().float()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state, its moments in the memory order of the parameters, whatever the version that saved it had."""
+        """Take over a state, its moments in the memory order of the parameters, whatever the version that saved it had.
+
+        Except on a CPU it is copied into the state that there is: graphs hold on to its addresses.
+        """
+        before = {} if self.rates.device.type == "cpu" else dict(self.state)
         super().load_state_dict(dict(state_dict))
         for p, state in self.state.items():
             state.update({name: _laid_out_as(p, state[name]) for name in MOMENTS if name in state})
+        for p, state in before.items():
+            loaded = self.state.get(p)
+            for name, kept in state.items():
+                kept.zero_() if loaded is None else kept.copy_(loaded[name])
+            self.state[p] = state
+        self._send_rates()
+
+    def _send_rates(self) -> None:
+        group = self.param_groups[0]
+        rates = (group["lr"], *group["betas"], group["eps"])
+        if rates != self._sent:
+            send(rates, self.rates)
+            self._sent = rates
 
 
 def _laid_out_as(p: Tensor, t: Tensor) -> Tensor:

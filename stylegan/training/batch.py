@@ -1,11 +1,11 @@
 """Drawing what the phases of an iteration need.
 
 Every number is a function of seed, stream (the purpose and the phase) and the number of its image, whatever the division
-between ranks and micro-batches, and is made where it is needed.
+between ranks and micro-batches, and is made where it is needed: the host gives training images and labels, no more.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,36 @@ from stylegan.data.archive import ImageDataset
 from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
+from stylegan.models.growing import faded
 from stylegan.rng import choices, normal, uniform
-from stylegan.schedule import Moment, Stage
+from stylegan.schedule import Moment, Now
 
 Images = tuple[Tensor, Tensor]
 """Training images uint8 [n, C, H, W] and their labels [n, c_dim]."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the host gives to an iteration.
+
+    Attributes:
+        sizes: Images of each of this rank's micro-batches.
+        positions: Their places in the global batch, int64 [n].
+        images: Training images in that order.
+        labels: By phase those of its generated images [m, c_dim], of training images drawn at random; none where there are
+            no labels or those of `images` are taken.
+    """
+
+    sizes: Sequence[int]
+    positions: Tensor
+    images: Mapping[Reals, Images]
+    labels: Mapping[str, Tensor]
+
+    def placed(self, place: Callable[[str, Tensor], Tensor]) -> "Given":
+        """With every tensor replaced by what `place` makes of its name and itself."""
+        images = {k: (place(f"{k}", t[0]), place(f"{k} labels", t[1])) for k, t in self.images.items()}
+        labels = {name: place(f"labels {name}", t) for name, t in self.labels.items()}
+        return replace(self, positions=place("positions", self.positions), images=images, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -36,42 +61,70 @@ class Drawer:
     labelled: ImageDataset | None = None
     augment: Mapping[tuple[int, int], Augment] | None = None
 
-    def draw(
+    def given(
         self,
-        phase: Phase,
+        phases: Sequence[Phase],
         now: Moment,
-        G: Generator,
         images: Mapping[Reals, Images],
         rounds: Sequence[Sequence[int]],
         *,
         seed: int,
-        p: float = 0.0,
+    ) -> Given:
+        """What the phases of an iteration are given.
+
+        Args:
+            phases: Those that are due.
+            now: Has the image count.
+            images: This rank's training images, in the order of `rounds`, on the device.
+            rounds: The positions in the global batch of each micro-batch's images.
+            seed: Of the training.
+        """
+        (real, real_c), labels = images[Reals.first], {}
+        device = real.device
+        for phase in phases if self.labelled is not None else ():
+            if (phase.needs.latents or phase.needs.fakes) and not phase.needs.labels_of_reals:
+                indices = [now.nimg + i for chunk in rounds for i in chunk[: _share(len(chunk), phase)]]
+                labels[phase.name] = on_device(self.labels(seed, f"c/{phase.name}", indices, real_c.shape[1]), device)
+        positions = torch.tensor([position for chunk in rounds for position in chunk], device="cpu")
+        return Given([len(chunk) for chunk in rounds], on_device(positions, device), images, labels)
+
+    def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
+        """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""
+        if self.labelled is None:
+            return torch.zeros([len(indices), c_dim])
+        return self.labelled.labels(choices(seed, stream, indices, len(self.labelled)))
+
+    def draw(
+        self, phase: Phase, now: Now, G: Generator, given: Given, *, seed: int, p: float | Tensor = 0.0
     ) -> list[Batch]:
-        """The micro-batches of one phase, on the device of the training images.
+        """The micro-batches of one phase, made on the device of the training images; no value is read.
 
         Args:
             phase: What they are for.
             now: Image count and stage of the iteration.
             G: Gives the numbers of values to draw.
-            images: This rank's training images, in the order of `rounds`.
-            rounds: The positions in the global batch of each round's images.
+            given: What comes from the host.
             seed: Of the training.
-            p: Probability of augmentations.
+            p: Probability of augmentations, float64 [].
         """
-        needs, name = phase.needs, phase.name
-        device, batches, start = images[needs.reals or Reals.first][0].device, [], 0
-        augment = None if self.augment is None else self.augment[now.stage.resolution]
+        needs, name, device = phase.needs, phase.name, given.positions.device
+        numbers, batches, start, made = now.nimg.long() + given.positions, [], 0, 0
+        augment = None if self.augment is None else self.augment[now.resolution]
 
-        def augmentation(side: str, indices: Sequence[int]) -> Augmentation | None:
-            return None if augment is None else augment.draw(seed, f"augment_{side}/{name}", indices, p).to(device)
+        def augmentation(side: str, indices: Tensor) -> Augmentation | None:
+            return None if augment is None else augment.draw(seed, f"augment_{side}/{name}", indices, p, device)
 
-        for chunk in rounds:
-            n = max(1, len(chunk) // needs.shrink)
-            indices = [now.nimg + position for position in chunk[:n]]
-            part = self._latents(phase, now, G, indices, seed, device) if needs.latents or needs.fakes else {}
+        for size in given.sizes:
+            n = _share(size, phase)
+            indices = numbers[start : start + n]
+            part: dict[str, Any] = {}
+            if needs.latents or needs.fakes:
+                part = self._latents(phase, now, G, indices, seed)
+                labels = given.labels.get(name)
+                part["c"] = torch.zeros([n, G.c_dim], device=device) if labels is None else labels[made : made + n]
             if needs.reals:
-                real, real_c = (t[start : start + n] for t in images[needs.reals])
-                part |= {"real": as_shown(real, now.stage), "real_c": real_c}
+                real, real_c = (t[start : start + n] for t in given.images[needs.reals])
+                part |= {"real": as_shown(real, now), "real_c": real_c}
                 part["augment_real"] = augmentation("real", indices)
                 if needs.labels_of_reals:
                     part["c"] = real_c
@@ -80,17 +133,14 @@ class Drawer:
             if needs.mixing_factor:
                 part["mixing_factor"] = uniform(seed, f"mixing_factor/{name}", indices, [], device)
             batches.append(Batch(name, **part))
-            start += n
+            start, made = start + size, made + n
         return batches
 
-    def _latents(
-        self, phase: Phase, now: Moment, G: Generator, indices: Sequence[int], seed: int, device: torch.device
-    ) -> dict[str, Any]:
+    def _latents(self, phase: Phase, now: Now, G: Generator, indices: Tensor, seed: int) -> dict[str, Any]:
         """What images are generated from, by its name in `Batch`."""
-        needs, name = phase.needs, phase.name
+        needs, name, device = phase.needs, phase.name, indices.device
         z = normal(seed, f"z/{name}", indices, [2, G.z_dim], device)
         found: dict[str, Any] = {"z": z[:, 0], "z_mix": None, "constant_noise": needs.constant_noise}
-        found["c"] = self.labels(seed, f"c/{name}", indices, G.c_dim).to(device, non_blocking=True)
         if needs.mixing_prob > 0:
             num_ws = require_w(G, "style mixing", "a loss without it").num_ws
             draws = uniform(seed, f"mixing/{name}", indices, [2], device)
@@ -98,15 +148,18 @@ class Drawer:
         if not needs.constant_noise:
             found["noise"] = normal(seed, f"noise/{name}", indices, [G.noise_size], device)
         if needs.path_noise:
-            shape = [G.channels, *now.stage.resolution]
-            found["path_noise"] = normal(seed, f"path_noise/{name}", indices, shape, device)
+            found["path_noise"] = normal(seed, f"path_noise/{name}", indices, [G.channels, *now.resolution], device)
         return found
 
-    def labels(self, seed: int, stream: str, indices: Sequence[int], c_dim: int) -> Tensor:
-        """Labels [n, c_dim] of random training images, on the CPU; [n, 0] for an unconditional model."""
-        if self.labelled is None:
-            return torch.zeros([len(indices), c_dim])
-        return self.labelled.labels(choices(seed, stream, indices, len(self.labelled)))
+
+def on_device(t: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a copy from pinned memory, for which nobody waits."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
+
+
+def _share(size: int, phase: Phase) -> int:
+    """How many images of a micro-batch a phase takes."""
+    return max(1, size // phase.needs.shrink)
 
 
 def mixing_cutoffs(draws: Tensor, num_ws: int, prob: float) -> Tensor:
@@ -124,15 +177,14 @@ def mixing_cutoffs(draws: Tensor, num_ws: int, prob: float) -> Tensor:
     return torch.where(draws[:, 1] < prob, cutoff, num_ws)
 
 
-def as_shown(images: Tensor, stage: Stage) -> Tensor:
+def as_shown(images: Tensor, now: Now) -> Tensor:
     """Training images uint8 [n, C, H, W] as a stage shows them: float32 in [-1, 1], of its resolution, and, while its layers
     fade in, faded as generated ones are (ProGAN, section 2 and appendix A)."""
     pixels = images.float()
-    factor = pixels.shape[2] // stage.resolution[0]
+    factor = pixels.shape[2] // now.resolution[0]
     if factor > 1:  # to whole grey levels, as if the data set had been prepared in this size
         pixels = avg_pool2d(pixels, factor).round()
     pixels = pixels / 127.5 - 1
-    if stage.alpha < 1:
-        coarse = interpolate(avg_pool2d(pixels, 2), scale_factor=2, mode="nearest")
-        pixels = coarse.lerp(pixels, stage.alpha)
+    if now.alpha is not None:
+        pixels = faded(interpolate(avg_pool2d(pixels, 2), scale_factor=2, mode="nearest"), pixels, now.alpha)
     return pixels

@@ -14,9 +14,13 @@ from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.ops.backend import OpsConfig
 from stylegan.schedule import StageConfig
 from stylegan.training.adam import OptimConfig
+from stylegan.training.graphs import GraphMode
 from stylegan.training.logging import LoggingConfig
 from stylegan.training.step import OnNonfinite
 from stylegan.training.watch import MetricsConfig
+from stylegan.values import COUNT, KIMG, SEED, check_values
+
+KEEP = "keep"
 
 
 @dataclass
@@ -24,18 +28,26 @@ class TrainingConfig:
     """How long, in what portions, and how often something is kept."""
 
     kimg: float = field(
-        default=25000, metadata={"help": "length of the training in thousands of real images shown to D"}
+        default=25000, metadata={"help": "length of the training in thousands of real images shown to D", "range": KIMG}
+    )
+    start_kimg: Any = field(
+        default=None,
+        metadata={
+            "help": "with init_from=: where the count starts, in kimg, or keep: where it ended there; null: at 0"
+        },
     )
     batch_size: int | None = field(
         default=32,
         metadata={
-            "help": "images of one iteration over all ranks; null: by resolution and ranks (StyleGAN2-ADA, auto)"
+            "help": "images of one iteration over all ranks; null: by resolution and ranks (StyleGAN2-ADA, auto)",
+            "range": COUNT,
         },
     )
     micro_batch: int | None = field(
         default=None,
         metadata={
-            "help": "images a rank takes at once, at most; null: its whole share (w_avg and pl_mean move once each)"
+            "help": "images a rank takes at once, at most; null: its whole share (w_avg and pl_mean move once each)",
+            "range": COUNT,
         },
     )
     stages: list[StageConfig] = field(
@@ -43,28 +55,36 @@ class TrainingConfig:
         metadata={"help": "of networks that grow: [{start_kimg, resolution, fade_kimg, batch_size, lr}, ...]"},
     )
     repeats: int = field(
-        default=1, metadata={"help": "iterations for which a stage is held before it is looked up again"}
+        default=1,
+        metadata={"help": "iterations for which a stage is held before it is looked up again", "range": COUNT},
     )
     tf32: bool = field(
         default=False,
         metadata={"help": "GPUs: float32 convolutions in TF32, faster and less exact; published runs: off"},
     )
+    cuda_graphs: GraphMode = field(
+        default=GraphMode.auto,
+        metadata={"help": "GPUs: each phase recorded once and started as one: auto (with one GPU), always or never"},
+    )
     on_nonfinite: OnNonfinite = field(
         default=OnNonfinite.clamp, metadata={"help": "gradients that are not finite: clamp, skip, rollback or stop"}
     )
-    checkpoint_kimg: float = field(default=200, metadata={"help": "kimg from one checkpoint to the next"})
-    snapshot_kimg: float = field(default=200, metadata={"help": "kimg from one snapshot and grid to the next"})
-    keep_checkpoints: int = field(default=2, metadata={"help": "how many checkpoints are kept"})
-    grid_images: int = field(default=64, metadata={"help": "images in reals.png and fakes-*.png"})
+    checkpoint_kimg: float = field(
+        default=200, metadata={"help": "kimg from one checkpoint to the next", "range": KIMG}
+    )
+    snapshot_kimg: float = field(
+        default=200, metadata={"help": "kimg from one snapshot and grid to the next", "range": KIMG}
+    )
+    keep_checkpoints: int = field(default=2, metadata={"help": "how many checkpoints are kept", "range": COUNT})
+    grid_images: int = field(default=64, metadata={"help": "images in reals.png and fakes-*.png", "range": COUNT})
 
     def __post_init__(self) -> None:
-        for name in ("kimg", "checkpoint_kimg", "snapshot_kimg"):
-            if not (getattr(self, name) > 0 and isfinite(getattr(self, name))):
-                raise UserError(f"training.{name}={getattr(self, name)} must be positive")
-        for name in ("batch_size", "micro_batch", "keep_checkpoints", "grid_images", "repeats"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"training.{name}={value} must be at least 1")
+        check_values(self, "training")
+        start = self.start_kimg
+        if start not in (None, KEEP) and not (type(start) in (int, float) and isfinite(start) and start >= 0):
+            raise UserError(
+                f"training.start_kimg={start} is neither a number of kimg nor {KEEP}, the one that init_from= brings"
+            )
 
     @property
     def total_nimg(self) -> int:
@@ -96,7 +116,9 @@ class TrainConfig:
             "help": "start from a run, checkpoint, snapshot or published .pkl or .pt; resolution, channels, labels may differ"
         },
     )
-    seed: int = field(default=0, metadata={"help": "all random numbers are a function of it and of the image count"})
+    seed: int = field(
+        default=0, metadata={"help": "all random numbers are a function of it and of the image count", "range": SEED}
+    )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -107,6 +129,9 @@ class TrainConfig:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     ops: OpsConfig = field(default_factory=OpsConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+
+    def __post_init__(self) -> None:
+        check_values(self)
 
 
 def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, ranks: int) -> TrainConfig:

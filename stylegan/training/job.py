@@ -12,12 +12,14 @@ from stylegan.data.archive import ImageDataset
 from stylegan.data.cache import PixelCache
 from stylegan.data.loader import image_batches
 from stylegan.losses.base import Phase, Reals
-from stylegan.schedule import Plan
+from stylegan.schedule import Dials, Plan
 from stylegan.training.batch import Drawer, Images
 from stylegan.training.config import TrainConfig, TrainingConfig
+from stylegan.training.graphs import Graphs
 from stylegan.training.logging import Logger
 from stylegan.training.split import split_positions
 from stylegan.training.state import TrainState
+from stylegan.training.totals import Totals
 from stylegan.training.watch import Watch
 
 
@@ -29,17 +31,20 @@ class Job:
         config: What was asked for, resolved.
         state: What changes.
         plan: The course of schedules and stages.
+        dials: What it says now, on the device.
         phases: The parts of an iteration.
         drawer: Draws what they need.
         dataset: Training images.
         cache: Their decoded pixels, or None.
         device: Where the networks are.
         run_dir: Where files go.
+        totals: Adds up what iterations tell.
         logger: Who watches.
         architecture: What the networks are, as checkpoints record it.
         environment: What bit-equal continuation depends on.
         provenance: What snapshots record besides the network.
         rounds: See `rounds_of`.
+        graphs: What captures phases, or None.
         watch: What measures the networks of snapshots, or None.
         warned: Whether it was told that p is as high as it may be.
     """
@@ -47,19 +52,27 @@ class Job:
     config: TrainConfig
     state: TrainState
     plan: Plan
+    dials: Dials
     phases: Sequence[Phase]
     drawer: Drawer
     dataset: ImageDataset
     cache: PixelCache | None
     device: torch.device
     run_dir: Path
+    totals: Totals
     logger: Logger
     architecture: dict[str, Any]
     environment: dict[str, Any]
     provenance: dict[str, Any]
     rounds: dict[int, list[list[int]]]
+    graphs: Graphs | None = None
     watch: Watch | None = None
     warned: bool = False
+
+    def tell_nonfinite(self) -> None:
+        """Tell of gradients that were not finite since this was called last; it waits for the device."""
+        if counts := self.state.take_nonfinite():
+            self.logger.nonfinite(counts, self.state.nimg)
 
     def images(self) -> Generator[list[Images]]:
         """This rank's training images of every iteration from here on, without end: those of `Reals.first` and, where a phase

@@ -6,7 +6,8 @@ import json
 import secrets
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -18,15 +19,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from stylegan import run_dir as layout
-from stylegan.errors import UserError, say, shown
+from stylegan.errors import say, shown
 from stylegan.files import open_below
 from stylegan.ops.memory import peak_host_gib
 from stylegan.schedule import Moment
-from stylegan.training.totals import Totals
+from stylegan.values import KIMG, check_values
 
 
 @dataclass
@@ -34,24 +34,34 @@ class LoggingConfig:
     """How often and where a run reports."""
 
     interval_kimg: float = field(
-        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next"}
+        default=1.0, metadata={"help": "kimg from one line in log.txt and stats.jsonl to the next", "range": KIMG}
     )
     tensorboard: bool = field(default=True, metadata={"help": "write event files for TensorBoard"})
 
     def __post_init__(self) -> None:
-        if self.interval_kimg <= 0:
-            raise UserError(f"logging.interval_kimg={self.interval_kimg} must be positive")
+        check_values(self, "logging")
 
 
 class Logger(Protocol):
     """What the loop tells a logger."""
 
+    @property
+    def unreported(self) -> Counter[str]:
+        """Values of gradients that were not finite, by network and parameter, since the last record; whoever goes on with an
+        interval puts those of its beginning here."""
+        ...
+
     def message(self, text: str) -> None:
         """A line for people."""
         ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """One iteration is over: the values that it reported, what held in it, images so far, seconds so far."""
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
+        """One iteration is over: where an interval ends with it the means of what was reported, what held in it, images so
+        far, seconds so far."""
+        ...
+
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None:
+        """Gradients were not finite: so many values, by network and parameter."""
         ...
 
     def went_back(self, nimg: int) -> None:
@@ -68,52 +78,46 @@ class Logger(Protocol):
 
 
 class SilentLogger:
-    """The logger of all ranks but the first: it adds what its rank saw to what the first one reports.
+    """The logger of all ranks but the first."""
 
-    Args:
-        totals: Sums of this rank.
-    """
-
-    def __init__(self, totals: Totals):
-        self._totals = totals
+    def __init__(self) -> None:
+        self.unreported = Counter[str]()
 
     def message(self, text: str) -> None: ...
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """Add an iteration; where an interval ends, take part in the exchange."""
-        self._totals.add(stats, nimg)
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None: ...
 
-    def went_back(self, nimg: int) -> None:
-        """Forget the interval that was begun."""
-        self._totals.start(nimg)
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None: ...
+
+    def went_back(self, nimg: int) -> None: ...
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None: ...
 
     def metrics(self, values: Mapping[str, float], nimg: int) -> None: ...
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
 
 class RunLogger:
     """The logger of the first rank. Use it as a context manager: it shows the progress bar and closes its files."""
 
-    def __init__(self, run_dir: Path, config: LoggingConfig, totals: Totals):
+    def __init__(self, run_dir: Path, config: LoggingConfig, nimg: int, total_nimg: int, *, resumed: bool):
         """Open the files of a run; text and numbers are appended to those of earlier sittings.
 
         Args:
             run_dir: The run's folder, which exists.
             config: Where to report.
-            totals: Sums of the values; they say when to report.
+            nimg: Images so far.
+            total_nimg: Images at the end.
+            resumed: Whether these images are those of a checkpoint: what was shown up to there stays in TensorBoard.
         """
-        self._totals, self._total, nimg = totals, totals.total_nimg, totals.nimg
+        self._total = total_nimg
+        self.unreported = Counter[str]()
         self._text = open_below(run_dir, layout.LOG, "a", buffering=1)
         self._run_dir = run_dir
-        self._events = _event_file(run_dir, nimg) if config.tensorboard else None
+        first = nimg + 1 if resumed else nimg  # TensorBoard drops what it was told of this step and those after it
+        self._events = _event_file(run_dir, first) if config.tensorboard else None
         self._since: tuple[int, float] | None = None
         self._console = Console(stderr=True)
+        self._seen = True  # until the terminal is gone
         self._progress = Progress(
             TextColumn("{task.completed:.2f}/{task.total:.2f} kimg"),
             BarColumn(),
@@ -137,7 +141,8 @@ class RunLogger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # as in `_see`
+            self._progress.stop()
         threading.excepthook = self._thread_hook
         quiet = contextlib.suppress(OSError) if error is not None else contextlib.nullcontext()  # the first one is told
         with quiet, contextlib.ExitStack() as files:  # all are closed, also where closing one of them fails
@@ -152,33 +157,50 @@ class RunLogger:
 
     def message(self, text: str) -> None:
         """Print a line, and keep it in log.txt."""
-        say(text, self._console)
+        self._print(text)
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {shown(text)}\n")
 
-    def step(self, stats: Mapping[str, Sequence[Tensor]], now: Moment, nimg: int, elapsed: float) -> None:
-        """Add an iteration to the running means; where an interval ends, write out those of all ranks."""
+    def _print(self, text: str) -> None:
+        self._see(lambda: say(text, self._console))
+
+    def _see(self, show: Callable[[], None]) -> None:
+        """Do what a person sees. A terminal that was closed must not end the training whose SIGHUP asks for a checkpoint."""
+        if self._seen:
+            try:
+                show()
+            except OSError:
+                self._seen = False
+
+    def step(self, means: dict[str, float] | None, now: Moment, nimg: int, elapsed: float) -> None:
+        """Show how far it is; where an interval ends, write out the means of all ranks."""
         if self._since is None:  # the first iteration of a sitting warms up caches: it is not timed
             self._since, self._steps = (nimg, elapsed), 0
         else:
             self._steps += 1
         self._progress.update(self._task, completed=nimg / 1000)
-        means = self._totals.add(stats, nimg)
         if means is not None:
             self._report(means, now, nimg, elapsed)
 
+    def nonfinite(self, counts: Mapping[str, int], nimg: int) -> None:
+        """Tell of gradients that were not finite, and count them into the next record."""
+        for name, count in counts.items():
+            self.message(f"{nimg / 1000:.3f} kimg: {count} gradient values were not finite in {name}")
+        self.unreported.update(counts)
+
     def went_back(self, nimg: int) -> None:
         """Forget the interval that was begun, and let TensorBoard drop what it was told of the stretch after `nimg`."""
-        self._totals.start(nimg)
         self._since = None
+        self.unreported.clear()
         if self._events is not None:
             self._events.close()
-            self._events = _event_file(self._run_dir, nimg)
+            self._events = _event_file(self._run_dir, nimg + 1)
 
     def picture(self, name: str, image: Image.Image, nimg: int) -> None:
         """Show a grid in TensorBoard."""
         if self._events is not None:
             pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
             self._events.add_image(name, pixels.view(image.height, image.width, 3), nimg, dataformats="HWC")
+            self._events.flush()  # it belongs to the next checkpoint, after which it is not made again
 
     def metrics(self, values: Mapping[str, float], nimg: int) -> None:
         """Print the results of a measurement, and show them in TensorBoard."""
@@ -187,6 +209,7 @@ class RunLogger:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(f"metrics/{name}", value, nimg)
+            self._events.flush()
 
     def _report(self, means: dict[str, float], now: Moment, nimg: int, elapsed: float) -> None:
         since_nimg, since_elapsed = self._since or (nimg, elapsed)
@@ -208,7 +231,9 @@ class RunLogger:
             "settings/resolution": max(now.stage.resolution),
             "settings/alpha": now.stage.alpha,
             **{name: means[name] for name in sorted(means)},
+            **{f"nonfinite/{name}": count for name, count in sorted(self.unreported.items())},
         }
+        self.unreported.clear()
         with open_below(self._run_dir, layout.STATS, "a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events is not None:
@@ -232,9 +257,7 @@ class RunLogger:
         text = f"{nimg / 1000:9.3f} kimg  {line}  {_clock(elapsed)} gone, {_clock(left)} left"
         self._text.write(f"{strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         if self._progress.disable:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        for name in [n for n in means if n.startswith("nonfinite/")]:
-            self.message(f"{nimg / 1000:.3f} kimg: {means[name]:.0f} gradient values were not finite in {name[10:]}")
+            self._print(text)
         self._since, self._steps = (nimg, elapsed), 0
 
 

@@ -1,17 +1,20 @@
 """The grids of a run: some training images, and what G_ema makes of latents that stay the same."""
 
+import json
 from collections.abc import Mapping
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stylegan import run_dir as layout
 from stylegan.figures.grid import image_grid
 from stylegan.figures.writing import save_png
 from stylegan.inference import to_uint8
+from stylegan.interop.provenance import TEXT_CHUNK
 from stylegan.interop.snapshot import weights_sha256
 from stylegan.rng import generator, normal
 from stylegan.training.job import Job
@@ -35,6 +38,16 @@ def show_fakes(job: Job) -> None:
         "noise_mode": "const",
     }
     _show(job, "fakes", layout.fakes_path(job.run_dir, nimg), _fakes(job), about)
+
+
+def shows(path: Path, weights: str) -> bool:
+    """Whether a file is a whole grid of what the network with this hash makes."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            picture.load()
+            return json.loads(picture.info.get(TEXT_CHUNK, "{}"))["weights_sha256"] == weights
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
+        return False
 
 
 def _show(job: Job, name: str, path: Path, images: Tensor, about: Mapping[str, Any] | None = None) -> None:

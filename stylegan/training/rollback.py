@@ -5,6 +5,7 @@ from stylegan import run_dir as layout
 from stylegan.errors import UserError
 from stylegan.training.checkpoint import newest_checkpoint, restore
 from stylegan.training.job import Job
+from stylegan.training.saving import take_up
 from stylegan.training.step import NonfiniteGradientsError, OnNonfinite
 
 MAX_ROLLBACKS = 5
@@ -26,7 +27,9 @@ def go_back(job: Job, error: NonfiniteGradientsError) -> None:
         raise UserError(f"stopped at {nimg / 1000:.3f} kimg after {rollbacks} rollbacks: {error}. {advice}")
     restore(job.state, checkpoint, job.architecture)
     job.state.rollbacks = rollbacks + 1
-    if distributed.is_main():
-        layout.forget_after(job.run_dir, job.state.nimg)
+    notes = layout.forget_after(job.run_dir, job.state.nimg) if distributed.is_main() else []
     job.logger.went_back(job.state.nimg)
+    take_up(job, checkpoint.interval)
     job.logger.message(f"{nimg / 1000:.3f} kimg: {error}; back to {kept}, with other random numbers")
+    for note in notes:
+        job.logger.message(note)

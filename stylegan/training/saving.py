@@ -1,11 +1,15 @@
 """What a run keeps, and when: snapshots with their pictures and measurements, and checkpoints."""
 
+from pathlib import Path
+
 from stylegan import distributed
 from stylegan import run_dir as layout
+from stylegan.errors import UserError
+from stylegan.interop.snapshot import read_snapshot, weights_sha256
 from stylegan.interop.snapshot_writer import save_snapshot
-from stylegan.training.checkpoint import save_checkpoint
+from stylegan.training.checkpoint import Interval, save_checkpoint
 from stylegan.training.job import Job
-from stylegan.training.pictures import show_fakes, show_reals
+from stylegan.training.pictures import show_fakes, show_reals, shows
 
 
 class Keeper:
@@ -23,7 +27,7 @@ class Keeper:
 
     def begin(self) -> None:
         """Show what there is before the first iteration of a run."""
-        if self.job.state.nimg == 0 and distributed.is_main():
+        if self.job.state.step == 0 and distributed.is_main():
             show_reals(self.job)
             show_fakes(self.job)
 
@@ -34,25 +38,58 @@ class Keeper:
         """
         job, now, training = self.job, self.job.state.nimg, self.job.config.training
         snapshot = self._passed(training.snapshot_kimg)
-        missing = last and not layout.snapshot_path(job.run_dir, now).exists()
-        if (snapshot or missing) and distributed.is_main():
-            self._save_snapshot()
-        number = int(now // (training.snapshot_kimg * 1000))
-        finished = last and now >= training.total_nimg
-        if job.watch is not None and (finished or (snapshot and job.watch.due(number))):
+        checkpoint = self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now)
+        if snapshot or last or checkpoint:
+            job.tell_nonfinite()  # before something is kept that they may have spoiled
+        if snapshot or last:
+            self._show(anew=snapshot)
+        if last and now >= training.total_nimg:
+            self._measure_last()
+        elif snapshot and job.watch is not None and job.watch.due(int(now // (training.snapshot_kimg * 1000))):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
-        if self._passed(training.checkpoint_kimg) or (last and self.checkpoint_at != now):
+        if checkpoint:
             self._save_checkpoint()
             self.checkpoint_at = now
         self.nimg = now
+
+    def complete(self) -> None:
+        """Make what a run that was trained to its end holds, but for what it has: a kill, a shorter `training.kimg` or metrics
+        that are asked for later may leave it without snapshot, picture or measurement of the last network."""
+        for path in self._show(anew=False):
+            self.job.logger.message(f"{path} was missing, and is made")
+        self._measure_last()
 
     def _passed(self, interval_kimg: float) -> bool:
         """Whether a multiple of the interval was reached or passed since the last call."""
         interval = interval_kimg * 1000
         return self.job.state.nimg // interval > self.nimg // interval
 
+    def _show(self, *, anew: bool) -> list[Path]:
+        """The network to give away, and a grid of what it makes; unless `anew`, only what is not there as it should be.
+
+        Returns:
+            What was made; on the first rank only.
+        """
+        job, made = self.job, list[Path]()
+        if not distributed.is_main():
+            return made
+        nimg, weights = job.state.nimg, "" if anew else weights_sha256(job.state.G_ema.state_dict())
+        if anew or not _holds(layout.snapshot_path(job.run_dir, nimg), weights):
+            self._save_snapshot()
+            made.append(layout.snapshot_path(job.run_dir, nimg))
+        if anew or not shows(layout.fakes_path(job.run_dir, nimg), weights):
+            show_fakes(job)
+            made.append(layout.fakes_path(job.run_dir, nimg))
+        return made
+
+    def _measure_last(self) -> None:
+        job, nimg = self.job, self.job.state.nimg
+        if job.watch is not None and (values := job.watch.complete(job.state.G_ema, nimg)):
+            job.logger.metrics(values, nimg)
+
     def _save_checkpoint(self) -> None:
         job = self.job
+        interval = Interval(job.totals.sums(), dict(job.logger.unreported))
         if distributed.is_main():
             save_checkpoint(
                 layout.checkpoint_path(job.run_dir, job.state.nimg),
@@ -62,12 +99,26 @@ class Keeper:
                 fingerprint=job.dataset.fingerprint,
                 environment=job.environment,
                 keep=job.config.training.keep_checkpoints,
+                interval=interval,
             )
 
     def _save_snapshot(self) -> None:
-        """The network to give away, and a grid of what it makes."""
         job = self.job
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
-        provenance["augment_p"] = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        p = job.config.augment.p_at(job.state.nimg, job.state.ada)
+        provenance["augment_p"] = None if p is None else float(p)
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
-        show_fakes(job)
+
+
+def take_up(job: Job, interval: Interval) -> None:
+    """Go on with the interval in which a checkpoint was written: the next record is of all its images."""
+    job.totals.start(job.state.nimg, interval.sums)
+    job.logger.unreported.update(interval.nonfinite)
+
+
+def _holds(snapshot: Path, weights: str) -> bool:
+    """Whether a snapshot is whole and of a network with this hash."""
+    try:
+        return read_snapshot(snapshot).metadata["weights_sha256"] == weights
+    except UserError:
+        return False

@@ -1,4 +1,4 @@
-"""Ending a training from outside: the first SIGINT or SIGTERM is a request, the second one kills as usual."""
+"""Ending a training from outside: the first SIGINT, SIGTERM or SIGHUP is a request, the second one kills as usual."""
 
 import signal
 from types import FrameType, TracebackType
@@ -6,7 +6,9 @@ from typing import Any, Self
 
 
 class StopRequest:
-    """Notes the first SIGINT or SIGTERM instead of dying of it. For the main thread, by whoever owns the process.
+    """Notes the first signal to end instead of dying of it. For the main thread, by whoever owns the process.
+
+    SIGHUP says that the terminal is gone, or that a scheduler takes the machine back; under `nohup` it stays without effect.
 
     Call it: whether one came.
     """
@@ -19,7 +21,7 @@ class StopRequest:
         return self._requested
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _signals():
             self._handlers[number] = signal.signal(number, self._note)
         return self
 
@@ -36,3 +38,10 @@ class StopRequest:
         while self._handlers:
             number, handler = self._handlers.popitem()
             signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # POSIX has it
+        numbers.append(signal.SIGHUP)
+    return numbers

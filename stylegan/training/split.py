@@ -1,5 +1,7 @@
 """Dividing the images of an iteration between ranks and micro-batches."""
 
+from collections.abc import Iterator
+
 import torch
 
 from stylegan.errors import UserError
@@ -23,7 +25,7 @@ def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | 
     if batch_size < 1 or micro_batch < 1 or batch_size % (ranks * micro_batch):
         raise UserError(
             f"training.batch_size={batch_size} cannot be divided into {ranks} rank(s) x rounds of "
-            f"training.micro_batch={micro_batch}; choose a batch_size that is a multiple of {ranks * max(micro_batch, 1)}"
+            f"training.micro_batch={micro_batch}; {_advice(batch_size, ranks, micro_batch, group)}"
         )
     if group is None:
         if micro_batch != batch_size:
@@ -32,13 +34,47 @@ def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | 
                 f"training.micro_batch={batch_size} (it is {micro_batch} on {ranks} rank(s)); or give the group a size"
             )
         return [[list(range(batch_size))]]
-    group = min(max(group, 1), batch_size)
+    whole, group = group, _group(batch_size, group)
     if micro_batch % group:
         raise UserError(
             f"training.micro_batch={micro_batch} is not a multiple of model.D.minibatch_std_group={group}; "
-            f"a group must not straddle micro-batches: choose micro_batch={group * max(1, micro_batch // group)}"
+            f"a group must not straddle micro-batches: {_advice(batch_size, ranks, micro_batch, whole)}"
         )
     rounds = batch_size // (ranks * micro_batch)
     lanes = torch.arange(batch_size).view(group, rounds * ranks, micro_batch // group)
     chunks = lanes.transpose(0, 1).flatten(1).tolist()
     return [chunks[r * rounds : (r + 1) * rounds] for r in range(ranks)]
+
+
+def _group(batch_size: int, group: int) -> int:
+    return min(max(group, 1), batch_size)
+
+
+def _advice(batch_size: int, ranks: int, micro_batch: int, group: int | None) -> str:
+    """The nearest numbers that do divide."""
+    if group is None:
+        return (
+            f"with model.D.minibatch_std_group=null it is one rank and training.micro_batch={max(batch_size, 1)}; or give the "
+            "group a size"
+        )
+    for size in _nearest(max(batch_size, 1)):
+        together = _group(size, group)
+        groups, rest = divmod(size, ranks * together)  # of a rank
+        if rest == 0:
+            # No more than was asked for, as that may be what the memory holds.
+            most = min(groups, max(micro_batch // together, 1))
+            in_a_round = next(n for n in range(most, 0, -1) if groups % n == 0)
+            other = "" if size == batch_size else f"training.batch_size={size} "
+            return f"choose {other}training.micro_batch={in_a_round * together}"
+    raise AssertionError("a multiple of ranks x group always divides")
+
+
+def _nearest(size: int) -> Iterator[int]:
+    """`size`, and every number around it, the nearest first."""
+    yield size
+    distance = 1
+    while True:
+        if size > distance:
+            yield size - distance
+        yield size + distance
+        distance += 1

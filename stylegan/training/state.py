@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan import distributed
 from stylegan.augment.ada import ADAController
@@ -14,9 +14,12 @@ from stylegan.losses.base import LossOutput
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import require_w
 from stylegan.models.growing import Growing
+from stylegan.ops.device import send
+from stylegan.ops.torch_private import foreach_copy_
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Plan, Stage
 from stylegan.training.adam import Adam
+from stylegan.training.reduction import GradientBuckets
 
 
 def ema_decay(now: Moment, rampup: float) -> float:
@@ -39,16 +42,22 @@ class MovingAverage:
     """What moves `G_ema`, the network that is shown and given away, towards `G`."""
 
     def __init__(self, G_ema: Generator, G: Generator):
-        self._G_ema, self._G = G_ema, G
         self._averages: list[Tensor] = list(G_ema.parameters())
         self._parameters: list[Tensor] = list(G.parameters())
+        self._copies: list[Tensor] = list(G_ema.buffers())
+        self._buffers: list[Tensor] = list(G.buffers())
+        self._weight = torch.zeros([], dtype=torch.float64, device=self._parameters[0].device)
+
+    def set_weight(self, weight: float) -> None:
+        """Take the share of the way that `move` goes from here on."""
+        send(weight, self._weight)
 
     @torch.no_grad()
-    def move(self, weight: float) -> None:
-        """Move the parameters by the share `weight` of the way; `w_avg` and noise are no averages and are copied."""
-        lerp_(self._averages, self._parameters, weight)
-        for average, new in zip(self._G_ema.buffers(), self._G.buffers(), strict=True):
-            average.copy_(new)
+    def move(self) -> None:
+        """Move the parameters by the share that was set; `w_avg` and noise are no averages and are copied."""
+        lerp_(self._averages, self._parameters, self._weight)
+        if self._copies:
+            foreach_copy_(self._copies, self._buffers)
 
 
 @dataclass
@@ -96,14 +105,46 @@ class TrainState:
         """The seed from which this stretch of training draws its numbers."""
         return self.seed + 1_000_003 * self.rollbacks
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.pl_mean.device
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """How much of the stage's new layers counts, float64 []; where nothing fades in it plays no part."""
+        return torch.ones([], dtype=torch.float64, device=self.device)
+
     @cached_property
     def average(self) -> MovingAverage:
         """What moves G_ema."""
         return MovingAverage(self.G_ema, self.G)
 
-    def trained(self, network: str) -> tuple[nn.Module, Adam]:
-        """`G` or `D`, and its optimiser."""
-        return (self.G, self.G_opt) if network == "G" else (self.D, self.D_opt)
+    @cached_property
+    def buckets(self) -> dict[str, GradientBuckets]:
+        """What takes the gradients of `G` and `D` to their means over ranks."""
+        return {"G": GradientBuckets(self.G_opt.parameters), "D": GradientBuckets(self.D_opt.parameters)}
+
+    def optimizer(self, network: str) -> Adam:
+        """Of `G` or `D`."""
+        return self.G_opt if network == "G" else self.D_opt
+
+    def set_rates(self, now: Moment, ema_rampup: float) -> None:
+        """Tell optimisers and average what holds in an iteration."""
+        settings = now.settings
+        for name in ("G", "D"):
+            rates = (settings[f"optim.{rate}"] for rate in (f"{name}_lr", "beta1", "beta2"))
+            self.optimizer(name).set_rates(*rates)
+        self.average.set_weight(1 - ema_decay(now, ema_rampup))
+
+    def take_nonfinite(self) -> dict[str, int]:
+        """How many values of the gradients were not finite since this was asked last, by network and parameter; only those
+        with some. It waits for the device."""
+        found: dict[str, int] = {}
+        for name, network in (("G", self.G), ("D", self.D)):
+            counts = self.optimizer(name).take_nonfinite()
+            found |= {f"{name}.{k}": n for (k, _), n in zip(network.named_parameters(), counts, strict=True) if n}
+        return found
 
     def begin(self, plan: Plan) -> Moment:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""
@@ -115,9 +156,10 @@ class TrainState:
     def enter(self, stage: Stage) -> None:
         """Bring the networks that grow to a stage."""
         self.stage = stage
+        self.alpha.fill_(stage.alpha)
         for network in (self.G, self.D, self.G_ema):
             if isinstance(network, Growing):
-                network.set_stage(stage.resolution, stage.alpha)
+                network.set_stage(stage.resolution, self.alpha if stage.alpha < 1 else None)
 
     def follow(self, outputs: Sequence[LossOutput]) -> None:
         """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""

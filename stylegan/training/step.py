@@ -1,19 +1,21 @@
 """One iteration of training."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from enum import Enum
-from time import perf_counter
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stylegan import distributed
 from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, check_output
-from stylegan.ops.update import clamp_nonfinite_, total_norm
-from stylegan.schedule import Moment
+from stylegan.schedule import Dials, Moment, Now
 from stylegan.training.adam import Adam, OptimConfig
-from stylegan.training.state import TrainState, ema_decay
+from stylegan.training.reduction import GradientBuckets
+from stylegan.training.state import TrainState
+from stylegan.training.totals import Lap, Report, Values
 
 Stats = dict[str, list[Tensor]]
 """Values by name; each entry holds the values of some images, on the device that made them."""
@@ -32,11 +34,37 @@ class NonfiniteGradientsError(Exception):
     """Gradients are not finite, and the policy is to roll back or to stop."""
 
 
-class Reduction(Enum):
-    """How the gradients of an iteration's rounds are combined."""
+class Outcome(NamedTuple):
+    """What a phase leaves besides the state that it changed.
 
-    mean = "mean"
-    sum = "sum"
+    Attributes:
+        values: For people.
+        norm: Of the gradients, float32 []; not finite where they are not.
+        signs: What ADA follows.
+    """
+
+    values: Values
+    norm: Tensor
+    signs: Tensor | None
+
+
+class Run(Protocol):
+    """How a phase runs: at once, or from a captured graph."""
+
+    def __call__(self, name: str, shape: Hashable, body: Callable[[], Outcome]) -> Outcome:
+        """Run what `body` does.
+
+        Args:
+            name: Of the phase.
+            shape: All that a call of `body` can depend on besides what lies on the device.
+            body: The phase.
+        """
+        ...
+
+
+def eager(name: str, shape: Hashable, body: Callable[[], Outcome]) -> Outcome:
+    """At once."""
+    return body()
 
 
 def due(phases: Sequence[Phase], step: int) -> list[Phase]:
@@ -47,48 +75,75 @@ def due(phases: Sequence[Phase], step: int) -> list[Phase]:
 def train_step(
     state: TrainState,
     phases: Sequence[Phase],
-    batches: Mapping[str, Sequence[Batch]],
+    draw: Callable[[Phase, Now], Sequence[Batch]],
     now: Moment,
+    dials: Dials,
     optim: OptimConfig,
     on_nonfinite: OnNonfinite = OnNonfinite.clamp,
-) -> Stats:
-    """Run one iteration: every phase that is due, with what follows it.
+    run: Run = eager,
+) -> Report:
+    """Run one iteration: every phase that is due, with what follows it. On a GPU nothing here waits for it, but for the
+    policies that must know at once whether gradients are finite.
 
     Args:
         state: Changed in place.
         phases: All phases in order.
-        batches: This rank's micro-batches, by the name of the phase.
+        draw: Makes this rank's micro-batches of a phase.
         now: What holds in this iteration.
+        dials: Show it on the device.
         optim, on_nonfinite: The settings that do not change, resolved.
+        run: How phases run.
 
     Returns:
-        What the losses report, gradient norms by phase, seconds by phase.
+        What the losses report, gradient norms, seconds by phase.
 
     Raises:
         NonfiniteGradientsError: The policy says to roll back or to stop; the state is then unusable.
         UndeclaredError: See there.
     """
-    networks = Networks(state.G, state.D, state.pl_mean, optim.loss_scale or 1.0)
-    stats: Stats = defaultdict(list)
-    signs: list[Tensor] = []
+    state.set_rates(now, optim.ema_rampup)
+    present, report, signs = dials.turn(now), Report(), []
+    if state.ada is not None:  # the one that holds now
+        report.values.append(Values.of({"augment/p": [state.ada.p]}))
     for phase in due(phases, state.step):
-        started = perf_counter()
-        module, optimizer = state.trained(phase.network)
-        optimizer.set_rates(*(now.settings[f"optim.{name}"] for name in (f"{phase.network}_lr", "beta1", "beta2")))
-        outputs = accumulate_gradients(phase, networks, optimizer, batches[phase.name], now, stats)
-        distributed.all_reduce_gradients(optimizer.gradients)
-        guarded_step(phase.name, module, optimizer, on_nonfinite, stats)
-        state.follow(outputs)
-        signs += [output.signs for output in outputs if output.signs is not None]
-        if phase.then_average:
-            state.average.move(1 - ema_decay(now, optim.ema_rampup))
-        stats[f"seconds/{phase.name}"].append(torch.tensor(perf_counter() - started))
+        lap = Lap(state.device)
+        body = partial(phase_step, state, phase, draw, present, optim.loss_scale or 1.0, on_nonfinite)
+        outcome = run(phase.name, (state.stream_seed, present.shape), body)
+        if on_nonfinite in (OnNonfinite.rollback, OnNonfinite.stop) and not bool(outcome.norm.isfinite()):
+            # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
+            found = ", ".join(f"{name} ({count})" for name, count in state.take_nonfinite().items()) or "overflow"
+            raise NonfiniteGradientsError(f"{phase.name}: gradients that are not finite (parameter and count): {found}")
+        signs += [] if outcome.signs is None else [outcome.signs]
+        report.values.append(outcome.values)
+        report.laps[f"seconds/{phase.name}"] = lap.end()
     if state.ada is not None:
         state.ada.update(torch.cat(signs))
         if state.ada.r_t is not None:
-            stats["augment/r_t"].append(torch.tensor(state.ada.r_t, dtype=torch.float64))
+            report.values.append(Values.of({"augment/r_t": [state.ada.r_t]}))
     state.advance(now)
-    return stats
+    return report
+
+
+def phase_step(
+    state: TrainState,
+    phase: Phase,
+    draw: Callable[[Phase, Now], Sequence[Batch]],
+    now: Now,
+    loss_scale: float,
+    on_nonfinite: OnNonfinite,
+) -> Outcome:
+    """One phase from what it draws to what follows it. It reads no value: a graph can capture it."""
+    networks = Networks(state.G, state.D, state.pl_mean, loss_scale)
+    stats: Stats = defaultdict(list)
+    optimizer, buckets = state.optimizer(phase.network), state.buckets[phase.network]
+    outputs = accumulate_gradients(phase, networks, optimizer, draw(phase, now), now, stats, buckets)
+    norm = optimizer.step(skip=on_nonfinite is OnNonfinite.skip)
+    stats[f"grad_norm/{phase.name}"] = [norm]
+    state.follow(outputs)
+    if phase.then_average:
+        state.average.move()
+    signs = [output.signs for output in outputs if output.signs is not None]
+    return Outcome(Values.of(stats), norm, torch.cat(signs) if signs else None)
 
 
 def accumulate_gradients(
@@ -96,12 +151,13 @@ def accumulate_gradients(
     networks: Networks,
     optimizer: Adam,
     microbatches: Sequence[Batch],
-    now: Moment,
+    now: Now,
     stats: Stats,
-    reduction: Reduction = Reduction.mean,
+    buckets: GradientBuckets | None = None,
 ) -> list[LossOutput]:
-    """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches; parameters that the loss
-    does not reach keep None and are skipped by the optimiser. pl_mean moves with every micro-batch that gives it.
+    """Leave in `.grad` the gradient of a phase's loss times its interval, over all micro-batches (and ranks, with `buckets`);
+    parameters that the loss does not reach keep None and are skipped by the optimiser. pl_mean moves with every micro-batch
+    that gives it.
 
     Returns:
         What steers, of each micro-batch; nothing of it holds on to a graph.
@@ -110,11 +166,13 @@ def accumulate_gradients(
     optimizer.zero_grad(set_to_none=True)
     for name, network in (("G", networks.G), ("D", networks.D)):  # no weight gradients for the one that stands still
         network.requires_grad_(name == phase.network)
-    gain = phase.interval / (len(microbatches) if reduction is Reduction.mean else 1)
+    gain = phase.interval / len(microbatches)
     for batch in microbatches:
         output = phase.loss(networks, batch, now)
         check_output(phase, batch, output)
-        (output.loss.mean() * (gain * networks.loss_scale)).backward()
+        last = batch is microbatches[-1]
+        with buckets.reducing(f"{phase.name} {now.resolution}") if buckets and last else nullcontext():
+            (output.loss.mean() * (gain * networks.loss_scale)).backward()
         for name, value in output.stats.items():
             stats[name].append(value.detach().flatten())
         given = {name: value.detach() for name in STEERING if (value := getattr(output, name)) is not None}
@@ -125,32 +183,3 @@ def accumulate_gradients(
         for gradient in optimizer.gradients:
             gradient.div_(networks.loss_scale)
     return outputs
-
-
-@torch.no_grad()
-def guarded_step(phase: str, module: nn.Module, optimizer: Adam, policy: OnNonfinite, stats: Stats) -> None:
-    """Let a phase's optimiser step, and look at the gradients in the same pass over them; only `skip` has to look first.
-
-    The gradients were reduced over ranks, so that all ranks see and do the same.
-
-    Raises:
-        NonfiniteGradientsError: The policy is to roll back or to stop; the message names the parameters.
-    """
-    skip = policy is OnNonfinite.skip
-    norm = total_norm(optimizer.gradients) if skip else optimizer.step()
-    stats[f"grad_norm/{phase}"].append(norm)
-    if bool(norm.isfinite()):
-        if skip:
-            optimizer.step()
-        return
-    # A finite gradient can have an infinite norm only beyond 1e38; then, too, the report is what one wants to see.
-    named = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    broken = {name: count for name, gradient in named if (count := int((~gradient.isfinite()).sum()))}
-    for name, count in broken.items():
-        stats[f"nonfinite/{phase}/{name}"].append(torch.tensor(float(count)))
-    if policy in (OnNonfinite.rollback, OnNonfinite.stop):
-        report = ", ".join(f"{name} ({count})" for name, count in broken.items()) or "overflow"
-        raise NonfiniteGradientsError(f"{phase}: gradients that are not finite (parameter and count): {report}")
-    if policy is OnNonfinite.clamp:
-        for gradient in optimizer.gradients:  # Adam has stepped as if; where beta1 is 0 they are its first moments now
-            clamp_nonfinite_(gradient)

@@ -20,6 +20,7 @@ from stylegan.interop.networks import read_networks
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.metadata import model_metadata, weights_architecture
 from stylegan.training.checkpoint import differences, read_checkpoint
+from stylegan.training.config import KEEP
 from stylegan.training.state import TrainState
 
 # What weights can be taken over in spite of: what they are made for.
@@ -60,35 +61,43 @@ class Transfer:
         ]
 
 
-def start_from(source: str, state: TrainState) -> list[str]:
-    """Load networks from elsewhere; optimisers, image count and randomness start anew.
+def start_from(source: str, state: TrainState, start_kimg: float | str | None = None) -> list[str]:
+    """Load networks from elsewhere; optimisers and randomness start anew.
 
     Args:
         source: A checkpoint, the folder of a run (its newest checkpoint), a snapshot, or a published network's file, see
             `read_networks`. Of a snapshot without companions G takes G_ema.
         state: New networks, which take over what they can.
+        start_kimg: Where the count of images starts, by which schedules go: in kimg, or `KEEP`: where it ended there; None:
+            at 0.
 
     Returns:
         What the user should be told.
 
     Raises:
-        UserError: It is nothing of the kind, of another architecture, or nothing of it fits.
+        UserError: It is nothing of the kind, of another architecture, nothing of it fits, or it does not say how many images
+            it was trained on.
     """
     path = _find(source)
     if is_checkpoint(path):
         checkpoint = read_checkpoint(path)
         theirs = checkpoint.architecture
         weights = {name: checkpoint.state[name] for name in ("G", "D", "G_ema")}
+        nimg = checkpoint.state["nimg"]
         state.pl_mean.copy_(checkpoint.state["pl_mean"])
         head = f"G, D and G_ema start from the checkpoint {path}"
     else:
-        networks = read_networks(path).networks
-        networks = {"G": networks["G_ema"], **networks}
+        found = read_networks(path)
+        networks = {"G": found.networks["G_ema"], **found.networks}
+        nimg = found.provenance.get("nimg")
         theirs = {name: model_metadata(networks[name]) for name in ("G", "D") if name in networks}
         weights = {name: network.state_dict() for name, network in networks.items()}
         head = f"G, D and G_ema start from {path}"
         if "D" not in networks:
             head = f"G starts from {path}; it holds no discriminator, so D starts anew"
+    state.nimg = _count(path, nimg, start_kimg)
+    if state.nimg:
+        head += f", at {state.nimg / 1000:.3f} kimg"
     _check_architecture(path, theirs, {name: model_metadata(getattr(state, name)) for name in theirs})
     done = {name: adapt(weights[name], getattr(state, name)) for name in weights}
     for name, transfer in done.items():
@@ -160,12 +169,16 @@ def collapse(names: Iterable[str], among: Iterable[str]) -> list[str]:
 
 def _find(source: str) -> Path:
     path = Path(source)
-    if layout.is_run_dir(path):
+    try:
+        is_run, exists = layout.is_run_dir(path), path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"init_from={source}: {error.strerror}; check the path") from None
+    if is_run:
         found = layout.checkpoints(path)
         if not found:
             raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
         return found[-1]
-    if not path.exists():
+    if not exists:
         raise UserError(
             f"init_from={source} does not exist; name a run, a checkpoint (.pt), a snapshot (.safetensors) or a published "
             "network's file (.pkl, .pt)"
@@ -176,6 +189,17 @@ def _find(source: str) -> Path:
             "published network's file (.pkl, .pt)"
         )
     return path
+
+
+def _count(path: Path, nimg: Any, start_kimg: float | str | None) -> int:
+    """The images to start with, of a file that says `nimg`."""
+    if start_kimg != KEEP:
+        return round(float(start_kimg or 0) * 1000)
+    if type(nimg) is not int or nimg < 0:
+        raise UserError(
+            f"training.start_kimg={KEEP}: {path} does not say how many images it was trained on; give a number of kimg"
+        )
+    return nimg
 
 
 def _check_architecture(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

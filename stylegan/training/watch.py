@@ -1,19 +1,22 @@
 """Measuring a run while it trains: metrics of G_ema at snapshots, and which snapshot was the best so far."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stylegan import distributed
 from stylegan import run_dir as layout
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest
 from stylegan.files import open_below
+from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import add_provenance
 from stylegan.models.base import Generator
+from stylegan.values import COUNT, check_values
 
 if TYPE_CHECKING:  # a run without metrics need not wait for what measures
     import torch
@@ -28,19 +31,17 @@ class MetricsConfig:
     names: list[str] = field(
         default_factory=list, metadata={"help": "metrics of G_ema, such as [fid50k] or [kid5k_mobilenet_v2,attributes]"}
     )
-    every: int = field(default=1, metadata={"help": "snapshots from one measurement to the next"})
+    every: int = field(default=1, metadata={"help": "snapshots from one measurement to the next", "range": COUNT})
     best: str | None = field(
         default=None, metadata={"help": "the metric whose best snapshot is kept by name; null: the first"}
     )
     weights: list[str] = field(
         default_factory=list, metadata={"help": "files with weights of feature networks: ['NAME=FILE']"}
     )
-    batch: int = field(default=64, metadata={"help": "images at once while measuring"})
+    batch: int = field(default=64, metadata={"help": "images at once while measuring", "range": COUNT})
 
     def __post_init__(self) -> None:
-        for name in ("every", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"metrics.{name}={getattr(self, name)} must be at least 1")
+        check_values(self, "metrics")
 
 
 class Watch:
@@ -77,28 +78,50 @@ class Watch:
         measured = self._evaluator.measure(G_ema)
         if not distributed.is_main():
             return {}
-        value = measured.values[self._best]
+        # JSON has no NaN, and what is none is never the best.
+        values = {name: value if isfinite(value) else None for name, value in measured.values.items()}
+        value = values[self._best]
         earlier = [r["results"].get(self._best) for r in layout.read_metrics(self._run_dir) if r["nimg"] != nimg]
-        is_best = all(old is None or (value > old if self._higher else value < old) for old in earlier)
-        snapshot = layout.snapshot_path(self._run_dir, nimg)
-        if snapshot.exists():
-            # The file may leave this folder, and metrics.jsonl stay behind. JSON has no NaN.
-            values = {name: value if isfinite(value) else None for name, value in measured.values.items()}
-            counts = {"fakes": measured.fakes, "reals": measured.reals}
-            add_provenance(snapshot, {"metrics": {"results": values, **counts}})
-        if is_best:
-            layout.keep_best(self._run_dir, self._best, nimg)
+        known = [old for old in earlier if old is not None and isfinite(old)]
+        is_best = value is not None and all(value > old if self._higher else value < old for old in known)
         record = {
             "nimg": nimg,
-            "results": measured.values,
+            "results": values,
             "fakes": measured.fakes,
             "reals": measured.reals,
             "seconds": round(perf_counter() - started, 1),
             "best": self._best if is_best else None,
         }
+        self._tell_snapshot(record)
+        if is_best:
+            layout.keep_best(self._run_dir, self._best, nimg)
         with open_below(self._run_dir, layout.METRICS, "a") as file:
             file.write(json.dumps(record) + "\n")
         return measured.values
+
+    def complete(self, G_ema: Generator, nimg: int) -> dict[str, float]:
+        """As `measure`, unless the records hold all that is asked for: then only what follows from them is mended."""
+        results = self._evaluator.higher_is_better.keys()
+        found: dict[str, Any] | None = None
+        if distributed.is_main():
+            records = [
+                r for r in layout.read_metrics(self._run_dir) if r["nimg"] == nimg and results <= r["results"].keys()
+            ]
+            found = records[-1] if records else None
+        if distributed.same_everywhere(found is None):
+            return self.measure(G_ema, nimg)
+        if found is not None:
+            self._tell_snapshot(found)
+            if (best := found.get("best")) and not layout.best_snapshot_path(self._run_dir, best).exists():
+                layout.keep_best(self._run_dir, best, nimg)
+        return {}
+
+    def _tell_snapshot(self, record: Mapping[str, Any]) -> None:
+        """Write a record's numbers into its snapshot, which may leave this folder, and metrics.jsonl stay behind."""
+        snapshot = layout.snapshot_path(self._run_dir, record["nimg"])
+        measured = {"metrics": {name: record[name] for name in ("results", "fakes", "reals")}}
+        if snapshot.exists() and not measured.items() <= read_snapshot(snapshot).metadata.get("provenance", {}).items():
+            add_provenance(snapshot, measured)
 
 
 def build_watch(

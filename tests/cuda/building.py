@@ -12,7 +12,7 @@ from stylegan.ops._build import BuildSpec, CompilerMissingError, Source, compile
 from stylegan.ops.libraries import CSRC
 
 EMULATOR = Path(__file__).parent / "emulator"
-KERNELS = ("bias_act", "upfirdn2d", "filtered_lrelu", "modulated_epilogue", "demodulation", "normal")
+KERNELS = ("bias_act", "upfirdn2d", "filtered_lrelu", "modulated_epilogue", "demodulation", "normal", "update")
 NAMESPACE = "stylegan_emulated"
 # No contraction of a * b + c: sanitizers and optimisation then leave every bit as it is.
 HOST_FLAGS = ("-std=c++20", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas")

@@ -4,6 +4,7 @@
 interpreter see.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan.ops import bias_act, demodulation, filtered_lrelu, modulated_epilogue, modulation, normal, upfirdn2d
+from stylegan.ops import (
+    bias_act,
+    demodulation,
+    filtered_lrelu,
+    modulated_epilogue,
+    modulation,
+    normal,
+    update,
+    upfirdn2d,
+)
 from stylegan.ops.bias_act import ACTIVATIONS, compute_dtype
 from stylegan.ops.torch_private import body
 from stylegan.ops.upfirdn2d import setup_filter
@@ -43,6 +53,22 @@ class Call:
     def reference(self) -> list[Tensor]:
         """The results of the reference in float64."""
         return _as_list(body(self.op)(*(_widened(a) for a in self.args)))
+
+
+class Update(Call):
+    """A call of an op that writes into lists: it is given copies, and what they hold then comes before what it returns."""
+
+    def run(self) -> list[Tensor]:
+        """See there."""
+        return _run_on_copies(self.op, self.args)
+
+    def reference(self) -> list[Tensor]:
+        """See there. Steps are counted in float32."""
+        lists = [a if i == STEPS else _widened(a) for i, a in enumerate(self.args)]
+        return [t.double() for t in _run_on_copies(body(self.op), lists)]
+
+
+STEPS = 4  # which argument of adam_
 
 
 class Maker:
@@ -81,6 +107,7 @@ def calls(dtype: torch.dtype, nhwc: bool, thorough: bool = True) -> Iterator[Cal
     yield from _modulation_calls(make, thorough)
     yield from _demodulation_calls(make, thorough)
     yield from _normal_calls(thorough)
+    yield from _update_calls(make, thorough)
 
 
 def counted_calls() -> dict[str, Call]:
@@ -94,32 +121,41 @@ def counted_calls() -> dict[str, Call]:
     lrelu = (planar.vector(1), twelve, twelve, 2, 2, [11, 10, 11, 10], 1.5, 0.2, 256.0, False, True)
     epilogue = (planar.compute(1, 16), planar.compute(64, 64), planar.compute(16), "lrelu", 0.2, 1.5, 256.0)
     dy = planar.image(1, 16, 64, 64)
-    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16), False)
+    product = (dy, planar.image(1, 16, 64, 64), planar.compute(1, 16), False, None)
     product_last = (last.image(1, 64, 32, 32), last.image(1, 64, 32, 32), last.compute(1, 64))
+    added = (last.image(1, 16, 32, 32), last.image(1, 16, 64, 64))
     norm = (planar.compute(8, 256), planar.compute(16, 256, 3, 3).contiguous(memory_format=torch.channels_last))
     norm_grad = (planar.compute(8, 16), *norm, planar.compute(8, 16), [True, True])
     listed = [
         Call("bias_act", bias_act._bias_act, (planar.image(1, 16, 64, 64), *bias)),
         Call("bias_act channels_last", bias_act._bias_act, (last.image(1, 16, 64, 64), *bias)),
         Call("bias_act_grad", bias_act._bias_act_grad, (dy, planar.image(1, 16, 64, 64), *bias)),
-        Call("upfirdn2d 1:1", upfirdn2d._upfirdn2d, (planar.image(1, 2, 129, 129), *blur)),
-        Call("upfirdn2d 1:1 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 65, 65), *blur)),
-        Call("upfirdn2d up 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 64, 64), *enlarge)),
-        Call("upfirdn2d up 2 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 32, 32), *enlarge)),
-        Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce)),
+        Call("upfirdn2d 1:1", upfirdn2d._upfirdn2d, (planar.image(1, 2, 129, 129), *blur, None)),
+        Call("upfirdn2d 1:1 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 65, 65), *blur, None)),
+        Call("upfirdn2d up 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 64, 64), *enlarge, None)),
+        Call("upfirdn2d up 2 channels_last", upfirdn2d._upfirdn2d, (last.image(1, 16, 32, 32), *enlarge, None)),
+        Call("upfirdn2d up 2 channels_last added", upfirdn2d._upfirdn2d, (added[0], *enlarge, added[1])),
+        Call("upfirdn2d down 2", upfirdn2d._upfirdn2d, (planar.image(1, 2, 128, 128), *reduce, None)),
         Call("filtered_lrelu 2-2", filtered_lrelu._filtered_lrelu, (planar.image(1, 1, 64, 64), *lrelu)),
         Call("modulated_epilogue", modulated_epilogue._modulated_epilogue, (planar.image(1, 16, 64, 64), *epilogue)),
         Call("modulated_epilogue modulation_grad", modulation._modulation_grad, product),
-        Call("modulated_epilogue modulation_grad channels_last", modulation._modulation_grad, (*product_last, False)),
+        Call(
+            "modulated_epilogue modulation_grad channels_last",
+            modulation._modulation_grad,
+            (*product_last, False, None),
+        ),
         Call(
             "modulated_epilogue modulation_grad with y channels_last",
             modulation._modulation_grad,
-            (*product_last, True),
+            (*product_last, True, None),
         ),
         Call("demodulation", demodulation._demodulation, (*norm, 1e-8)),
         Call("demodulation_grad", demodulation._demodulation_grad, norm_grad),
         Call("normal", normal._normal, (1, torch.arange(4), 4096), exact=True),
         Call("normal uniform", normal._uniform, (1, torch.arange(4), 4096), exact=True),
+        adam_call("update adam", planar, [(48, 1024)], beta1=0.0),
+        adam_call("update adam with a first moment", planar, [(48, 1024)], beta1=0.9),
+        lerp_call("update lerp", planar, [(48, 1024)], 0.001),
     ]
     return {call.name: call for call in listed}
 
@@ -159,12 +195,18 @@ def _upfirdn2d_calls(make: Maker, thorough: bool) -> Iterator[Call]:
                 ((1, 1, 70, 67), twelve, [5, 6, 5, 6], False),
             ]
         for shape, f, sides, flip in settings:
-            args = (make.image(*shape), f, [up, up], [down, down], sides, flip, 1.25)
-            yield Call(f"upfirdn2d {name} {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            args = (make.image(*shape), f, [up, up], [down, down], sides, flip, 1.25, None)
+            call = Call(f"upfirdn2d {name} {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            yield call
+            added = make.image(*body(call.op)(*args).shape)
+            yield Call(f"{call.name} added", call.op, (*args[:-1], added))
     for shape in [(1, 3, 6, 7), (2, 1, 1, 11)][: 2 if thorough else 1]:
         for f in (crooked, long):
-            args = (make.image(*shape), f, [2, 3], [3, 2], [4, 3, 5, 2], False, 0.7)
-            yield Call(f"upfirdn2d generic {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            args = (make.image(*shape), f, [2, 3], [3, 2], [4, 3, 5, 2], False, 0.7, None)
+            call = Call(f"upfirdn2d generic {shape} f{tuple(f.shape)}", upfirdn2d._upfirdn2d, args)
+            yield call
+            added = make.image(*body(call.op)(*args).shape)
+            yield Call(f"{call.name} added", call.op, (*args[:-1], added))
 
 
 def _filtered_lrelu_calls(make: Maker, thorough: bool) -> Iterator[Call]:
@@ -233,7 +275,8 @@ def _modulation_calls(make: Maker, thorough: bool) -> Iterator[Call]:
         s[:, 1::2] = 0
         name = f"modulated_epilogue modulation_grad {(n, c, h, w)}"
         for want_y in (True, False) if thorough else (True,):
-            yield Call(f"{name} {want_y}", modulation._modulation_grad, (dy, x, s, want_y))
+            yield Call(f"{name} {want_y}", modulation._modulation_grad, (dy, x, s, want_y, None))
+            yield Call(f"{name} {want_y} more", modulation._modulation_grad, (dy, x, s, want_y, ddx))
         for up, wanted in [
             ((ddx, dds), [True, True, True]),
             ((None, dds), [True, False, False]),
@@ -272,10 +315,72 @@ def _normal_calls(thorough: bool) -> Iterator[Call]:
             yield Call(f"normal {op._name} {(n, size)}", op, (0x0123456789ABCDEF - i, indices[:n], size), exact=True)
 
 
+def adam_call(
+    name: str,
+    make: Maker,
+    shapes: list[tuple[int, ...]],
+    *,
+    beta1: float,
+    skip: bool = False,
+    broken: int | None = None,
+    first: bool = True,
+) -> Update:
+    """A step, in the type that images are computed in: `broken` says in which gradient something is not finite."""
+    params, grads, moments, squares = ([_tensor(make, shape) for shape in shapes] for _ in range(4))
+    if broken is not None:
+        for i, value in enumerate((math.nan, math.inf, -math.inf)[: grads[broken].numel()]):
+            grads[broken].view(-1)[-1 - 5 * i if grads[broken].numel() > 10 else i] = value
+    steps = [torch.tensor(float(i % 5 * 1000)) for i in range(len(shapes))]
+    counts = [torch.tensor(7 * i) for i in range(len(shapes))]
+    rates = torch.tensor([0.01, beta1, 0.99, 1e-8], dtype=torch.float64)
+    squares = [t.square() for t in squares]
+    args = (params, grads, moments if first else [], squares, steps, rates, counts, skip)
+    return Update(name, update._adam_, args)
+
+
+def lerp_call(name: str, make: Maker, shapes: list[tuple[int, ...]], weight: float) -> Update:
+    """A step of a moving average."""
+    averages, targets = ([_tensor(make, shape) for shape in shapes] for _ in range(2))
+    return Update(name, update._lerp_, (averages, targets, torch.tensor(weight, dtype=torch.float64)))
+
+
+def _update_calls(make: Maker, thorough: bool) -> Iterator[Call]:
+    """One with tensors of whole vectors and others, of no element, one and more than a block's; one with several launches."""
+    mixed: list[tuple[int, ...]] = [(3, 8), (), (0,), (5, 7), (2, 4100), (0, 4)]
+    many = [(1 + i % 3,) for i in range(150)]
+    settings = [(0.0, None, False), (0.9, 4, False), (0.9, 4, True)]
+    if thorough:
+        settings = list(itertools.product((0.0, 0.9), (None, 0, 1, 3, 4), (False, True)))
+    for shapes in (mixed, many) if thorough else (mixed,):
+        for beta1, broken, skip in settings:
+            name = f"update adam {len(shapes)} {beta1} broken {broken} skip {skip}"
+            yield adam_call(name, make, shapes, beta1=beta1, skip=skip, broken=broken)
+        for weight in (0.0, 0.3, 0.999, 1.0) if thorough else (0.3,):
+            yield lerp_call(f"update lerp {len(shapes)} {weight}", make, shapes, weight)
+    yield adam_call("update adam without first moments", make, mixed, beta1=0.9, first=False)
+    yield adam_call("update adam of nothing", make, [(0,)], beta1=0.9)
+    if thorough:
+        for shape in ((8191,), (8192,), (8193,), (16384 + 4,), (4096 * 5 + 2,)):
+            yield adam_call(f"update adam {shape}", make, [shape, (3,)], beta1=0.9, broken=0)
+
+
+def _tensor(make: Maker, shape: tuple[int, ...]) -> Tensor:
+    return make.compute(*shape).clamp(-50, 50)
+
+
+def _run_on_copies(function: Any, args: Any) -> list[Tensor]:
+    args = [[t.clone() for t in a] if isinstance(a, list) else a for a in args]
+    result = function(*args)
+    written = [t for i, a in enumerate(args) if isinstance(a, list) and i != 1 for t in a]  # not gradients and targets
+    return [*written, *([] if result is None else [result.nan_to_num(nan=-1.0)])]  # NaN equals nothing
+
+
 def _as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
 def _widened(argument: Any) -> Any:
     """Images and what belongs to them in float64; filters are float32 in every call."""
+    if isinstance(argument, list):
+        return [_widened(a) for a in argument]
     return argument.double() if isinstance(argument, Tensor) and argument.is_floating_point() else argument

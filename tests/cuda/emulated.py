@@ -29,7 +29,7 @@ def library() -> ctypes.CDLL:
 @contextmanager
 def emulated_ops() -> Iterator[None]:
     """Inside of the body the CUDA kernels are what `stylegan`'s ops run for tensors on the CPU, where an op has one:
-    convolutions and the optimizer are torch's own on a GPU."""
+    convolutions are torch's own on a GPU."""
     library()
     with scoped_library("stylegan", "IMPL") as overrides:
         for op in OPS:

@@ -124,7 +124,9 @@ def demangled(names: Sequence[str]) -> list[str]:
     program = shutil.which("c++filt") or "c++filt"
     result = subprocess.run([program], input="\n".join(names), capture_output=True, text=True, check=True)
     shorter = {"void ": "", "stylegan::": "", "__nv_bfloat16": "bf16", "__half": "f16"}
-    names = [re.sub(r"\(\w+\)", "", line.partition(">(")[0] + ">") for line in result.stdout.splitlines()]
+    # A template ends with ">" before its parameters.
+    signatures = [line.partition(">(" if ">(" in line else "(") for line in result.stdout.splitlines()]
+    names = [re.sub(r"\(\w+\)", "", name + end.removesuffix("(")) for name, end, _ in signatures]
     return [re.sub("|".join(shorter), lambda m: shorter[m[0]], name) for name in names]
 
 

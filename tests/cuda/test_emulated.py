@@ -32,23 +32,47 @@ from tests.ops.test_ops import (
     test_third_order_of_the_epilogue_raises,
     test_values_in_every_dtype_and_memory_format,
 )
+from tests.ops.test_update import (
+    test_a_graph_notices_that_a_parameter_was_changed,
+    test_a_step_that_is_skipped_leaves_every_bit,
+    test_a_step_with_what_is_not_finite_is_one_with_clamped_gradients,
+    test_an_adam_that_skips_keeps_its_state,
+    test_going_on_from_a_state_dict_is_exact,
+    test_lerp,
+    test_lists_of_different_lengths_are_refused,
+    test_steps_are_those_of_torch,
+    test_tensors_that_do_not_go_together_are_refused,
+    test_the_formulas_of_the_paper,
+    test_what_is_not_finite_is_counted,
+)
 
 AGAIN = (
+    test_a_graph_notices_that_a_parameter_was_changed,
+    test_a_step_that_is_skipped_leaves_every_bit,
+    test_a_step_with_what_is_not_finite_is_one_with_clamped_gradients,
+    test_an_adam_that_skips_keeps_its_state,
     test_bias_act,
     test_conv2d_resample,
     test_empty_batch,
     test_filtered_lrelu,
+    test_going_on_from_a_state_dict_is_exact,
     test_gradients_keep_the_memory_format,
     test_gradients_of_a_product_with_what_is_not_finite,
     test_gradients_of_first_and_second_order,
     test_half_types_are_computed_in_float32,
+    test_lerp,
+    test_lists_of_different_lengths_are_refused,
     test_modulated_conv2d,
     test_odd_strides,
     test_opcheck,
+    test_steps_are_those_of_torch,
+    test_tensors_that_do_not_go_together_are_refused,
+    test_the_formulas_of_the_paper,
     test_the_product_beside_its_gradients_is_that_of_torch,
     test_third_order_of_the_epilogue_raises,
     test_upfirdn2d,
     test_values_in_every_dtype_and_memory_format,
+    test_what_is_not_finite_is_counted,
 )
 RTOL = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 

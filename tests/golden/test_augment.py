@@ -27,7 +27,8 @@ def config_of(name: str, switches: dict[str, Any]) -> PipeConfig:
     return PipeConfig(preset=name)
 
 
-def test_images_and_gradients(golden: Golden) -> None:
+@pytest.mark.parametrize("fixed", [False, True])
+def test_images_and_gradients(golden: Golden, fixed: bool) -> None:
     compared = 0
     for key in golden.keys("out/"):
         _, shape, spec, percentile, *gradient = key.split("/")
@@ -35,7 +36,8 @@ def test_images_and_gradients(golden: Golden) -> None:
             continue
         images, noise, r = (golden.tensor(f"in/{shape}/{name}") for name in ("images", "image_noise", "r"))
         n, channels, H, W = images.shape
-        pipe = AugmentPipe(config_of(spec, golden.config["specs"][spec]), channels=channels, resolution=(H, W))
+        config = config_of(spec, golden.config["specs"][spec])
+        pipe = AugmentPipe(config, channels=channels, resolution=(H, W), fixed=fixed)
         images.requires_grad_(True)
         augmented = pipe.at_percentile(n, float(percentile[1:]), noise)(images)
         golden.assert_close(key, augmented)
@@ -49,7 +51,9 @@ def test_images_and_gradients(golden: Golden) -> None:
 
 def test_filters(golden: Golden) -> None:
     torch.testing.assert_close(wavelet(torch.device("cpu")), golden.tensor("param/Hz_geom"), rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(filter_bank().float(), golden.tensor("param/Hz_fbank"), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        filter_bank(torch.device("cpu")).float(), golden.tensor("param/Hz_fbank"), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_the_wavelet_is_orthogonal() -> None:

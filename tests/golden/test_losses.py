@@ -57,8 +57,7 @@ def run(golden: Golden, *names: str, gain: float | None = None) -> tuple[dict[st
         n = len(inputs["pl_noise"]) if name == "Greg" else None
         batch = Batch(name, z=inputs["gen_z"][:n], c=inputs["gen_c"][:n], path_noise=inputs["pl_noise"], **drawn)
         state.follow(training.accumulate(phase, [batch], stats))
-        module, _ = state.trained(phase.network)
-        for key, parameter in module.named_parameters():
+        for key, parameter in getattr(state, phase.network).named_parameters():
             old = total.get(key)
             total[key] = parameter.grad if old is None else old if parameter.grad is None else old + parameter.grad
     return {"grad": total, "pl_mean": state.pl_mean, "G": dict(G.named_buffers())}, stats

@@ -1,14 +1,18 @@
 """The CUDA kernels on a real GPU, with the calls and tolerances of tests/cuda; skipped where there is none."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.ops.backend import Backend, activate, in_use, reference_ops
+from stylegan.ops.device import send
 from stylegan.ops.normal import normal, uniform
+from stylegan.ops.update import lerp_
+from stylegan.training.adam import Adam
 from tests.cuda.calls import calls
 from tests.gpu.placing import placed
 from tests.ops.cases import SAMPLES, inputs, pick
@@ -21,11 +25,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _compiled() -> Iterator[None]:
+    """For every test: each one ends with the reference (tests/conftest.py)."""
     activate(Backend.compiled, DEVICE)
     yield
-    activate(Backend.reference, DEVICE)
+    assert in_use(DEVICE) == "compiled"
 
 
 def entry_on_gpu(entry: tuple[str, int], *made: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -110,6 +115,53 @@ def test_random_numbers_are_those_of_the_cpu(draw: Callable[..., Tensor]) -> Non
         with reference_ops():
             assert torch.equal(compiled, draw(-5, indices, size))
             assert torch.equal(compiled, draw(-5, indices.to(DEVICE), size).cpu())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_a_graph_of_a_step_holds_with_other_rates(beta1: float, compiled: bool) -> None:
+    """Adam and the moving average, recorded after two ordinary steps: what they replay is what the CPU does. One is skipped."""
+    shapes, draw = ([3, 8], [], [17], [200, 300], *([5] for _ in range(200))), torch.Generator().manual_seed(0)
+    values, grads = ([torch.randn(shape, generator=draw) for shape in shapes] for _ in range(2))
+    everything = []
+    for device in (torch.device("cpu"), DEVICE):
+        params, averages = ([v.to(device, copy=True) for v in values] for _ in range(2))
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g.to(device, copy=True)
+        optimizer, weight = Adam(params, eps=1e-8), torch.zeros([], dtype=torch.float64, device=device)
+
+        def step(optimizer: Adam = optimizer, averages: list[Tensor] = averages, weight: Tensor = weight) -> Tensor:
+            norm = optimizer.step(skip=True)
+            lerp_(averages, optimizer.parameters, weight)
+            return norm
+
+        norms, graph, recorded = [], None, torch.zeros([])
+        with nullcontext() if compiled else reference_ops():
+            for i in range(6):
+                optimizer.set_rates(0.01 / (i + 1), beta1, 0.99 - 0.1 * i)
+                send(0.1 * i, weight)
+                for p, g in zip(params, grads, strict=True):
+                    assert p.grad is not None
+                    p.grad.copy_(g * (i + 1))
+                    if i in (1, 4):
+                        p.grad.view(-1)[-1] = float("nan")
+                if i == 2 and device.type == "cuda":
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph):
+                        recorded = step()
+                if graph is None:
+                    recorded = step()
+                else:
+                    graph.replay()
+                norms.append(recorded.clone())
+                if device.type == "cpu":  # where a gradient may be a first moment now
+                    for p in params:
+                        assert p.grad is not None
+                        p.grad = p.grad.clone()
+        state = [t for p in params for t in optimizer.state[p].values()]
+        everything.append([t.cpu() for t in (*params, *averages, *state, torch.stack(norms), optimizer.nonfinite)])
+    for got, want in zip(*everything, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def test_another_stream() -> None:

@@ -6,28 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import train
 from stylegan import distributed
+from stylegan.losses.base import LossOutput, Networks, Phase
 from stylegan.training import step
 
-Step = Callable[..., None]
+Accumulate = Callable[..., list[LossOutput]]
 
 
-def record_gradients(guarded_step: Step, path: Path) -> Step:
-    """`guarded_step`, which an iteration calls with the gradients of all ranks, and with it each phase's first gradients."""
+def record_gradients(accumulate: Accumulate, path: Path) -> Accumulate:
+    """`accumulate_gradients`, which leaves the gradients of all ranks, and with it each phase's first ones."""
     found: dict[str, dict[str, Tensor]] = {}
 
-    def recorded(phase: str, module: nn.Module, *arguments: Any) -> None:
-        if phase not in found and distributed.is_main():
-            found[phase] = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    def recorded(phase: Phase, networks: Networks, *arguments: Any) -> list[LossOutput]:
+        outputs = accumulate(phase, networks, *arguments)
+        if phase.name not in found and distributed.is_main():
+            network = getattr(networks, phase.network)
+            found[phase.name] = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
             torch.save(found, path)
-        guarded_step(phase, module, *arguments)
+        return outputs
 
     return recorded
 
 
 if __name__ == "__main__":
-    step.guarded_step = record_gradients(step.guarded_step, Path(sys.argv.pop(1)))
+    step.accumulate_gradients = record_gradients(step.accumulate_gradients, Path(sys.argv.pop(1)))
     train.main()

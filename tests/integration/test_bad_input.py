@@ -175,6 +175,7 @@ def test_a_config_that_someone_edited_wrongly(run: Run, archive: Path, tmp_path:
     ("source", "says"),
     [
         ("nowhere.pt", "does not exist"),
+        ("x" * 5000, "File name too long"),
         ("noise.zip", "neither"),
         ("notes.safetensors", "notes.safetensors"),
         ("notes.pt", "notes.pt"),

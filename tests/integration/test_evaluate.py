@@ -19,6 +19,7 @@ from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.metrics import table
 from stylegan.metrics.names import listed
+from stylegan.training.watch import Watch
 from tests.integration.command import ROOT, Result, run_here
 from tests.integration.images import write_archive
 from tests.unit.metric_files import SMALL, write_attributes, write_small
@@ -210,6 +211,30 @@ def test_metrics_during_training(
     parts = layout.read_metrics(tmp_path / "parts")
     assert [record["nimg"] for record in parts] == [32, 48, 64]
     assert [r["results"] for r in parts if r["nimg"] != 48] == [r["results"] for r in records]
+
+
+def test_a_kill_between_snapshot_and_metrics(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 32 images. Asked to end at the checkpoint of 16, it is finished there, and measured once; so again at 32."""
+    settings = ["experiment=debug", f"data.path={here}/reals.zip", "device=cpu", "training.checkpoint_kimg=0.016"]
+    settings += ["metrics.names=[attributes20]", "metrics.batch=8", "training.kimg=0.032", "run_dir=run", REFERENCE]
+    settings += [f"metrics.weights=['attributes={here}/attributes.safetensors']"]
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+
+    def killed(watch: Watch, G_ema: Any, nimg: int) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Watch, "measure", killed)
+        assert run(*settings).code == 130
+    assert layout.snapshots(tmp_path / "run") and not layout.read_metrics(tmp_path / "run")
+    for kimg in (0.016, 0.016, 0.032):
+        assert run("run_dir=run", f"training.kimg={kimg}").code == 0
+    assert [record["nimg"] for record in layout.read_metrics(tmp_path / "run")] == [16, 32]
+    assert layout.best_snapshot_path(tmp_path / "run", "attributes20").exists()
+    snapshots = [read_snapshot(path).metadata["provenance"] for path in layout.snapshots(tmp_path / "run")]
+    assert ["metrics" in provenance for provenance in snapshots] == [True, True]
 
 
 def test_a_rollback_leaves_no_records_of_what_it_gave_up(

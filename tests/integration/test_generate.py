@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -16,17 +18,21 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from stylegan import run_dir
 from stylegan.config.groups import register, to_typed
+from stylegan.data.prepare import ImageOptions, prepare_images
 from stylegan.figures.config import GenerateConfig
 from stylegan.figures.grid import Grid, image_grid
 from stylegan.figures.images import Images
 from stylegan.files import sha256, shipped
 from stylegan.inference import Sampling, load_generator, sample
+from stylegan.interop.convert import convert
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.integration.command import ROOT, run_here, start
+from tests.unit.public_pickle import dumps, network_call
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +89,7 @@ def test_grid_from_the_command_line(run: Path, tmp_path: Path) -> None:
         (["seeds=5-2"], "the range 5-2 runs backwards"),
         (["seeds=4294967296"], "4294967296 is no seed"),
         (["figure=scanline", "figure.frame=2"], "did you mean 'figure.frames'"),
-        (["figure=scanline", "figure.rows=2"], "Key 'rows' not in 'Scanline'"),
+        (["figure=scanline", "figure.rows=2"], "figure.rows is a setting of figure=grid"),
         (["figure=scanline", "figure.frames=0"], "figure.frames=0"),
         (["figure=scanline", "seeds=1"], "at least two"),
         (["truncation_psi=nan"], "truncation_psi=nan"),
@@ -115,6 +121,64 @@ def test_mistakes_end_with_one_message(
     assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err
     assert message in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.pkl"]
+
+
+def test_classes_have_the_names_of_the_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folders by way of archive, run and snapshot to the command line."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(16):
+        place = tmp_path / "pets" / ("cat" if i % 2 else "dog") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (i, 100, 200 - i)).save(place)
+    prepare_images("pets", "pets.zip", ImageOptions((16, 16), labels=True))
+    settings = ["experiment=debug", "data.path=pets.zip", "data.use_labels=true", "run_dir=r", "training.kimg=0.008"]
+    result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    made = {}
+    for name in ("cat", "dog", "0", "1"):
+        words = ["network=r", "seeds=3", f"class_idx={name}", f"out={name}.png", "device=cpu"]
+        result = run_here("generate", *words, capsys=capsys, monkeypatch=monkeypatch)
+        assert result.code == 0, result.err
+        made[name] = pixels(Path(f"{name}.png"))
+    assert torch.equal(made["cat"], made["0"]) and torch.equal(made["dog"], made["1"])
+    assert not torch.equal(made["cat"], made["dog"])
+    assert json.loads(Path("dog.json").read_text())["class_idx"] == "dog"
+    result = run_here("generate", "network=r", "class_idx=cta", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and "did you mean 'cat'?" in result.err
+
+
+@pytest.mark.parametrize("c_dim", [0, 2])
+@pytest.mark.parametrize("kind", ["stylegan2", "stylegan3"])
+def test_pictures_of_a_converted_pickle_are_those_of_the_public_tools(
+    tmp_path: Path, kind: str, c_dim: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Theirs: NumPy's z, one-hot label, no truncation, constant noise, x * 127.5 + 128 cut off to whole numbers."""
+    monkeypatch.chdir(tmp_path)
+    sizes: dict[str, Any] = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8}
+    config = StyleGAN2Config(**sizes)
+    if kind == "stylegan3":
+        config = StyleGAN3Config(**sizes, num_layers=4, num_critical=1, output_scale=2.0)
+    torch.manual_seed(0)
+    G = config.build(resolution=(16, 16), channels=3, c_dim=c_dim).eval().requires_grad_(False)
+    for name, parameter in G.named_parameters():
+        if name.endswith(("bias", "noise_strength")):
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    Path("a.pkl").write_bytes(dumps({"G": network_call(G), "D": None, "G_ema": network_call(G)}))
+    convert("a.pkl", "a.safetensors")
+    arguments = ["figure=images", "seeds=0-7", "device=cpu", *(["class_idx=1"] if c_dim else [])]
+    label = torch.eye(2)[1:] if c_dim else torch.zeros(1, 0)
+    for network in ("a.pkl", "a.safetensors"):
+        folder = Path(f"of-{network}")
+        words = [f"network={network}", *arguments, f"out={folder}"]
+        assert run_here("generate", *words, capsys=capsys, monkeypatch=monkeypatch).code == 0
+        for seed in range(8):
+            z = torch.from_numpy(np.random.RandomState(seed).randn(1, 8)).float()
+            img = G(z, label, truncation_psi=1, noise_mode="const")
+            expected = (img * 127.5 + 128).clamp(0, 255).to(torch.uint8)[0]
+            assert 10 < expected.float().std() < 120
+            assert (pixels(folder / f"seed{seed:04d}.png").int() - expected.int()).abs().max() <= 1
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +291,15 @@ def test_scanline(
 
 
 def test_from_a_seed_to_a_picture_is_short_to_read(tmp_path: Path) -> None:
-    """All that is entered, network and its file included; without errors, files, ops and provenance."""
-    left_out = ["stylegan/errors.py", "stylegan/files.py", "stylegan/ops/", "stylegan/interop/provenance.py"]
+    """All that is entered, network and its file included; without refusals, files, ops and provenance."""
+    left_out = [
+        "stylegan/errors.py",
+        "stylegan/values.py",
+        "stylegan/memory.py",
+        "stylegan/files.py",
+        "stylegan/ops/",
+        "stylegan/interop/provenance.py",
+    ]
     generate = ["generate.py", "network=demo", "seeds=0-3", "batch=1", f"out={tmp_path / 'grid.png'}"]
     command = ["tests/bench/reading_length.py", "generate.py:make_figure", "--without", *left_out, "--", *generate]
     result = subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True)

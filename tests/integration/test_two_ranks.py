@@ -31,6 +31,7 @@ SETTINGS += ["training.checkpoint_kimg=0.008", "training.keep_checkpoints=999", 
 SETTINGS += ["training.kimg=0.032", "training.grid_images=1", "loss.r1_interval=2", "device=cpu"]
 # p moves by 0.08 every other iteration, so that checkpoints lie within and between intervals of ADA.
 SETTINGS += ["augment=ada", "augment.p=0.5", "augment.target=-0.9", "augment.speed_kimg=0.2", "augment.interval=2"]
+SETTINGS += ["logging.interval_kimg=0.024"]  # the first part ends within an interval, which the second one goes on with
 TRAIN, RECORDED = ROOT / "train.py", ROOT / "tests/integration/recorded_train.py"
 
 
@@ -102,7 +103,8 @@ def test_an_error_on_one_rank_ends_both_with_one_message(two: Runs) -> None:
 def test_two_ranks_equal_one(
     two: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "guarded_step", record_gradients(step.guarded_step, tmp_path / "gradients.pt"))
+    recorded = record_gradients(step.accumulate_gradients, tmp_path / "gradients.pt")
+    monkeypatch.setattr(step, "accumulate_gradients", recorded)
     settings = [*SETTINGS, f"data.path={two.archive}", f"run_dir={tmp_path}/run"]
     result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
@@ -122,7 +124,7 @@ def test_two_ranks_equal_one(
         assert_displacement(network, got[network], want[network], start[network])
     assert got["ada"] == want["ada"] and start["ada"]["count"] == 8 and got["ada"]["p"] != 0.5
     records = [layout.read_stats(run) for run in (two.run_dir, tmp_path / "run")]
-    assert [r["nimg"] for r in records[0]] == [r["nimg"] for r in records[1]] == [16, 32]
+    assert [r["nimg"] for r in records[0]] == [r["nimg"] for r in records[1]] == [24, 32]
     for got, want in zip(*records, strict=True):  # means over the images of both ranks
         kinds = ("loss/", "scores/", "signs/", "grad_norm/", "pl_length", "r1_", "augment/")
         names = [name for name in want if name.startswith(kinds)]
@@ -143,7 +145,7 @@ def test_they_write_one_set_of_files(two: Runs) -> None:
         "fakes-000000.png",
         "log.txt",
         "reals.png",
-        "snapshots/G_ema-000000032.safetensors",
+        *(f"snapshots/G_ema-{nimg:09d}.safetensors" for nimg in (16, 32)),  # the first part ended at 16
         "stats.jsonl",
     ]
     log = (two.run_dir / layout.LOG).read_text()

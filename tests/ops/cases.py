@@ -85,8 +85,10 @@ def bias_act_reference(
     return y if clamp is None else y.clamp(-clamp, clamp)
 
 
-def upfirdn2d_reference(x: Tensor, f: Tensor | None, *, up=1, down=1, padding=0, flip_filter=False, gain=1.0) -> Tensor:
-    """The definition, step by step: insert zeros, pad or crop, sum over taps of shifted images, keep every down-th."""
+def upfirdn2d_reference(
+    x: Tensor, f: Tensor | None, added: Tensor | None = None, *, up=1, down=1, padding=0, flip_filter=False, gain=1.0
+) -> Tensor:
+    """The definition, step by step: insert zeros, pad or crop, sum over taps of shifted images, keep every down-th, add."""
     f = torch.ones(1, 1) if f is None else f
     f = f.double()
     f = f.outer(f) if f.ndim == 1 else f
@@ -102,7 +104,8 @@ def upfirdn2d_reference(x: Tensor, f: Tensor | None, *, up=1, down=1, padding=0,
         for kx in range(fw):
             tap = f[ky, kx] if flip_filter else f[fh - 1 - ky, fw - 1 - kx]
             y = y + gain * tap * spread[:, :, ky : ky + out_h, kx : kx + out_w]
-    return y[:, :, ::dy, ::dx]
+    y = y[:, :, ::dy, ::dx]
+    return y if added is None else y + added
 
 
 def filtered_lrelu_reference(
@@ -217,6 +220,14 @@ def _upfirdn2d_samples() -> Iterator[Sample]:
     yield _sample((1, 3, 7, 29), f=long, padding=7)
     yield _sample((1, 2, 3, 75), f=low_pass, up=2, padding=[2, 1, 2, 1])  # more than one strip
     yield _sample((1, 1, 1, 1), f=None)
+    for shape, result, arguments in (
+        ((2, 3, 4, 6), (2, 3, 8, 12), {"f": low_pass, "up": 2, "padding": [2, 1, 2, 1], "gain": 4}),
+        ((1, 19, 11, 13), (1, 19, 22, 26), {"f": low_pass, "up": 2, "padding": [2, 1, 2, 1]}),
+        ((2, 16, 8, 8), (2, 16, 8, 8), {"f": setup_filter([1, 2, 1]), "padding": 1}),  # oneDNN's without `added`
+        ((1, 2, 9, 8), (1, 2, 5, 3), {"f": crooked, "down": [1, 2], "padding": [-2, -1, 3, -2]}),
+        ((1, 17, 11, 23), (1, 17, 5, 9), {"f": long, "down": 3, "padding": 9}),
+    ):
+        yield Sample({"x": shape, "added": result}, arguments)
 
 
 def _filtered_lrelu_samples() -> Iterator[Sample]:

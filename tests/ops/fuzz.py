@@ -196,7 +196,7 @@ def fuzz_below_the_checks(
         lambda: ops.bias_act(x, f, "lrelu", 0.2, 1.0, 1.0, 1),
         lambda: ops.bias_act_grad(x, y, None, "tanh", 0.2, 1.0, 1.0, 1),
         lambda: ops.bias_act_grad2(x, x, y, None, "swish", 0.2, 1.0, 1.0, 1),
-        lambda: ops.upfirdn2d(x, f, up, up, padding, flag, 1.0),
+        lambda: ops.upfirdn2d(x, f, up, up, padding, flag, 1.0, y if flag else None),
         lambda: ops.filtered_lrelu(x, None, f, g, 2, 2, padding, 1.0, 0.2, 1.0, flag, True),
         lambda: ops.filtered_lrelu_masked(x, codes, f, g, 2, 1, padding, up, 1.0, 0.2, flag),
         lambda: ops.modulated_epilogue(x, g, f, f, "lrelu", 0.2, 1.0, 1.0),
@@ -204,7 +204,7 @@ def fuzz_below_the_checks(
         lambda: ops.modulated_epilogue_grad2(
             None, None, None, None, x, y, None, f, None, "lrelu", 0.2, 1.0, 1.0, [flag, False, False]
         ),
-        lambda: ops.modulation_grad(x, y, g, flag),
+        lambda: ops.modulation_grad(x, y, g, flag, x),
         lambda: ops.modulation_grad2(None, g, x, y, x[:, :, 0, 0].float(), [flag, True, flag]),
         lambda: ops.modulation_grad2(y, None, x, x, x[:, :, 0, 0].float(), [flag, True]),
         lambda: ops.normal(1, x, up[0] if up else -1),

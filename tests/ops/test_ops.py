@@ -23,7 +23,7 @@ from stylegan.ops.modulated_conv2d import modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 from stylegan.ops.modulation import modulation_grad
 from stylegan.ops.torch_private import TorchDispatchMode
-from stylegan.ops.upfirdn2d import downsample2d, upfirdn2d
+from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upfirdn2d, upfirdn2d_beside
 from tests.ops.cases import CASES, SAMPLES, inputs, pick
 
 IMAGES = [entry for entry in SAMPLES if len(pick(entry)[1].shape) == 4]
@@ -108,7 +108,10 @@ def test_empty_batch(entry: tuple[str, int]) -> None:
     args = inputs(case, sample)
     full = case.op(**args, **sample.kwargs)
     n = sample.shape[0]
-    empty = {name: t[:0] if name in ("d", "s") or (name == "noise" and t.ndim == 4) else t for name, t in args.items()}
+    empty = {
+        name: t[:0] if name in ("d", "s", "added") or (name == "noise" and t.ndim == 4) else t
+        for name, t in args.items()
+    }
     x = args["x"].detach()[:0].requires_grad_()
     y = case.op(**{**empty, "x": x}, **sample.kwargs)
     assert full.shape[0] == n and y.shape == (0, *full.shape[1:])
@@ -126,6 +129,16 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "stylegan":
             self.calls.setdefault(str(func), (func, args))
+        return func(*args, **(kwargs or {}))
+
+
+class Additions(TorchDispatchMode):
+    """Counts the additions of tensors that torch makes."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += str(func).startswith("aten.add")
         return func(*args, **(kwargs or {}))
 
 
@@ -152,7 +165,7 @@ def differentiable(func: Any, args: tuple) -> tuple:
             return value
         wanted = value.is_floating_point() and not last and i < filters and value.ndim != 2
         if "upfirdn2d" in str(func) or "masked" in str(func):
-            wanted = i == 0
+            wanted = i in (0, 7)
         return value.detach().clone().requires_grad_(wanted)
 
     return tuple(leaf(i, value) for i, value in enumerate(args))
@@ -240,6 +253,49 @@ def test_the_product_beside_its_gradients_is_that_of_torch(dtype: torch.dtype, m
         assert torch.equal(y, x * s[:, :, None, None]) and y.dtype == dtype and none.shape == (0,)
         assert y.is_contiguous(memory_format=memory_format)
         assert all(torch.equal(a, b) for a, b in zip(grads, alone, strict=True))
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("want_y", [False, True])
+@pytest.mark.parametrize("dtype", RTOL, ids=str)
+def test_another_gradient_is_added_to_that_of_a_product(dtype: torch.dtype, want_y: bool, memory_format: Any) -> None:
+    draw = torch.Generator().manual_seed(0)
+    dy, x, more = (torch.randn(2, 16, 5, 3, generator=draw).to(dtype) for _ in range(3))
+    dy, x = (t.contiguous(memory_format=memory_format) for t in (dy, x))
+    s = torch.randn(2, 16, generator=draw).to(torch.promote_types(dtype, torch.float32))
+    dx, *rest = modulation_grad(dy, x, s, want_y, more)
+    want = dy.double() * s[:, :, None, None] + more.double()
+    torch.testing.assert_close(dx.double(), want, rtol=RTOL[dtype], atol=RTOL[dtype])
+    for a, b in zip(rest, modulation_grad(dy, x, s, want_y)[1:], strict=True):
+        assert torch.equal(a, b)
+    if dtype is torch.float64:
+        leaves = [t.requires_grad_() for t in (dy, x, s, more)]
+        assert torch.autograd.gradcheck(
+            lambda dy, x, s, more: modulation_grad(dy, x, s, want_y, more), leaves, fast_mode=True
+        )
+
+
+@pytest.mark.parametrize(("up", "down"), [(2, 1), (1, 2)])
+def test_what_reads_a_filtered_image_beside_the_filter(up: int, down: int) -> None:
+    """Gradients of three orders are those of two readers, and are summed without an op of their own."""
+    x, f = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True), setup_filter([1, 3, 3, 1])
+    resample: dict[str, Any] = {"up": up, "down": down, "padding": [2, 1, 2, 1], "gain": 1.5}
+    found = []
+    for y, other in (upfirdn2d_beside(x, f, **resample), (upfirdn2d(x, f, **resample), x)):
+        total, grads = y.sin().sum() + other.cos().sum(), []
+        for _ in range(3):
+            grads.append(torch.autograd.grad(total, x, create_graph=True)[0])
+            total = grads[-1].square().sum()
+        found.append((y, *grads))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+    y, other = upfirdn2d_beside(x, f, **resample)
+    with Additions() as additions:
+        torch.autograd.grad([y, other], x, [torch.ones_like(y), torch.ones_like(x)], retain_graph=True)
+    assert additions.count == 0
+    for given, zero in ((y, False), (other, True)):  # only one of the two goes on
+        (dx,) = torch.autograd.grad(given.sum(), x, retain_graph=True)
+        assert torch.equal(dx, torch.ones_like(x)) is zero
 
 
 def test_gradients_of_a_product_with_what_is_not_finite() -> None:
@@ -354,6 +410,8 @@ def test_identity_is_no_copy() -> None:
         lambda x: upfirdn2d(x, [1, 3, 3, 1]),  # pyright: ignore[reportArgumentType]
         lambda x: downsample2d(x, torch.tensor(1.0)),
         lambda x: upfirdn2d(x, torch.ones(2, 2), padding=-3),
+        lambda x: upfirdn2d(x, torch.ones(2, 2), added=x),
+        lambda x: upfirdn2d(x, None, added=x.double()),
         lambda x: bias_act(x, torch.zeros(3, device="meta")),
         lambda x: bias_act(x.int()),
         lambda x: bias_act(x, torch.zeros(3), dim=7),
@@ -378,6 +436,7 @@ def test_identity_is_no_copy() -> None:
         lambda x: modulation_grad(x.double(), x, torch.ones(2, 3)),
         lambda x: modulation_grad(x[0], x[0], torch.ones(2, 3)),
         lambda x: modulation_grad(x.int(), x.int(), torch.ones(2, 3)),
+        lambda x: modulation_grad(x, x, torch.ones(2, 3), more=x[:, :, 1:]),
         lambda x: conv2d(x, torch.ones(2, 3, 3, 3), stride=1.5),  # pyright: ignore[reportArgumentType]
         lambda x: conv2d(x, torch.ones(2, 3, 0, 3)),
         lambda x: conv2d_resample(x, torch.ones(2, 3, 3, 3), up=0),

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from stylegan.ops.conv2d import conv2d, conv_transpose2d
-from stylegan.ops.scaled_conv2d import scaled_conv2d
-from tests.ops.test_ops import Recorder
+from stylegan.ops.scaled_conv2d import scaled_conv2d, scaled_conv2d_beside
+from tests.ops.test_ops import Additions, Recorder
 
 
 def leaves(dtype: torch.dtype, transpose: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,6 +92,26 @@ def test_features_in_the_weights_gradient_are_those_that_were_convolved(dtype: t
     assert torch.equal(alone["w"], together["w"])
 
 
+@pytest.mark.parametrize("styles", [False, True])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_what_reads_the_features_beside_the_convolution(transpose: bool, styles: bool) -> None:
+    """Gradients of both orders are those of two readers; with styles they are summed without an op of their own."""
+    x, w, s = leaves(torch.float64, transpose)
+    factors, inputs, found = (s, [x, w, s], []) if styles else (None, [x, w], [])
+    for y, other in (
+        scaled_conv2d_beside(x, w, factors, 0.7, transpose=transpose, padding=1),
+        (convolve(x, w, factors, 0.7, transpose, 1), x),
+    ):
+        found.append(gradients(torch.cat([y.flatten(), other.flatten()]), inputs, 2))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11 * float(b.detach().abs().max()))
+    y, other = scaled_conv2d_beside(x, w, factors, 0.7, transpose=transpose, padding=1)
+    with Additions() as additions:
+        torch.autograd.grad([y, other], inputs, [torch.ones_like(y), torch.ones_like(x)], retain_graph=True)
+    assert additions.count == (0 if styles else 1)
+    assert torch.equal(torch.autograd.grad(other.sum(), x)[0], torch.ones_like(x))
+
+
 def test_features_and_styles_share_one_pass_where_both_are_wanted() -> None:
     """And the features, where the gradient by w needs them once more."""
     x, w, s = leaves(torch.float32, False)
@@ -99,7 +119,7 @@ def test_features_and_styles_share_one_pass_where_both_are_wanted() -> None:
         y = scaled_conv2d(x, w, s, padding=1)
         with Recorder() as recorder:
             torch.autograd.grad(y.sum(), inputs)
-        assert [args[-1] for name, (_, args) in recorder.calls.items() if "modulation_grad" in name] == shared
+        assert [args[3] for name, (_, args) in recorder.calls.items() if "modulation_grad" in name] == shared
 
 
 @pytest.mark.parametrize("frozen", range(3))

@@ -1,27 +1,26 @@
-"""Reads thousands of mutated files in a process of its own, with a hook that sees whatever Python does: run by test_unpickle.
-
-Prints one JSON object: how many files were refused and read, and everything that happened but should not have.
-"""
+"""Reads thousands of mutated files, with a hook that sees whatever Python does; see `fuzzing`."""
 
 import contextlib
-import json
 import os
 import pickle
 import random
-import resource
 import sys
-import tempfile
-import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from stylegan.errors import UserError
 from stylegan.interop.networks import read_networks
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import UnreadableError
+from tests.unit import fuzzing
+from tests.unit.fuzz_networks import alias_free
+from tests.unit.public_pickle import dumps, network_call
+from tests.unit.tiny import tiny_pair
 
-MEMORY = 2**30  # bytes beyond what the process needs before it reads anything
 BUILD_EVERY = 6  # building networks takes longest
 HARMFUL = ("os.", "subprocess.", "shutil.", "socket.", "ctypes.", "marshal.", "urllib.", "webbrowser.", "pty.", "code.")
 HARMFUL += ("exec", "compile", "import", "pickle.find_class", "builtins.input", "tempfile.", "pathlib.")
@@ -103,44 +102,61 @@ def mutate(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def main(seeds_folder: str, count: int) -> None:
-    """Mutate every file of a folder, in turn, `count` times in all."""
-    folder = Path(tempfile.mkdtemp(dir=seeds_folder))
-    canary, rng, watch = folder / "canary", random.Random(7), Watch()
-    seeds = [path for path in sorted(Path(seeds_folder).iterdir()) if path.is_file()]
+def prepare(folder: Path) -> Callable[[random.Random], Callable[[], str | None]]:
+    """See `fuzzing.judge`; fails at once where the hook or the canary do not see what they are there for."""
+    seeds = write_seeds(folder)
+    canary, watch = folder / "canary", Watch()
     contents, evil = [path.read_bytes() for path in seeds], pickle.dumps(Evil(canary))
     (folder / "evil.pkl").write_bytes(evil)
     for path in [*seeds, folder / "evil.pkl"]:  # so that all that is imported on the way has been
         with contextlib.suppress(UserError):
             read_networks(path)
     "x".encode("cp437")  # zipfile takes this codec of Python's own for names that are not UTF-8, and imports it then
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    outcomes, failures = Counter[str](), []
-    for i in range(count):
-        content = mutate(contents[i % len(seeds)], [*contents, evil], rng)
-        path = folder / f"mutated{seeds[i % len(seeds)].suffix}"
-        path.write_bytes(content)
+    assert not canary.exists()
+    watch.armed = True
+    pickle.loads(evil)
+    watch.armed = False
+    assert any("os.system" in event for event in watch.events) and canary.exists()
+    canary.unlink()
+
+    def read(path: Path, *, build: bool) -> str:
+        watch.events.clear()
         watch.armed = True
         try:
-            if i % BUILD_EVERY == 0:
+            if build:
                 read_networks(path)
             else:
                 read_pickled(path)
-            outcomes["read"] += 1
-        except (UserError, UnreadableError):
-            outcomes["refused"] += 1
-        except BaseException:  # what the test is about: nothing else may leave the reader
-            failures.append(f"mutation {i} of {seeds[i % len(seeds)].name}: {traceback.format_exc()[-1500:]}")
+            return "read"
+        except UnreadableError as error:
+            raise UserError(f"it {error}"[:1000]) from None
         finally:
             watch.armed = False
-    quiet, ran = dict(watch.events), canary.exists()
-    watch.armed = True
-    pickle.loads(evil)  # the hook and the canary do see what they are there for
-    watch.armed = False
-    seen = {"hook": any("os.system" in event for event in watch.events), "canary": canary.exists()}
-    print(json.dumps({**outcomes, "events": quiet, "canary": ran, "failures": failures[:5], "control": seen}))
+            if watch.events or canary.exists():
+                raise AssertionError(f"something ran: {dict(watch.events)}")
+
+    def make(rng: random.Random) -> Callable[[], str | None]:
+        i = rng.randrange(len(seeds))
+        path = folder / f"mutated{seeds[i].suffix}"
+        path.write_bytes(mutate(contents[i], [*contents, evil], rng))
+        build = rng.randrange(BUILD_EVERY) == 0
+        return lambda: read(path, build=build)
+
+    return make
+
+
+def write_seeds(folder: Path) -> list[Path]:
+    """Genuine files of every kind."""
+    G, D = tiny_pair(resolution=(8, 8))
+    for protocol in (0, 2, 4):
+        content = {"G_ema": network_call(G), "augment_pipe": None, "training_set_kwargs": {"path": "x.zip"}}
+        (folder / f"p{protocol}.pkl").write_bytes(dumps(content, protocol))
+    (folder / "d.pkl").write_bytes(dumps({"G_ema": network_call(G), "D": network_call(D)}))
+    (folder / "r.pkl").write_bytes(dumps({"G_ema": network_call(alias_free())}))
+    for zipped in (True, False):
+        torch.save({"g_ema": G.state_dict()}, folder / f"{zipped}.pt", _use_new_zipfile_serialization=zipped)
+    return sorted(folder.iterdir())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    fuzzing.judge("fuzz_pickles", prepare)

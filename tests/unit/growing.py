@@ -12,7 +12,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from stylegan.errors import UserError
 from stylegan.models.base import Discriminator, Generator, noise_for
-from stylegan.models.layers import block_shapes, check_kind, check_positive
+from stylegan.models.growing import faded
+from stylegan.models.layers import block_shapes, check_kind
+from stylegan.values import COUNT, check_values
 
 Shape = tuple[int, int]
 
@@ -22,12 +24,12 @@ class GrowingGConfig:
     """Options of `GrowingG`."""
 
     kind: str = field(default="growing", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=8, metadata={"help": "size of the latent z"})
-    width: int = field(default=8, metadata={"help": "feature maps"})
+    z_dim: int = field(default=8, metadata={"help": "size of the latent z", "range": COUNT})
+    width: int = field(default=8, metadata={"help": "feature maps", "range": COUNT})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(self, "z_dim", "width")
+        check_values(self, "model.G")
 
     def build(self, *, resolution: Shape, channels: int, c_dim: int) -> "GrowingG":
         """See `NetworkConfig`."""
@@ -39,11 +41,11 @@ class GrowingDConfig:
     """Options of `GrowingD`."""
 
     kind: str = field(default="growing_discriminator", metadata={"help": "the architecture; model/D=NAME sets it"})
-    width: int = field(default=8, metadata={"help": "feature maps"})
+    width: int = field(default=8, metadata={"help": "feature maps", "range": COUNT})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/D")
-        check_positive(self, "width")
+        check_values(self, "model.D")
 
     def build(self, *, resolution: Shape, channels: int, c_dim: int) -> "GrowingD":
         """See `NetworkConfig`."""
@@ -59,13 +61,14 @@ class GrowingG(Generator):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim = config.z_dim
         self.shapes = block_shapes(self.resolution)
-        self.level, self.alpha = len(self.shapes) - 1, 1.0
+        self.level = len(self.shapes) - 1
+        self.alpha: Tensor | None = None
         width, (h, w) = config.width, self.shapes[0]
         self.fc = nn.Linear(config.z_dim + c_dim, width * h * w)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)
         self.torgb = nn.ModuleList(nn.Conv2d(width, channels, 1) for _ in self.shapes)
 
-    def set_stage(self, resolution: Shape, alpha: float) -> None:
+    def set_stage(self, resolution: Shape, alpha: Tensor | None) -> None:
         """See `Growing`."""
         self.level, self.alpha = level_of(resolution, self.shapes), alpha
 
@@ -85,9 +88,9 @@ class GrowingG(Generator):
         for conv, shape in zip(list(self.convs)[1 : self.level + 1], self.shapes[1:], strict=False):
             before, x = x, conv(interpolate(x, shape)).tanh()
         image = self.torgb[self.level](x)
-        if self.alpha == 1 or self.level == 0:
+        if self.alpha is None or self.level == 0:
             return image
-        return interpolate(self.torgb[self.level - 1](before), self.shapes[self.level]).lerp(image, self.alpha)
+        return faded(interpolate(self.torgb[self.level - 1](before), self.shapes[self.level]), image, self.alpha)
 
 
 class GrowingD(Discriminator):
@@ -98,13 +101,14 @@ class GrowingD(Discriminator):
     def __init__(self, config: GrowingDConfig, *, resolution: Shape, channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.shapes = block_shapes(self.resolution)
-        self.level, self.alpha = len(self.shapes) - 1, 1.0
+        self.level = len(self.shapes) - 1
+        self.alpha: Tensor | None = None
         width, (h, w) = config.width, self.shapes[0]
         self.fromrgb = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in self.shapes)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)
         self.fc = nn.Linear(width * h * w + c_dim, 1)
 
-    def set_stage(self, resolution: Shape, alpha: float) -> None:
+    def set_stage(self, resolution: Shape, alpha: Tensor | None) -> None:
         """See `Growing`."""
         self.level, self.alpha = level_of(resolution, self.shapes), alpha
 
@@ -115,8 +119,8 @@ class GrowingD(Discriminator):
         x = self.fromrgb[self.level](img).tanh()
         for i in range(self.level, 0, -1):
             x = avg_pool2d(self.convs[i](x).tanh(), 2)
-            if i == self.level and self.alpha < 1:
-                x = self.fromrgb[i - 1](avg_pool2d(img, 2)).tanh().lerp(x, self.alpha)
+            if i == self.level and self.alpha is not None:
+                x = faded(self.fromrgb[i - 1](avg_pool2d(img, 2)).tanh(), x, self.alpha)
         x = self.convs[0](x).tanh().flatten(1)
         return self.fc(x if c is None else torch.cat([x, c], dim=1))
 

@@ -12,6 +12,7 @@ from stylegan.augment.diffaugment import DiffAugment
 from stylegan.augment.pipe import AugmentPipe
 from stylegan.augment.strengths import PipeConfig
 from stylegan.errors import UserError
+from stylegan.rng import generator
 from stylegan.schedule import Ramp
 from tests.unit.test_step import as_double, batches, make_training
 
@@ -33,7 +34,7 @@ def test_p_moves_towards_the_target_once_an_interval(positive: int, moves: float
         ada.update(part)
         assert ada.p == 0.5 and ada.r_t is None
     ada.update(parts[3])
-    assert ada.p == pytest.approx(0.5 + moves) and ada.r_t == pytest.approx((2 * positive - 40) / 40)
+    assert float(ada.p) == pytest.approx(0.5 + moves) and ada.r_t == pytest.approx((2 * positive - 40) / 40)
     assert (ada.signs, ada.count, ada.iterations) == (0, 0, 0)
 
 
@@ -50,7 +51,7 @@ def test_p_takes_speed_kimg_from_0_to_1_and_stays_within_its_bounds() -> None:
         assert ada.p == p_max
         ada.interval = 1
         ada.update(signs(0, 32))
-        assert ada.p == pytest.approx(p_max - 0.01), "it comes back at once"
+        assert float(ada.p) == pytest.approx(p_max - 0.01), "it comes back at once"
     ada = controller(p=0.015, speed_kimg=3.2)
     for _ in range(40):
         ada.update(signs(0, 8))
@@ -68,7 +69,43 @@ def test_state_goes_on_in_the_middle_of_an_interval() -> None:
     second.load_state_dict(first.state_dict())
     for part in parts[2:]:
         second.update(part)
-    assert second == whole and whole.p == 0.51 and whole.iterations == 1
+    assert second.state_dict() == whole.state_dict() and whole.p == 0.51 and whole.iterations == 1
+
+
+def test_p_is_that_of_plain_arithmetic() -> None:
+    """Every step of a training at random, bit for bit, in place; the state is of plain numbers, as in older checkpoints."""
+    ada, draws = controller(interval=3, speed_kimg=1.1, p=0.05, p_max=0.3), generator(0, "signs")
+    tensor, p, r_t, total, count = ada.p, 0.05, None, 0.0, 0
+    for i in range(1, 400):
+        part = (torch.rand(10, generator=draws) < (0.95 if i % 150 < 90 else 0.6)).float() * 2 - 1
+        ada.update(part)
+        total, count = total + sum(part.tolist()), count + 10
+        if i % 3 == 0:
+            r_t = total / count
+            direction = (r_t > 0.6) - (r_t < 0.6)
+            p = min(max(p + direction * count / (1.1 * 1000), 0.0), 0.3)
+            total, count = 0.0, 0
+        assert ada.state_dict() == {"p": p, "r_t": r_t, "signs": total, "count": count, "iterations": i % 3}
+    assert ada.p is tensor and tensor.dtype == torch.float64
+
+
+@pytest.mark.parametrize("r_t", [None, 0.7])
+def test_an_older_state_is_taken_as_it_is(r_t: float | None) -> None:
+    ada = controller()
+    state, tensor = {"p": 0.3, "r_t": r_t, "signs": 3.0, "count": 8, "iterations": 1}, ada.p
+    ada.load_state_dict(state)
+    assert ada.state_dict() == state and ada.p is tensor
+
+
+def test_it_warns_where_p_is_at_its_maximum_and_d_still_overfits() -> None:
+    ada = controller(p=0.49, p_max=0.5, interval=1)
+    assert ada.warning() is None
+    ada.update(signs(39, 1))
+    assert ada.p == 0.5 and "augment.p_max=0.5" in str(ada.warning()) and "r_t +0.95, target 0.6" in str(ada.warning())
+    ada.update(signs(32, 8))
+    assert ada.p == 0.5 and ada.warning() is None, "on target"
+    ada.load_state_dict({**ada.state_dict(), "p": 0.499, "r_t": 0.9})
+    assert ada.warning() is None, "p can still rise"
 
 
 def test_what_a_configuration_builds() -> None:
@@ -80,10 +117,14 @@ def test_what_a_configuration_builds() -> None:
     assert ramp.p == Ramp(0.2, 0.8, 2) and ramp.p_at(1000, None) == pytest.approx(0.5)
     assert isinstance(fixed.build(**shape), AugmentPipe) and fixed.build_controller() is None
     ada = AugmentConfig(kind=AugmentKind.ada)
-    assert ada.build_controller() == ADAController(p=0, target=0.6, speed_kimg=500, interval=4, p_max=1)
+    wanted = ADAController(p=0, target=0.6, speed_kimg=500, interval=4, p_max=1, device="cpu")
+    assert vars(ada.build_controller()) == vars(wanted)
     assert ada.p_at(0, None) is None
     controller_now = ada.build_controller()
-    assert controller_now is not None and ada.p_at(0, controller_now) == controller_now.p == 0
+    assert controller_now is not None and ada.p_at(0, controller_now) is controller_now.p
+    for way in (True, False):
+        pipe = ada.build(**shape, fixed=way)
+        assert isinstance(pipe, AugmentPipe) and pipe.fixed == way
     assert isinstance(AugmentConfig(kind=AugmentKind.diffaugment).build(**shape), DiffAugment)
 
 
@@ -163,7 +204,7 @@ def test_an_iteration_updates_p_from_the_signs_of_all_micro_batches() -> None:
     state = training.state
     state.ada = controller(interval=1, target=-1.0, speed_kimg=0.8)
     stats = training.step({p.name: batches(training, p.name, 1, 4) for p in training.phases})
-    seen = torch.cat(stats["signs/real"])
+    seen = stats["signs/real"]
     assert seen.numel() == 8 and state.ada.r_t == float(seen.mean())
     assert float(stats["augment/r_t"][0]) == pytest.approx(float(seen.mean()))
     assert state.ada.p == (0.51 if float(seen.mean()) > -1 else 0.5)

@@ -2,24 +2,36 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from stylegan.augment.draws import NAMES, probabilities
 from stylegan.augment.filtering import filter_bank
-from stylegan.augment.grid_sample import grid_sample
+from stylegan.augment.geometry import largest_margins, margins
+from stylegan.augment.grid_sample import affine_grid, grid_sample
 from stylegan.augment.pipe import AugmentPipe, PipeAugmentation
 from stylegan.augment.strengths import CATEGORIES, GROUPS, PRESETS, PipeConfig
 from stylegan.rng import generator
 
 SIZES = [(1, 1), (1, 7), (4, 4), (5, 2), (20, 28)]
+N = 4000
+GEOMETRY = (*GROUPS["blit"], *GROUPS["geom"])
+both_ways = pytest.mark.parametrize("fixed", [False, True])
 
 
-def only(*names: str, channels: int = 3, size: tuple[int, int] = (16, 16), **strengths: float) -> AugmentPipe:
+def only(
+    *names: str, channels: int = 3, size: tuple[int, int] = (16, 16), fixed: bool = False, **strengths: float
+) -> AugmentPipe:
     """A pipeline with nothing but some augmentations."""
-    switches = dict.fromkeys(names, 1.0)
-    return AugmentPipe(PipeConfig(preset=None, **switches, **strengths), channels=channels, resolution=size)  # pyright: ignore[reportArgumentType]
+    config = PipeConfig(preset=None, **dict.fromkeys(names, 1.0), **strengths)  # pyright: ignore[reportArgumentType]
+    return AugmentPipe(config, channels=channels, resolution=size, fixed=fixed)
+
+
+def pipe_of(preset: str, channels: int, size: tuple[int, int], fixed: bool = False) -> AugmentPipe:
+    return AugmentPipe(PipeConfig(preset=preset), channels=channels, resolution=size, fixed=fixed)
 
 
 def random_images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -28,22 +40,58 @@ def random_images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_p_0_is_the_identity_to_the_bit(preset: str, channels: int) -> None:
-    pipe = AugmentPipe(PipeConfig(preset=preset), channels=channels, resolution=(12, 10))
+@both_ways
+def test_p_0_is_the_identity_to_the_bit(preset: str, channels: int, fixed: bool) -> None:
+    pipe = pipe_of(preset, channels, (12, 10), fixed)
     images = random_images(4, channels, 12, 10, dtype=torch.float32)
-    assert torch.equal(pipe.draw(0, "x", range(4), 0.0)(images), images)
-    assert not torch.equal(pipe.draw(0, "x", range(4), 1.0)(images), images)
+    assert torch.equal(pipe.draw(0, "x", range(4), 0.0, "cpu")(images), images)
+    assert not torch.equal(pipe.draw(0, "x", range(4), 1.0, "cpu")(images), images)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_images_to_which_nothing_happens_are_left_alone_to_the_bit(preset: str) -> None:
-    pipe = AugmentPipe(PipeConfig(preset=preset), channels=3, resolution=(8, 8))
+@both_ways
+def test_images_to_which_nothing_happens_are_left_alone_to_the_bit(preset: str, fixed: bool) -> None:
+    pipe = pipe_of(preset, 3, (8, 8), fixed)
     images = random_images(40, 3, 8, 8, dtype=torch.float32)
     p = 0.15 if preset in ("filter", "noise", "cutout") else 0.05
-    untouched = [torch.equal(a, b) for a, b in zip(pipe.draw(0, "x", range(40), p)(images), images, strict=True)]
+    untouched = [torch.equal(a, b) for a, b in zip(pipe.draw(0, "x", range(40), p, "cpu")(images), images, strict=True)]
     assert 0 < sum(untouched) < 40
-    alone = [torch.equal(pipe.draw(0, "x", [i], p)(images[i : i + 1])[0], images[i]) for i in range(40)]
+    alone = [torch.equal(pipe.draw(0, "x", [i], p, "cpu")(images[i : i + 1])[0], images[i]) for i in range(40)]
     assert alone == untouched
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("channels", "size"), [(1, (5, 2)), (3, (9, 14)), (4, (16, 16))])
+def test_both_ways_give_the_same(preset: str, channels: int, size: tuple[int, int]) -> None:
+    """The same decisions, images and gradients. `margins`, as in the papers, counts the filter as if nothing shrank:
+    its last taps see nothing beyond the border of an image that does. With equal margins all is equal."""
+    images = random_images(8, channels, *size).requires_grad_(True)
+    weights = random_images(8, channels, *size).flip(0)
+
+    def results(augmentation: PipeAugmentation) -> tuple[Tensor, ...]:
+        augmented = augmentation(images)
+        return augmented, *torch.autograd.grad((augmented.square() * weights).sum(), images)
+
+    for p in (0.1, 0.9):
+        exact, fixed = (pipe_of(preset, channels, size, way).draw(0, "x", range(8), p, "cpu") for way in (False, True))
+        for name in ("inverse", "colour", "gains", "noise", "boxes"):
+            decided = getattr(exact, name)
+            assert decided is None or torch.equal(decided, getattr(fixed, name))
+        expected = results(fixed)
+        torch.testing.assert_close(results(replace(exact, margin=fixed.margin)), expected, rtol=0, atol=1e-11)
+        torch.testing.assert_close(results(exact), expected, rtol=0, atol=1e-4 if "geom" in PRESETS[preset] else 1e-11)
+
+
+@pytest.mark.parametrize("size", [(6, 6), (32, 32), (30, 50)])
+def test_margins_never_exceed_the_largest(size: tuple[int, int]) -> None:
+    """Over 4000 images, for each transformation alone, for two together and for all; what is bounded reaches its bound."""
+    bounded = [("xflip",), ("rotate90",), ("xint",), ("rotate",), ("rotate", "xint")]
+    for names in (*bounded, ("scale",), ("aniso",), ("xfrac",), ("rotate90", "scale"), GEOMETRY):
+        pipe = only(*names, size=size)
+        got = margins(geometry_of(pipe.draw(0, "x", range(N), 1.0, "cpu")), size)
+        most = largest_margins(pipe.strengths, size)
+        assert all(a <= b for a, b in zip(got, most, strict=True)), (names, got, most)
+        assert got == most or names not in bounded, (names, got, most)
 
 
 def assert_moved(got: Tensor, want: Tensor) -> None:
@@ -87,23 +135,24 @@ def test_mirroring_and_whole_pixel_shifts_move_pixels_only() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_any_size(size: tuple[int, int], channels: int) -> None:
+@both_ways
+def test_any_size(size: tuple[int, int], channels: int, fixed: bool) -> None:
     """Everything at once gives finite images; blits leave an even image even, so nothing comes in from outside."""
     images = random_images(6, channels, *size)
-    pipe = AugmentPipe(PipeConfig(preset="bgcfnc"), channels=channels, resolution=size)
-    out = pipe.draw(0, "x", range(6), 1.0)(images)
+    pipe = pipe_of("bgcfnc", channels, size, fixed)
+    out = pipe.draw(0, "x", range(6), 1.0, "cpu")(images)
     assert out.shape == images.shape and bool(out.isfinite().all()) and not torch.equal(out, images)
     if min(size) < 8:  # the filter reaches further than a reflected image of this size goes: its last taps see nothing
         return
     even = torch.ones(6, channels, *size, dtype=torch.float64)
     names = ("xflip", "xint") if size[0] != size[1] else GROUPS["blit"]
-    blitted = only(*names, channels=channels, size=size).draw(0, "x", range(6), 1.0)(even)
+    blitted = only(*names, channels=channels, size=size, fixed=fixed).draw(0, "x", range(6), 1.0, "cpu")(even)
     torch.testing.assert_close(blitted, even, rtol=0, atol=1e-6)
 
 
 def test_colour_leaves_alpha_alone() -> None:
     images = random_images(4, 4, 8, 8, dtype=torch.float32)
-    out = only(*GROUPS["color"], channels=4, size=(8, 8)).draw(0, "x", range(4), 1.0)(images)
+    out = only(*GROUPS["color"], channels=4, size=(8, 8)).draw(0, "x", range(4), 1.0, "cpu")(images)
     assert torch.equal(out[:, 3], images[:, 3]) and not torch.equal(out[:, :3], images[:, :3])
 
 
@@ -120,9 +169,9 @@ def test_colour_by_hand() -> None:
 
 
 def test_bands_add_up_to_the_identity_and_gains_keep_the_expected_power() -> None:
-    total = filter_bank().sum(dim=0)
+    total = filter_bank(torch.device("cpu")).sum(dim=0)
     torch.testing.assert_close(total, torch.eye(43, dtype=torch.float64)[21], rtol=0, atol=1e-12)
-    drawn = only("imgfilter", imgfilter_bands=[0, 1, 0, 0]).draw(0, "x", range(50), 1.0)  # pyright: ignore[reportArgumentType]
+    drawn = only("imgfilter", imgfilter_bands=[0, 1, 0, 0]).draw(0, "x", range(50), 1.0, "cpu")  # pyright: ignore[reportArgumentType]
     assert drawn.gains is not None
     power = drawn.gains.square() @ torch.tensor([10, 1, 1, 1], dtype=torch.float64) / 13
     torch.testing.assert_close(power, torch.ones(50, dtype=torch.float64))
@@ -130,14 +179,23 @@ def test_bands_add_up_to_the_identity_and_gains_keep_the_expected_power() -> Non
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_derivatives(channels: int) -> None:
+@both_ways
+def test_derivatives(channels: int, fixed: bool) -> None:
     """First and second order, by differences: what R1 needs. Cubed, so that there is a second derivative."""
     size = (6, 5)
-    pipe = AugmentPipe(PipeConfig(preset="bgcfnc", cutout_size=0.3), channels=channels, resolution=size)
-    augmentation = pipe.draw(0, "x", range(2), 1.0)
+    config = PipeConfig(preset="bgcfnc", cutout_size=0.3)
+    pipe = AugmentPipe(config, channels=channels, resolution=size, fixed=fixed)
+    augmentation = pipe.draw(0, "x", range(2), 1.0, "cpu")
     images = random_images(2, channels, *size).requires_grad_(True)
     assert torch.autograd.gradcheck(augmentation, images, fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: augmentation(x) ** 3, images, fast_mode=True)
+
+
+def test_places_under_affine_maps_are_torchs() -> None:
+    maps = random_images(3, 2, 3, dtype=torch.float32)
+    for h, w in ((14, 20), (52, 38)):
+        expected = torch.nn.functional.affine_grid(maps, [3, 1, h, w], align_corners=False)
+        torch.testing.assert_close(affine_grid(maps, h, w), expected, rtol=0, atol=3e-7)
 
 
 def test_sampling_and_spreading_are_adjoint() -> None:
@@ -150,20 +208,18 @@ def test_sampling_and_spreading_are_adjoint() -> None:
     assert torch.autograd.gradgradcheck(lambda x: grid_sample(x, grid) ** 3, images)
 
 
-def test_numbers_do_not_depend_on_division_nor_on_what_else_is_on() -> None:
-    pipe = AugmentPipe(PipeConfig(preset="bgcfnc"), channels=3, resolution=(8, 8))
+@both_ways
+def test_numbers_do_not_depend_on_division_nor_on_what_else_is_on(fixed: bool) -> None:
+    pipe = pipe_of("bgcfnc", 3, (8, 8), fixed)
     images = random_images(6, 3, 8, 8)
-    whole = pipe.draw(3, "x", range(90, 96), 0.7)(images)
-    parts = [pipe.draw(3, "x", [90 + i for i in part], 0.7)(images[part]) for part in ([4, 1], [0, 5, 2, 3])]
+    whole = pipe.draw(3, "x", range(90, 96), 0.7, "cpu")(images)
+    parts = [pipe.draw(3, "x", [90 + i for i in part], 0.7, "cpu")(images[part]) for part in ([4, 1], [0, 5, 2, 3])]
     torch.testing.assert_close(torch.cat(parts), whole[[4, 1, 0, 5, 2, 3]], rtol=0, atol=1e-9)
-    assert not torch.equal(whole, pipe.draw(3, "y", range(90, 96), 0.7)(images))
-    few, many = only("brightness").draw(0, "x", range(6), 0.5), pipe.draw(0, "x", range(6), 0.5)
+    assert not torch.equal(whole, pipe.draw(3, "y", range(90, 96), 0.7, "cpu")(images))
+    few, many = only("brightness").draw(0, "x", range(6), 0.5, "cpu"), pipe.draw(0, "x", range(6), 0.5, "cpu")
     assert few.colour is not None and many.colour is not None
     bright = (few.colour[:, 0, 3] != 0).nonzero()
     assert len(bright) and bool((many.colour[bright, 0, 3] != 0).all())
-
-
-N = 4000
 
 
 def geometry_of(drawn: PipeAugmentation) -> Tensor:
@@ -194,7 +250,7 @@ def test_distributions(
     name: str, measure: Callable[[PipeAugmentation], Tensor], nothing: float | None, mean: float, std: float | None
 ) -> None:
     """Each happens with probability p, and then with the published mean and standard deviation."""
-    values = measure(only(name, size=(32, 40)).draw(0, name, range(N), 0.6))
+    values = measure(only(name, size=(32, 40)).draw(0, name, range(N), 0.6, "cpu"))
     if nothing is not None:
         happened = (values - nothing).abs() > 1e-12
         assert float(happened.double().mean()) == pytest.approx(0.6, abs=0.03)
@@ -204,17 +260,35 @@ def test_distributions(
         assert float(values.std()) == pytest.approx(std, rel=0.06)
 
 
+def test_p_and_indices_may_be_tensors() -> None:
+    pipe = pipe_of("bgcfnc", 3, (8, 8))
+    numbers = pipe.draw(0, "x", [7, 3, 5], 0.4, "cpu")
+    tensors = pipe.draw(0, "x", torch.tensor([7, 3, 5]), torch.tensor(0.4, dtype=torch.float64), torch.device("cpu"))
+    for name, value in vars(numbers).items():
+        assert torch.equal(value, getattr(tensors, name)) if isinstance(value, Tensor) else name == "margin", name
+
+
+def test_the_two_rotations_together_happen_as_often_as_one() -> None:
+    """1 - (1 - q)^2 = p, ADA, appendix B."""
+    for p in (0.0, 0.3, 1.0):
+        found = probabilities(
+            PipeConfig(rotate=0.5).strengths(3), torch.tensor(p, dtype=torch.float64), torch.device("cpu")
+        )
+        q, again, xflip = (float(found[NAMES.index(name)]) for name in ("rotate", "rotate_again", "xflip"))
+        assert q == again and 1 - (1 - q) ** 2 == pytest.approx(0.5 * p) and xflip == p
+
+
 def test_distribution_of_turns_shifts_and_noise() -> None:
-    inverse = geometry_of(only("rotate", size=(8, 8)).draw(0, "r", range(N), 0.6))
+    inverse = geometry_of(only("rotate", size=(8, 8)).draw(0, "r", range(N), 0.6, "cpu"))
     turned = (inverse != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1)
     assert float(turned.double().mean()) == pytest.approx(0.6, abs=0.03), "both rotations together"
-    quarters = geometry_of(only("rotate90", size=(8, 8)).draw(0, "q", range(N), 1.0))
+    quarters = geometry_of(only("rotate90", size=(8, 8)).draw(0, "q", range(N), 1.0, "cpu"))
     counts = torch.bincount(((torch.atan2(quarters[:, 1, 0], quarters[:, 0, 0]) / (math.pi / 2)).round().long()) % 4)
     assert counts.min() > N / 4 - 4 * (N * 3 / 16) ** 0.5
-    shifts = geometry_of(only("xint", size=(32, 40)).draw(0, "s", range(N), 1.0))[:, :2, 2]
+    shifts = geometry_of(only("xint", size=(32, 40)).draw(0, "s", range(N), 1.0, "cpu"))[:, :2, 2]
     assert torch.equal(shifts, shifts.round())
     assert (shifts[:, 0].unique().tolist(), shifts[:, 1].unique().tolist()) == (list(range(-5, 6)), list(range(-4, 5)))
-    drawn = only("noise", size=(4, 4)).draw(0, "n", range(1000), 1.0)
+    drawn = only("noise", size=(4, 4)).draw(0, "n", range(1000), 1.0, "cpu")
     assert drawn.noise is not None
     assert float(drawn.noise.std()) == pytest.approx(0.1, rel=0.06)  # E sigma^2 = 0.1^2
     assert float(drawn.noise.flatten(1).std(dim=1).mean()) == pytest.approx(0.1 * (2 / math.pi) ** 0.5, rel=0.06)

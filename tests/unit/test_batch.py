@@ -1,5 +1,6 @@
 """How a batch is divided, and that its random numbers do not depend on the division."""
 
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from stylegan.errors import UserError
 from stylegan.losses.base import Batch, Needs, Phase, Reals, UndeclaredError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.rng import uniform
-from stylegan.schedule import Stage
+from stylegan.schedule import Now
 from stylegan.training.batch import as_shown, mixing_cutoffs
 from stylegan.training.split import split_positions
 from tests.unit.tiny import tiny_pair
@@ -38,12 +39,39 @@ def test_groups_of_minibatch_std_stay_whole_and_in_place(N: int, ranks: int, mic
         ((10, 1, 4, 2), "batch_size=10"),
         ((8, 2, 2, 4), "micro_batch=2"),
         ((8, 1, 4, None), "whole batch"),
-        ((8, 3, 8, 4), "24"),
+        ((8, 3, 8, 4), "batch_size=12 training.micro_batch=4"),
     ],
 )
 def test_what_does_not_divide_is_refused(arguments: tuple[int, int, int, int | None], says: str) -> None:
     with pytest.raises(UserError, match=says):
         split_positions(*arguments)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("group", [0, 1, 4, 32])
+def test_what_is_advised_works(ranks: int, group: int) -> None:
+    for N in range(1, 70):
+        for micro in {max(N // ranks, 1), 3, 8, 10}:
+            try:
+                split_positions(N, ranks, micro, group)
+            except UserError as error:
+                advice = str(error).partition("choose ")[2]
+                found = dict(re.findall(r"training\.(batch_size|micro_batch)=(\d+)", advice))
+                split_positions(int(found.get("batch_size", N)), ranks, int(found["micro_batch"]), group)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((10, 1, 10, 4), "choose training.batch_size=8 training.micro_batch=8"),
+        ((7, 2, 3, 4), "choose training.batch_size=8 training.micro_batch=4"),
+        ((24, 1, 10, 4), "choose training.micro_batch=8"),
+    ],
+)
+def test_advice_is_the_nearest_that_works(arguments: tuple[int, int, int, int], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split_positions(*arguments)
+    assert str(caught.value).endswith(says)
 
 
 @pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
@@ -159,7 +187,12 @@ def test_style_mixing_happens_as_often_as_asked() -> None:
 def test_reals_of_a_stage_that_fades_in() -> None:
     images = torch.randint(0, 256, [2, 3, 8, 8], dtype=torch.uint8)
     small = images.view(2, 3, 4, 2, 4, 2).float().mean((3, 5)).round() / 127.5 - 1
-    assert torch.equal(as_shown(images, Stage((4, 4), 1.0, 8)), small)
+
+    def shown(side: int, alpha: float | None = None) -> torch.Tensor:
+        value = None if alpha is None else torch.tensor(alpha, dtype=torch.float64)
+        return as_shown(images, Now(torch.zeros([]), (side, side), 8, value, {}, {}))
+
+    assert torch.equal(shown(4), small)
     coarse = small.view(2, 3, 2, 2, 2, 2).mean((3, 5)).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(as_shown(images, Stage((4, 4), 0.25, 8)), 0.25 * small + 0.75 * coarse)
-    assert torch.equal(as_shown(images, Stage((8, 8), 1.0, 8)), images / 127.5 - 1)
+    torch.testing.assert_close(shown(4, 0.25), 0.25 * small + 0.75 * coarse)
+    assert torch.equal(shown(8), images / 127.5 - 1)

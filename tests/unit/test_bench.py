@@ -50,7 +50,7 @@ def test_speed(tmp_path: Path) -> None:
 def test_cost(tmp_path: Path) -> None:
     out = tmp_path / "cost.json"
     assert "GB saved" in run("debug", "--measure", "cost", "--out", str(out))
-    assert json.loads(out.read_text())["debug"]["iteration"]["ops"] > 100
+    assert json.loads(out.read_text())["debug"]["costs"]["iteration"]["ops"] > 100
 
 
 @needs_compiler

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stylegan.data import cache as cache_module
 from stylegan.data.archive import METADATA, ImageDataset
-from stylegan.data.cache import cache_of
+from stylegan.data.cache import PixelCache, cache_of
 from stylegan.data.loader import DataConfig, image_batches, open_cache
 from stylegan.errors import UserError
 from tests.integration.command import ROOT
@@ -134,16 +134,16 @@ def test_two_processes_make_it_once(archive: Path) -> None:
 def test_whoever_waits_takes_what_the_other_made(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = cache_of(ImageDataset(archive)).path
     made = other.rename(other.with_name("made"))
-    read = cache_module._read
+    opened = cache_module._open
 
-    def late(path: Path, dataset: ImageDataset) -> np.ndarray | None:
+    def late(path: Path, dataset: ImageDataset) -> PixelCache | None:
         """Nothing at the first look; then the file appears, as if another process had held the lock."""
-        found = read(path, dataset)
+        found = opened(path, dataset)
         if found is None:
             made.rename(path)
         return found
 
-    monkeypatch.setattr(cache_module, "_read", late)
+    monkeypatch.setattr(cache_module, "_open", late)
     monkeypatch.setattr(cache_module, "_make", lambda *_: pytest.fail("it was made a second time"))
     assert cache_of(ImageDataset(archive)).path == other
 
@@ -171,7 +171,7 @@ def test_a_changed_archive_gets_a_new_cache_and_the_old_one_goes(archive: Path) 
     write_archive(archive, count=24, size=8)
     new = cache_of(ImageDataset(archive))
     assert caches(archive.parent) == sorted([new.path, bystander]) and new.path != old.path and not killed.exists()
-    assert torch.equal(old.batch(torch.tensor([0]))[0], before), "a run in progress keeps what it has mapped"
+    assert torch.equal(old.batch(torch.tensor([0]))[0], before), "a run in progress keeps what it has opened"
 
 
 def lying(archive: Path) -> Path:
@@ -218,6 +218,20 @@ def test_a_broken_image_is_named_and_nothing_is_left(archive: Path) -> None:
     with pytest.raises(UserError, match=r"img00000007\.png"):
         cache_of(ImageDataset(archive.with_name("bad.zip")))
     assert not caches(archive.parent) and not list(archive.parent.glob(".*.safetensors"))
+
+
+@pytest.mark.parametrize("left", [0, 1, 5000])
+def test_a_cache_that_is_cut_while_it_is_used_is_told(archive: Path, left: int) -> None:
+    """A mapped file would kill the process (SIGBUS)."""
+    write_archive(archive, count=23, size=32)
+    dataset = ImageDataset(archive)
+    cache = cache_of(dataset)
+    os.truncate(cache.path, left)
+    with pytest.raises(
+        UserError, match=r"cannot be read any more \(it was cut short meanwhile\); a new start makes it anew"
+    ):
+        cache.batch(torch.tensor([0, 22]))
+    assert torch.equal(cache_of(dataset).batch(torch.tensor([22]))[0][0], dataset[22][0])
 
 
 class Usage:

@@ -1,6 +1,7 @@
 """Model cards: every fact is the metadata's, what is missing is called so, and names cannot become markup."""
 
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import pytest
 import yaml
 
 from stylegan import run_dir
+from stylegan.errors import UserError
 from stylegan.files import sha256, shipped
-from stylegan.interop.card import model_card
+from stylegan.interop.card import model_card, read_evaluations
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
@@ -193,6 +195,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "| kid2k_mobilenet_v2 | 0.0596 | held out | 2000 | 1999 |" in Path("README.md").read_text()
     assert "fid50k" not in Path("README.md").read_text()
     Path("other.jsonl").write_text(json.dumps(other))
+    os.mkfifo("pipe")
     Path("run").mkdir()
     Path("run", run_dir.CONFIG).touch()
     for arguments, says in (
@@ -200,9 +203,34 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         (["run"], "this run has no snapshot yet"),
         (["net.safetensors", "--out", "README.md"], "README.md exists already"),
         (["net.safetensors", "--out", "net.safetensors/README.md"], "cannot write net.safetensors/README.md"),
-        (["net.safetensors", "--metrics", "nowhere"], "--metrics nowhere: No such file"),
+        (["net.safetensors", "--metrics", "nowhere"], "there is no file of --metrics nowhere"),
+        (["net.safetensors", "--metrics", "run"], "cannot read the file of --metrics run: it is a folder"),
+        (["net.safetensors", "--metrics", "pipe"], "cannot read the file of --metrics pipe: it is a pipe"),
         (["net.safetensors", "--metrics", "README.md"], "was not written by stylegan evaluate"),
         (["net.safetensors", "--metrics", "other.jsonl"], "none of its 1 records is of net.safetensors"),
     ):
         result = run(*arguments)
         assert (result.code, result.out) == (2, "") and says in result.err, result.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: odd} for key in ("results", "data", "fakes", "reals") for odd in (None, "x", [1], {"x": {}})),
+        {"results": {"fid50k": "5"}},
+        {"data": {"name": 1}},
+        {"network": "x"},
+        {"network": []},
+    ],
+)
+def test_records_of_another_type_are_none_of_evaluate(tmp_path: Path, change: dict[str, Any]) -> None:
+    path, file = tmp_path / "net.safetensors", tmp_path / "found.jsonl"
+    card(path, FULL)
+    good = {"results": {"a": 1.0, "b": None}, "network": {"sha256": sha256(path)}, "data": {"name": "x"}}
+    good |= {"fakes": 1, "reals": 2}
+    file.write_text(json.dumps(good))
+    assert read_evaluations(file, path) == [good]
+    for text in (json.dumps({**good, **change}), "[" * 100_000, "9" * 5000, "1", "\0"):
+        file.write_text(text)
+        with pytest.raises(UserError, match="was not written by stylegan evaluate"):
+            read_evaluations(file, path)

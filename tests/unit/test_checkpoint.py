@@ -10,9 +10,18 @@ import pytest
 import torch
 
 from stylegan import run_dir as layout
+from stylegan.augment.ada import ADAController
 from stylegan.errors import UserError
 from stylegan.models.metadata import model_metadata
-from stylegan.training.checkpoint import differences, newest_checkpoint, read_checkpoint, restore, save_checkpoint
+from stylegan.training.checkpoint import (
+    ADA,
+    _is_ada,
+    differences,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from tests.unit.test_step import batches, make_training
 from tests.unit.tiny import tiny_pair
 
@@ -75,6 +84,121 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(tmp_path: Path, damag
     layout.checkpoint_path(tmp_path, 8).unlink()
     with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
         newest_checkpoint(tmp_path)
+
+
+def laughs() -> list[Any]:
+    """Little to write, 2^60 values to show."""
+    value: list[Any] = []
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+def put(*keys: Any, value: Any) -> Any:
+    def change(content: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+def drop(*keys: Any) -> Any:
+    def change(content: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return change
+
+
+MOMENTS = ("state", "G_opt", "state", 0)
+CHANGES = {
+    **{f"no {key}": drop(key) for key in ("format", "state", "architecture", "content_hash", "environment")},
+    **{
+        f"no {key} in the state": drop("state", key)
+        for key in ("G", "D", "G_ema", "G_opt", "D_opt", "pl_mean", "ada", "stage", "seed", "nimg", "step", "held")
+    },
+    **{f"nimg={value!r}": put("state", "nimg", value=value) for value in ("8", None, 8.0, -8, True, 2**70)},
+    **{f"elapsed={value!r}": put("state", "elapsed", value=value) for value in ("8", None, float("nan"), [])},
+    **{f"ada={value!r}": put("state", "ada", value=value) for value in ("8", 1.0, {"p": 0.5}, [])},
+    **{f"stage={value!r}": put("state", "stage", value=value) for value in ("8", {}, {"resolution": [4, 4]}, [])},
+    "no weight": drop("state", "G", "mapping.fc0.weight"),
+    "another weight": put("state", "G", "mapping.fc0.weight", value=torch.zeros(3)),
+    "a weight of whole numbers": put("state", "D", "b4.out.bias", value=torch.zeros(1, dtype=torch.int64)),
+    "a weight that is a text": put("state", "G_ema", "mapping.w_avg", value="x"),
+    "one weight too many": put("state", "G_ema", "x", value=torch.zeros(1)),
+    "no G": put("state", "G", value=None),
+    "no moment": drop(*MOMENTS, "exp_avg"),
+    "another moment": put(*MOMENTS, "exp_avg_sq", value=torch.zeros(3)),
+    "a moment that is a number": put(*MOMENTS, "exp_avg_sq", value=1.0),
+    "a moment of nothing": put("state", "G_opt", "state", 999, value={}),
+    "no settings": put("state", "D_opt", "param_groups", value=[]),
+    "settings of other parameters": put("state", "D_opt", "param_groups", 0, "params", value=[0]),
+    "settings that are lists": put("state", "D_opt", "param_groups", 0, "eps", value=laughs()),
+    "no architecture of D": drop("architecture", "D"),
+    "another architecture": put("architecture", "G", "config", "w_dim", value=2**40),
+    "an architecture of more": put("architecture", "G", "x", value=laughs()),
+    "an environment without end": put("environment", "threads", value=laughs()),
+    "no hash": put("content_hash", value=7),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_one_that_holds_something_else_is_named_and_the_one_before_it_used(tmp_path: Path, name: str) -> None:
+    for nimg in (8, 16):
+        save(tmp_path, nimg)
+    path = layout.checkpoint_path(tmp_path, 16)
+    content = torch.load(path, weights_only=True)
+    CHANGES[name](content)
+    torch.save(content, path)
+    checkpoint, complaints = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.path == layout.checkpoint_path(tmp_path, 8)
+    assert len(complaints) == 1 and str(path) in complaints[0] and len(complaints[0]) < 500
+
+
+def test_the_controller_s_state_is_whole_by_its_keys_and_may_be_anything_that_it_can_become() -> None:
+    kept: dict[str, Any] = ADAController(0.5, 0.6, 500.0, 4, 1.0).state_dict()
+    assert set(kept) == ADA and _is_ada(kept) and _is_ada({**kept, "r_t": float("nan")}) and _is_ada(None)
+    assert not _is_ada({**kept, "r_t": "x"})
+    assert not any(_is_ada({key: value for key, value in kept.items() if key != left}) for left in kept)
+
+
+def test_every_flipped_bit_of_the_directory_is_noticed_or_of_no_consequence(tmp_path: Path) -> None:
+    saved = save(tmp_path, 8)
+    path = layout.checkpoint_path(tmp_path, 8)
+    content, passed = path.read_bytes(), 0
+    start = content.index(b"PK\x01\x02")
+    for at in range(start, len(content), max((len(content) - start) // 150, 1)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        try:
+            found = flat(read_checkpoint(path).state)
+        except UserError as error:
+            assert str(path) in str(error)
+            continue
+        passed += 1
+        for key, value in saved.items():
+            assert torch.equal(found[key], value) if isinstance(value, torch.Tensor) else found[key] == value, at
+    assert 0 < passed < 140
+
+
+def test_archives_that_unpack_to_more_than_they_are_and_things_that_are_no_files(tmp_path: Path) -> None:
+    save(tmp_path, 8)
+    good = layout.checkpoint_path(tmp_path, 8)
+    bomb = layout.checkpoint_path(tmp_path, 16)
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+        new.writestr("archive/data/999", bytes(10**8))
+    os.mkfifo(layout.checkpoint_path(tmp_path, 24))
+    layout.checkpoint_path(tmp_path, 32).mkdir()
+    checkpoint, complaints = newest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.path == good
+    assert [found in text for found, text in zip(("folder", "pipe", "compressed"), complaints, strict=True)] == [
+        True
+    ] * 3
 
 
 class Canary:

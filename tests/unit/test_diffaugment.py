@@ -15,7 +15,7 @@ def images(n: int, channels: int, size: tuple[int, int]) -> Tensor:
 @pytest.mark.parametrize(("channels", "size"), [(3, (8, 8)), (1, (7, 12)), (4, (9, 6)), (3, (1, 1))])
 def test_against_loops(channels: int, size: tuple[int, int]) -> None:
     x, (H, W) = images(5, channels, size), size
-    drawn = DiffAugment(POLICIES, resolution=size).draw(0, "x", range(5), 0.0)
+    drawn = DiffAugment(POLICIES, resolution=size).draw(0, "x", range(5), 0.0, "cpu")
     assert drawn.brightness is not None and drawn.saturation is not None and drawn.contrast is not None
     assert drawn.shift is not None and drawn.hole is not None
     want = torch.zeros_like(x)
@@ -36,7 +36,7 @@ def test_against_loops(channels: int, size: tuple[int, int]) -> None:
 def test_ranges() -> None:
     """Zhao et al. 2020: brightness within half, saturation 0..2, contrast 0.5..1.5, an eighth of a side, a hole of a half."""
     n = 4000
-    drawn = DiffAugment(POLICIES, resolution=(16, 24)).draw(0, "x", range(n), 0.0)
+    drawn = DiffAugment(POLICIES, resolution=(16, 24)).draw(0, "x", range(n), 0.0, "cpu")
     for value, low, high in ((drawn.brightness, -0.5, 0.5), (drawn.saturation, 0, 2), (drawn.contrast, 0.5, 1.5)):
         assert value is not None and low <= float(value.min()) and float(value.max()) < high
         assert float(value.mean()) == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
@@ -48,13 +48,13 @@ def test_ranges() -> None:
 
 def test_policies_division_and_derivatives() -> None:
     x = images(4, 4, (6, 6))
-    coloured = DiffAugment(["color"], resolution=(6, 6)).draw(0, "x", range(4), 0.0)
+    coloured = DiffAugment(["color"], resolution=(6, 6)).draw(0, "x", range(4), 0.0, "cpu")
     assert torch.equal(coloured(x)[:, 3], x[:, 3]) and coloured.shift is None and coloured.hole is None
     everything = DiffAugment(POLICIES, resolution=(6, 6))
-    drawn = everything.draw(0, "x", range(4), 0.0)
-    part = everything.draw(0, "x", [2, 0], 0.0)
+    drawn = everything.draw(0, "x", range(4), 0.0, "cpu")
+    part = everything.draw(0, "x", [2, 0], 0.0, "cpu")
     torch.testing.assert_close(part(x[[2, 0]]), drawn(x)[[2, 0]], rtol=0, atol=1e-12)
-    assert not torch.equal(drawn(x), everything.draw(0, "x", range(4, 8), 0.0)(x))
+    assert not torch.equal(drawn(x), everything.draw(0, "x", range(4, 8), 0.0, "cpu")(x))
     x.requires_grad_(True)
     assert torch.autograd.gradcheck(drawn, x, fast_mode=True)
     assert torch.autograd.gradgradcheck(lambda x: drawn(x) ** 3, x, fast_mode=True)

@@ -251,3 +251,15 @@ def test_a_run_without_a_snapshot_and_missing_packages(
     source = str(folder / "fused.safetensors")
     result = stylegan("export", source, "a.onnx", capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 2 and "needs the packages onnxscript: pip install 'stylegan[export]'" in result.err
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+def test_a_full_disk_is_told_like_any_other(folder: Path, tmp_path: Path, suffix: str) -> None:
+    """A limit of the size of files stands in for the disk; a process that torch ends has another exit code."""
+    source, out = folder / "stylegan3.safetensors", tmp_path / f"out{suffix}"
+    code = "import resource, stylegan.cli; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); stylegan.cli.main()"
+    command = [sys.executable, "-c", code, "export", str(source), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: cannot write {out}: File too large") and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -33,10 +33,12 @@ from stylegan.models.generator import StyleBased
 from stylegan.models.layers import Precision
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.ops import backend
 from tests.golden.golden import Golden
 from tests.golden.golden import load as load_golden
 from tests.unit import test_models_golden, test_stylegan3_golden
+from tests.unit.public_pickle import dumps, network_call
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutWConfig
 
@@ -186,6 +188,34 @@ def test_classes(G: StyleBased, conditional: StyleBased) -> None:
             sample(network, [1], Sampling(class_idx=class_idx))
 
 
+def test_a_class_is_known_by_its_name(tmp_path: Path, conditional: StyleBased) -> None:
+    names = ["cat", "dog", "golden retriever"]
+    save_snapshot(tmp_path / "a.safetensors", conditional, provenance={"data": {"class_names": names}})
+    G = load_generator(tmp_path / "a.safetensors")
+    assert G.class_names == tuple(names)
+    for number, name in enumerate(names):
+        assert torch.equal(draw(G, [1], class_idx=name), draw(G, [1], class_idx=number))
+    assert torch.equal(draw(G, [1], class_idx="2"), draw(G, [1], class_idx=2))  # as a command line may hand it on
+    for given, message in [
+        ("dgo", "class_idx=dgo: there is no class of that name; did you mean 'dog'"),
+        ("xyz", "there are: cat, dog, golden retriever"),
+        (3, "class_idx=3 does not exist: this network has 3 classes; choose class_idx=0 to 2"),
+        (None, "class_idx is missing: .* or a name"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            sample(G, [1], Sampling(class_idx=given))
+    with pytest.raises(UserError, match=r"class_idx=cat: the network does not say what its classes .*=0 to 2"):
+        sample(conditional, [1], Sampling(class_idx="cat"))
+    with pytest.raises(UserError, match="class_idx=cat: this network has no classes"):
+        sample(tiny(), [1], Sampling(class_idx="cat"))
+
+
+@pytest.mark.parametrize("data", ["cats", {"class_names": "cats"}, {"class_names": 3}, None])
+def test_names_of_classes_that_are_none_are_not_taken(tmp_path: Path, conditional: StyleBased, data: Any) -> None:
+    save_snapshot(tmp_path / "a.safetensors", conditional, provenance={"data": data})
+    assert load_generator(tmp_path / "a.safetensors").class_names == ()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -198,7 +228,7 @@ def test_classes(G: StyleBased, conditional: StyleBased) -> None:
 )
 def test_impossible_settings_are_refused_before_sampling(G: StyleBased, settings: dict[str, object]) -> None:
     (name,) = settings
-    with pytest.raises(UserError, match=f"^{name}={settings[name]}: "):
+    with pytest.raises(UserError, match=f"^{name}={settings[name]}:? "):
         sample(G, [1], Sampling(**settings))  # pyright: ignore[reportArgumentType]
 
 
@@ -249,6 +279,33 @@ def test_without_w_what_needs_it_is_refused_at_once() -> None:
     for use in (lambda: sample_ws(G, [1]), lambda: render(G, torch.zeros(1, 2, 8))):
         with pytest.raises(UserError, match="needs a network with w"):
             use()
+
+
+def test_a_network_of_nan_is_refused_by_name(tmp_path: Path) -> None:
+    """Its pictures would be black, and nothing would say so."""
+    G, broken = tiny(), tiny()
+    broken.get_parameter("synthesis.b8.conv0.weight")[0, 0, 0, :2] = torch.tensor([torch.nan, torch.inf])
+    save_snapshot(tmp_path / "a.safetensors", broken, provenance={})
+    (tmp_path / "a.pkl").write_bytes(dumps({"G": network_call(broken), "G_ema": network_call(G)}))
+    (tmp_path / "b.pkl").write_bytes(dumps({"G": network_call(G), "G_ema": network_call(broken)}))
+    told = r"{}: its {} is broken: 2 of the 2304 numbers of synthesis\.b8\.conv0\.weight are NaN or infinite"
+    for read, file, name in [
+        (load_generator, "a.safetensors", "G_ema"),
+        (load_generator, "b.pkl", "G_ema"),
+        (load, "a.pkl", "G"),
+    ]:
+        with pytest.raises(UserError, match=told.format(file, name)):
+            read(tmp_path / file)
+    load_generator(tmp_path / "a.pkl")  # what is not needed need not be whole
+
+
+@pytest.mark.parametrize("use", [sample, sample_ws])
+def test_random_noise_of_a_network_without_noise_is_refused(use: Any) -> None:
+    G = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1).build(
+        resolution=(8, 8), channels=3, c_dim=0
+    )
+    with pytest.raises(UserError, match="noise_mode=random: stylegan3 networks have no layer noise; leave it out"):
+        use(G, [1], Sampling(noise_mode="random"))
 
 
 def test_load_generator(tmp_path: Path, G: StyleBased) -> None:
@@ -395,3 +452,21 @@ def test_the_name_demo_is_shipped_and_not_looked_for_in_the_working_directory(
     monkeypatch.setattr(inference, "DEMO", "datasets/faces3d/makehuman_head.npz")
     assert resolve_network("demo") == shipped("datasets/faces3d") / "makehuman_head.npz"
     assert resolve_network("./demo") == run_dir.snapshot_path(Path("demo"), 1000)
+
+
+def test_a_label_takes_no_more_memory_than_its_classes() -> None:
+    """A small file can hold a network of very many classes; a table of all labels would take their square."""
+    G = tiny(c_dim=3)
+    G.c_dim = 2**20
+    label = inference.class_label(G, 7)
+    assert label is not None and label.shape == (1, 2**20) and label.dtype == torch.float32
+    assert label.nonzero().tolist() == [[0, 7]] and label.sum() == 1
+
+
+def test_loading_does_not_wait_for_the_compiler_of_torch() -> None:
+    """Its import takes a second."""
+    code = (
+        "import sys, stylegan; stylegan.load_generator('demo'); print({'sympy', 'torch._dynamo'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

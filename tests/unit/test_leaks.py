@@ -23,7 +23,7 @@ def pictures(n: int, seed: int, size: tuple[int, int] = (32, 32), channels: int 
 def augmented(images: Tensor, preset: str | None, p: float, **switches: float) -> Tensor:
     config = PipeConfig(preset=preset, **switches)  # pyright: ignore[reportArgumentType]
     pipe = AugmentPipe(config, channels=images.shape[1], resolution=(images.shape[2], images.shape[3]))
-    drawn = pipe.draw(0, "leak", range(len(images)), p)
+    drawn = pipe.draw(0, "leak", range(len(images)), p, "cpu")
     return (drawn(images.float() / 127.5 - 1) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 

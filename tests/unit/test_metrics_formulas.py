@@ -1,6 +1,7 @@
 """Metrics against brute force and against what must hold whatever the data."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from stylegan.metrics.equivariance import Equivariance, Motion
 from stylegan.metrics.fid import Moments, frechet_distance, trace_of_root
 from stylegan.metrics.kid import kernel_distance
 from stylegan.metrics.lpips import Lpips
-from stylegan.metrics.metric import Draws
+from stylegan.metrics.metric import Drawn, Draws
 from stylegan.metrics.ppl import Path, path_lengths
 from stylegan.metrics.precision_recall import density_coverage, precision_recall
 from stylegan.metrics.table import METRICS
@@ -147,7 +148,7 @@ def test_moved_off_the_picture() -> None:
 
 def test_decibels() -> None:
     assert equivariance.decibels(torch.tensor([0.01, 1.0])) == pytest.approx(20 * math.log10(2 / 0.1))
-    render = equivariance.squared_errors(lambda _: torch.zeros(1, 1, 8, 8), (8, 8), Motion(), generator(0, "eq"))
+    render = equivariance.squared_errors(lambda _: torch.zeros(1, 1, 8, 8), (8, 8), Motion(), torch.tensor([0.7, 0.2]))
     assert float(render[0]) == 0 < float(render[1])
 
 
@@ -182,17 +183,29 @@ class Linear(StyleBased):
 @pytest.mark.parametrize("ends", [True, False])
 def test_path_length_of_a_linear_generator(ends: bool) -> None:
     """In W a step is epsilon times the distance of the ends; on the unit sphere of Z it is epsilon times the angle."""
-    draw, G = generator(3, "ppl"), Linear()
-    a, b = torch.randn([2, 5, 3], generator=draw)
-    got = path_lengths(G, Pixels(), Path(True, ends, False), None, generator(3, "ppl"), 5)
+    drawn, G = Drawn(3, "ppl", range(5), torch.device("cpu")), Linear()
+    a, b = drawn.normal("z", 2, 3).unbind(1)
+    got = path_lengths(G, Pixels(), Path(True, ends, False), None, drawn)
     assert got.tolist() == pytest.approx((a - b).square().sum(1).tolist(), rel=0.02)  # float32 latents, steps of 1e-4
     angle = torch.nn.functional.cosine_similarity(a, b).acos()
-    got = path_lengths(G, Pixels(), Path(False, ends, False), None, generator(3, "ppl"), 5)
+    got = path_lengths(G, Pixels(), Path(False, ends, False), None, drawn)
     assert got.tolist() == pytest.approx(angle.square().tolist(), rel=0.02)
+
+
+def test_what_is_drawn_for_an_image_does_not_depend_on_the_batch() -> None:
+    def drawn(*borders: int) -> list[Tensor]:
+        shares = [Drawn(3, "ppl", range(a, b), torch.device("cpu")) for a, b in pairwise(borders)]
+        table = torch.arange(50).view(25, 2)
+        made = [(d.normal("z", 2, 3), d.uniform("t", 1), d.rows("c", table)) for d in shares]
+        return [torch.cat(parts) for parts in zip(*made, strict=True)]
+
+    assert all(torch.equal(a, b) for a, b in zip(drawn(0, 8), drawn(0, 3, 7, 8), strict=True))
 
 
 def test_path_length_of_a_network_with_cropping() -> None:
     G, _ = tiny_pair(resolution=(64, 64))
     for crop in (True, False):
-        lengths = path_lengths(G.eval(), Pixels(), Path(True, True, crop), None, generator(0, "ppl"), 3)
+        lengths = path_lengths(
+            G.eval(), Pixels(), Path(True, True, crop), None, Drawn(0, "ppl", range(3), torch.device("cpu"))
+        )
         assert lengths.shape == (3,) and bool((lengths > 0).all())

@@ -208,6 +208,8 @@ def test_minibatch_std_by_hand() -> None:
             torch.testing.assert_close(got[image, channel], want.expand(3, 2))
     torch.testing.assert_close(minibatch_std(x, None, 1), minibatch_std(x, 6, 1))
     torch.testing.assert_close(minibatch_std(x, 50, 1), minibatch_std(x, 6, 1))
+    small = 1e-4 * x  # so that the epsilon counts
+    torch.testing.assert_close(minibatch_std(small / 8, 3, 1, scale=1 / 8), minibatch_std(small, 3, 1) / 8)
     with pytest.raises(UserError, match="groups of 4"):
         minibatch_std(x, 4, 1)
 
@@ -272,15 +274,40 @@ def test_equalized_learning_rate() -> None:
     assert layer(torch.randn(50, 64)).std().item() == pytest.approx(1, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (FullyConnected(6, 5, activation="lrelu", lr_multiplier=0.1, bias_init=0.7), [4, 6]),
+        (FullyConnected(6, 5, lr_multiplier=0.1, bias_init=0.7), [4, 6]),
+        (FullyConnected(6, 5, bias_init=0.7), [4, 6]),
+        (Conv2d(6, 5, 3, activation="lrelu", conv_clamp=0.5), [2, 6, 4, 4]),
+        (Conv2d(6, 5, 3, activation="lrelu", down=2), [2, 6, 4, 4]),
+        (Conv2d(6, 5, 1, bias=False, down=2), [2, 6, 4, 4]),
+    ],
+)
+def test_a_layer_may_get_its_input_scaled_already(layer: FullyConnected | Conv2d, shape: list[int]) -> None:
+    layer, x = layer.double(), torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(layer(x * layer.input_gain, 1.7, scaled=True), 1.7 * layer(x))
+
+
+def test_fully_connected_by_hand() -> None:
+    layer = FullyConnected(6, 5, activation="lrelu", lr_multiplier=0.1, bias_init=0.7).double()
+    x = torch.randn(4, 6, dtype=torch.float64)
+    linear = x @ (layer.weight * 0.1 / 6**0.5).t() + 0.07
+    torch.testing.assert_close(layer(x), torch.where(linear > 0, linear, 0.2 * linear) * 2**0.5)
+
+
 def test_activations_and_weights_are_channels_last() -> None:
     G, D = tiny_G(), tiny_D()
     seen = []
     for network in (G, D):
         for module in network.modules():
             if type(module).__name__ in ("SynthesisLayer", "Conv2d"):
-                module.register_forward_hook(lambda *call: seen.append(call[2]))
+                module.register_forward_hook(
+                    lambda *call: seen.append(call[2][0] if isinstance(call[2], tuple) else call[2])
+                )
     D(G(torch.randn(2, 8)))
-    assert len(seen) == 8
+    assert len(seen) == 7  # all but the skip of the discriminator, see `Conv2d.beside`
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
     assert stylegan2(G).blocks[1].conv0.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -385,7 +412,7 @@ def test_a_leaky_relu_and_its_filter_are_the_same_as_one_op_and_as_two(bias: boo
     f, inputs = setup_filter([1, 3, 3, 1]).double(), [x] if b is None else [x, b]
     found = []
     for one_op in (True, False):
-        y = lrelu_then_filter(x, b, 1.3, clamp, f, [2, 1, 2, 1], one_op=one_op)
+        y = lrelu_then_filter(x, b, 1.3, clamp, f, [2, 1, 2, 1], setup_filter(None) if one_op else None)
         found.append((y, *torch.autograd.grad(y.sin().sum(), inputs)))
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-13)

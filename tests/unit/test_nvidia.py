@@ -132,6 +132,102 @@ def test_options_survive_names_of_others(tmp_path: Path, architecture: Architect
             assert_same_bits(found[name], network)
 
 
+def test_the_last_fromrgb_of_skip_has_no_clamp(tmp_path: Path) -> None:
+    """As the public tools build it: 256 in all layers but this one by default, so that all but it agree in a pickle."""
+    config = DiscriminatorConfig(channel_base=64, channel_max=8, architecture=Architecture.skip, conv_clamp=0.5)
+    D = scramble(config.build(resolution=(8, 8), channels=3, c_dim=0))
+    x = torch.randn(2, 3, 4, 4)
+    last, first = (D.get_submodule(f"{block}.fromrgb") for block in ("b4", "b8"))
+    weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+    expected = nn.functional.leaky_relu(nn.functional.conv2d(x, weight / 3**0.5, bias), 0.2) * 2**0.5
+    assert expected.abs().max() > 1
+    torch.testing.assert_close(last(x), expected)
+    assert first(x).abs().max() == 0.5
+    content = {"G_ema": network_call(tiny_pair()[0]), "D": network_call(D)}
+    change(content, "D.b4.fromrgb", "conv_clamp", put(None))
+    (tmp_path / "a.pkl").write_bytes(dumps(content))
+    assert_same_bits(read_networks(tmp_path / "a.pkl").networks["D"], D)
+    change(content, "D.b4.fromrgb", "conv_clamp", put(0.5))
+    (tmp_path / "a.pkl").write_bytes(dumps(content))
+    with pytest.raises(
+        UserError, match=r"D has b4\.fromrgb\.conv_clamp=0\.5, where our stylegan2_discriminator has none"
+    ):
+        read_networks(tmp_path / "a.pkl")
+
+
+def public_mapping(
+    z_dim: int, c_dim: int, w_dim: int, num_ws: int | None, num_layers: int = 8, embed_features: int | None = None,
+    layer_features: int | None = None, activation: str = "lrelu", lr_multiplier: float = 0.01,
+    w_avg_beta: float | None = 0.998,
+) -> None:  # fmt: skip
+    """What the mapping network of the public tools takes."""
+
+
+def public_generator(
+    z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int, mapping_kwargs: dict[str, Any],
+    channel_base: int = 32768, channel_max: int = 512, num_fp16_res: int = 4, architecture: str = "skip",
+    conv_clamp: float | None = 256,
+) -> None:  # fmt: skip
+    """What their StyleGAN2 generator takes, and what it does first."""
+    assert isinstance(int(channel_base // 4), int)
+    public_mapping(z_dim=z_dim, c_dim=c_dim, w_dim=w_dim, num_ws=1, **mapping_kwargs)
+
+
+def public_discriminator(
+    c_dim: int, img_resolution: int, img_channels: int, architecture: str = "resnet", channel_base: int = 32768,
+    channel_max: int = 512, num_fp16_res: int = 4, conv_clamp: float | None = 256, cmap_dim: int | None = None,
+    block_kwargs: dict[str, Any] | None = None, mapping_kwargs: dict[str, Any] | None = None,
+    epilogue_kwargs: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """What their discriminator takes, and what it gives its mapping network itself."""
+    assert isinstance(int(channel_base // 4), int)
+    if c_dim > 0:
+        given = {"z_dim": 0, "c_dim": c_dim, "w_dim": cmap_dim or 8, "num_ws": None, "w_avg_beta": None}
+        public_mapping(**given, **(mapping_kwargs or {}))
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_the_public_constructors_take_the_arguments(tmp_path: Path, c_dim: int) -> None:
+    shape: dict[str, Any] = {"resolution": (8, 8), "channels": 3, "c_dim": c_dim}
+    mapping = MappingConfig(num_layers=2, hidden_dim=5, embed_dim=4)
+    G = StyleGAN2Config(z_dim=8, w_dim=8, channel_base=None, channel_max=4, mapping=mapping).build(**shape)
+    D = DiscriminatorConfig(channel_base=None, channel_max=4, mapping=mapping).build(**shape)
+    save_public(tmp_path / "a.pt", {"G_ema": G, "D": D})
+    arguments = torch.load(tmp_path / "a.pt", weights_only=True)["init_kwargs"]
+    for name, construct in (("G_ema", public_generator), ("D", public_discriminator)):
+        assert arguments[name].pop("class_name").startswith("training.networks_stylegan2.")
+        construct(**arguments[name])
+
+
+def test_labels_may_be_embedded_in_another_size_than_w(tmp_path: Path) -> None:
+    shape: dict[str, Any] = {"resolution": (8, 8), "channels": 3, "c_dim": 3}
+    mapping = MappingConfig(num_layers=2, embed_dim=5)
+    G = scramble(StyleGAN2Config(z_dim=7, w_dim=6, channel_base=64, channel_max=4, mapping=mapping).build(**shape))
+    D = scramble(DiscriminatorConfig(channel_base=64, channel_max=4, cmap_dim=6, mapping=mapping).build(**shape))
+    assert G.mapping.get_parameter("embed.weight").shape == (5, 3)
+    assert G.mapping.get_parameter("fc0.weight").shape == (6, 7 + 5)
+    call = network_call(G)
+    assert call.arguments[0]["state"]["_init_kwargs"]["mapping_kwargs"]["embed_features"] == 5
+    (tmp_path / "a.pkl").write_bytes(dumps({"G_ema": call, "D": network_call(D)}))
+    save_public(tmp_path / "a.pt", {"G_ema": G, "D": D})
+    z, c = torch.randn(2, 7), torch.eye(3)[:2]
+    for file in ("a.pkl", "a.pt"):
+        found = read_networks(tmp_path / file).networks
+        assert_same_bits(found["G_ema"], G)
+        assert_same_bits(found["D"], D)
+        assert torch.equal(found["G_ema"](z, c), G(z, c))
+
+
+def test_files_that_earlier_versions_wrote_are_read(pair: Pair, tmp_path: Path) -> None:
+    """They gave the discriminator's mapping network an average of its own, which the public constructor does not take."""
+    save_public(tmp_path / "a.pt", {"G_ema": pair[0], "D": pair[1]})
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert "w_avg_beta" not in content["init_kwargs"]["D"]["mapping_kwargs"]
+    content["init_kwargs"]["D"]["mapping_kwargs"]["w_avg_beta"] = None
+    torch.save(content, tmp_path / "b.pt")
+    assert_same_bits(read_networks(tmp_path / "b.pt").networks["D"], pair[1])
+
+
 @pytest.mark.parametrize("radial", [False, True])
 @pytest.mark.parametrize("c_dim", [0, 2])
 def test_options_of_stylegan3_survive(tmp_path: Path, radial: bool, c_dim: int) -> None:
@@ -404,11 +500,12 @@ def test_a_discriminator_is_no_generator(tmp_path: Path, pair: Pair) -> None:
 def test_without_an_average_the_generator_itself_is_taken(tmp_path: Path, pair: Pair) -> None:
     (tmp_path / "a.pkl").write_bytes(dumps({"G": network_call(pair[0]), "D": None, "G_ema": None}))
     found = read_networks(tmp_path / "a.pkl")
-    assert "G stands in" in found.report[-1]
+    assert "G stands in" in found.report[-1] and list(found.networks) == ["G_ema"]
     assert_same_bits(found.networks["G_ema"], pair[0])
     assert_same_bits(load_generator(tmp_path / "a.pkl"), pair[0])
-    convert(tmp_path / "a.pkl", tmp_path / "a.safetensors")
-    assert_same_bits(read_networks(tmp_path / "a.safetensors").networks["G_ema"], pair[0])
+    for name in ("a.safetensors", "a.pt"):
+        assert convert(tmp_path / "a.pkl", tmp_path / name)[-1].endswith(": G_ema")
+        assert_same_bits(read_networks(tmp_path / name).networks["G_ema"], pair[0])
 
 
 def test_a_converted_file_is_a_snapshot(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """bf16 and fp16 in the highest resolutions: gradients near those of fp32, nothing overflows, everything else is fp32."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from stylegan.bench.workload import CONFIGURATIONS, workload
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.snapshot import read_snapshot
@@ -20,6 +22,7 @@ from stylegan.models.layers import Architecture, Precision, block_dtypes
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.metadata import model_metadata
 from stylegan.ops.modulated_conv2d import modulated_conv2d
+from stylegan.ops.torch_private import TorchDispatchMode
 from stylegan.training.adam import OptimConfig
 from tests.unit.training import training_of
 
@@ -65,7 +68,7 @@ def gradients(precision: Precision, seed: int, loss_scale: float = 1.0, D_out: f
     found = {}
     for phase in training.phases:
         training.accumulate(phase, [Batch(phase.name, **drawn)])
-        grads = training.state.trained(phase.network)[1].gradients
+        grads = training.state.optimizer(phase.network).gradients
         assert all(g.dtype is torch.float32 for g in grads)
         found[phase.name] = torch.cat([g.flatten() for g in grads])
     return found
@@ -105,6 +108,34 @@ def test_loss_scaling_by_a_power_of_two_changes_no_bit_in_fp32() -> None:
     plain, scaled = gradients(Precision.fp32, 0), gradients(Precision.fp32, 0, loss_scale=64.0)
     for phase in PHASES:
         assert torch.equal(plain[phase], scaled[phase]), phase
+
+
+class Convolutions(TorchDispatchMode):
+    """Collects the first two arguments of every convolution in bf16: images and weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments: list[tuple[str, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "conv" in func.name():
+            self.arguments += [(func.name(), t) for t in args[:2] if t.dtype is torch.bfloat16]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["demo64", "stylegan3_t64", "stylegan3_r64"])
+def test_reduced_convolutions_get_channels_last(name: str) -> None:
+    """Both images and weights, in all three directions, as tensor cores want them: cuDNN would copy others at every call."""
+    config = CONFIGURATIONS[name]
+    G, D = (replace(network, precision=Precision.bf16) for network in (config.model.G, config.model.D))
+    config = replace(config, model=replace(config.model, G=G, D=D))
+    work = workload(config, resolution=64, batch_size=4, device="meta")
+    for phase in work.phases:
+        with Convolutions() as seen:
+            work.run(phase)
+        assert len(seen.arguments) > 20
+        for op, t in seen.arguments:
+            assert t.is_contiguous(memory_format=torch.channels_last), (phase.name, op, t.shape, t.stride())
 
 
 @pytest.mark.parametrize("architecture", list(Architecture))

@@ -1,6 +1,7 @@
 """rosinality's StyleGAN2: the same pictures and logits as its formulas, stated here once more, give for the same file."""
 
 import math
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,15 @@ def test_the_first_tensor_that_does_not_match_is_named(
     torch.save({"g_ema": g_ema}, tmp_path / "a.pt")
     with pytest.raises(UserError, match=message):
         read_networks(tmp_path / "a.pt")
+
+
+def test_a_tensor_without_numbers_is_named(tmp_path: Path) -> None:
+    """Whichever it is, and whichever of its axes is of length 0."""
+    for make, part in ((generator_state, "g_ema"), (discriminator_state, "d")):
+        for name, tensor in make().items():
+            for axis in range(tensor.ndim):
+                state = make()
+                state[name] = tensor.narrow(axis, 0, 0).clone()
+                torch.save({"g_ema": generator_state(), part: state}, tmp_path / "a.pt")
+                with pytest.raises(UserError, match=rf"{part}\.{re.escape(name)} of shape .*, without numbers"):
+                    read_networks(tmp_path / "a.pt")

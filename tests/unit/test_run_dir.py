@@ -136,3 +136,24 @@ def test_the_next_process_removes_what_a_killed_one_was_writing(run_dir: Path) -
         (folder / f".{name}.ab_d3f9h.unfinished{Path(name).suffix}").write_text("half")
     with layout.sole_process(run_dir):
         assert sorted(path.name for path in run_dir.rglob("*") if path.name != layout.LOCK) == before
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b"\0" * 4096, b'{"nimg": 4\n', b'{"nimg": 4', b'{"nimg": 32, "lo\xff\xfe"}\n', b"[32]\n", b"[" * 100_000 + b"\n"],
+)
+def test_a_broken_last_line_is_dropped_and_told(tmp_path: Path, end: bytes) -> None:
+    whole = b'{"nimg": 10}\n{"nimg": 20}\n'
+    for name, read in ((layout.STATS, layout.read_stats), (layout.METRICS, layout.read_metrics)):
+        path = tmp_path / name
+        path.write_bytes(whole + end)
+        assert [record["nimg"] for record in read(tmp_path)] == [10, 20]
+        (note,) = layout.forget_after(tmp_path, 20)
+        assert str(path) in note and "last line is broken" in note
+        assert path.read_bytes() == whole and not layout.forget_after(tmp_path, 20)
+
+
+def test_a_broken_line_before_the_last_is_refused(tmp_path: Path) -> None:
+    (tmp_path / layout.STATS).write_bytes(b'{"nimg": 10}\n{"nimg"\n{"nimg": 20}\n')
+    with pytest.raises(UserError, match="line 2: "):
+        layout.read_stats(tmp_path)

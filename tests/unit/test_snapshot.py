@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import pickle
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.interop.snapshot import FORMAT, KEY, read_snapshot
+from stylegan.interop.card import model_card
+from stylegan.interop.snapshot import FORMAT, KEY, LONGEST_HEADER, LONGEST_METADATA, read_snapshot
 from stylegan.interop.snapshot_writer import add_provenance, save_snapshot
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
 
 TINY = StyleGAN2Config(z_dim=16, w_dim=16, channel_base=128, channel_max=16, mapping=MappingConfig(num_layers=2))
 PROVENANCE = {
@@ -98,7 +103,10 @@ def test_provenance_must_be_json(tmp_path: Path, G: StyleBased) -> None:
     ("make", "what"),
     [
         (lambda path: None, "there is no network file"),
-        (lambda path: path.mkdir(), "cannot read"),
+        (lambda path: path.mkdir(), "it is a folder"),
+        (os.mkfifo, "it is a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device"),
+        (lambda path: path.symlink_to("nowhere"), "there is no network file"),
         (lambda path: path.touch(), "is empty"),
         (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "is a Python pickle"),
         (lambda path: path.write_bytes(b"\x80"), "is a Python pickle"),
@@ -188,3 +196,99 @@ def test_unknown_format_and_kind_are_refused(file: Path) -> None:
     rewrite(file, lambda _, metadata: metadata["model"].update(kind="biggan"))
     with pytest.raises(UserError, match="biggan"):
         read_snapshot(file)
+
+
+def with_text(path: Path, text: str) -> None:
+    save_file({"w": torch.zeros(2)}, path, metadata={KEY: text})
+
+
+BOTTOMLESS = 500_000
+GOOD = {"format": FORMAT, "weights_sha256": "0" * 64, "model": {}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * BOTTOMLESS,
+        '{"a":' * BOTTOMLESS,
+        "9" * 5000,
+        json.dumps(GOOD)[:-1] + ', "x": NaN}',
+        json.dumps(GOOD)[:-1] + ', "x": -Infinity}',
+        json.dumps({**GOOD, "provenance": {"data": {"name": "\ud800"}}}),
+        json.dumps({**GOOD, "x": "x" * LONGEST_METADATA}),
+        json.dumps({**GOOD, "format": True}),
+        json.dumps({**GOOD, "model": []}),
+        json.dumps({**GOOD, "provenance": []}),
+        json.dumps({**GOOD, "companions": {"E": {}}}),
+        json.dumps({**GOOD, "companions": {"D": 1}}),
+        json.dumps({**GOOD, "weights_sha256": None}),
+    ],
+)
+def test_metadata_that_describe_no_network_are_damage(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.safetensors"
+    with_text(path, text)
+    with pytest.raises(UserError, match="its metadata do not describe a network"):
+        read_snapshot(path)
+
+
+TINY_3 = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1)
+
+
+@pytest.mark.parametrize("value", [2**16, 2**17, 2**20, 10**6, 2**32, 2**40, 2**63, 10**30, 10**400, -1, 0, 1e300, 0.5])
+@pytest.mark.parametrize(
+    ("of", "key"),
+    [
+        *((TINY, key) for key in ("z_dim", "w_dim", "channel_max", "mapping.num_layers", "mapping.hidden_dim")),
+        *((TINY_3, key) for key in ("num_layers", "num_critical", "filter_size", "lrelu_upsampling", "margin_size")),
+        *((TINY_3, key) for key in ("conv_kernel", "first_cutoff", "first_stopband", "last_stopband_rel")),
+        *((config, key) for config in (TINY, TINY_3) for key in ("resolution", "channels", "c_dim")),
+    ],
+)
+def test_a_small_file_cannot_ask_for_a_large_network(tmp_path: Path, of: Any, key: str, value: Any) -> None:
+    """Some of these numbers are no network's, others only not this file's: it holds the tensors of another one."""
+    if (key, value) == ("c_dim", 0):
+        return  # as it is
+    path = tmp_path / "a.safetensors"
+    save_snapshot(path, of.build(resolution=(8, 8), channels=3, c_dim=0), provenance={})
+
+    def lie(_: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        model = metadata["model"]
+        place = model if key in model else model["config"]
+        *outer, last = key.split(".")
+        for name in outer:
+            place = place[name]
+        place[last] = [value, value] if key == "resolution" else value
+
+    rewrite(path, lie)
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"a\.safetensors (describes|lacks|holds)"):
+        read_snapshot(path)
+    assert time.process_time() - started < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
+
+
+def test_a_header_longer_than_any_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    header = b"{" + b" " * (LONGEST_HEADER + 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    with pytest.raises(UserError, match="a header of 16777225 bytes"):
+        read_snapshot(path)
+
+
+def test_reading_draws_no_random_numbers(file: Path) -> None:
+    before = torch.get_rng_state()
+    read_snapshot(file)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tensors_of_nobody_are_noticed(file: Path) -> None:
+    rewrite(file, lambda tensors, _: tensors.update({"E/w": torch.zeros(1)}))
+    with pytest.raises(UserError, match="holds a tensor E/w that belongs to none of its networks"):
+        read_snapshot(file)
+
+
+@pytest.mark.parametrize("odd", [1, [], "x", {"results": 3}, 10**400, -1, True, None])
+@pytest.mark.parametrize("name", ["data", "nimg", "seconds", "loss", "optim", "augment", "augment_p", "metrics"])
+def test_an_odd_provenance_is_left_out_of_the_card(file: Path, name: str, odd: Any) -> None:
+    rewrite(file, lambda _, metadata: metadata["provenance"].update({name: odd}))
+    assert model_card(file, read_snapshot(file)).startswith("---")

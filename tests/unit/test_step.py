@@ -1,8 +1,8 @@
 """Accumulated gradients equal the whole batch's; gradients that are not finite are found, named and handled."""
 
 import copy
-from collections import defaultdict
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 import pytest
@@ -12,10 +12,11 @@ from torch import Tensor
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, UndeclaredError, seen_by_D
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.table import check_phases
-from stylegan.schedule import Moment, Ramp
+from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.schedule import Now, Ramp
 from stylegan.training.adam import OptimConfig, lazy_ratio
 from stylegan.training.state import ema_decay
-from stylegan.training.step import NonfiniteGradientsError, OnNonfinite, due, guarded_step
+from stylegan.training.step import NonfiniteGradientsError, OnNonfinite, due
 from tests.unit.tiny import tiny_pair
 from tests.unit.training import Training, training_of
 
@@ -71,7 +72,7 @@ def test_phases_run_lazily() -> None:
 def rates(training: Training, network: str) -> tuple[float, tuple[float, float]]:
     """lr and betas of a network's Adam after an iteration."""
     training.step({phase.name: batches(training, phase.name, 1, 8) for phase in training.phases})
-    group = training.state.trained(network)[1].param_groups[0]
+    group = training.state.optimizer(network).param_groups[0]
     return group["lr"], group["betas"]
 
 
@@ -89,6 +90,25 @@ def test_the_correction_follows_from_the_intervals_of_all_phases_of_a_network() 
     assert lazy_ratio([1, 1, 4]) == pytest.approx(1 / 2.25)  # a network that takes nine steps in four iterations
 
 
+@pytest.mark.parametrize("kind", ["stylegan2", "stylegan3"])
+def test_path_length_is_a_step_of_the_parameters_that_it_is_a_step_of_in_the_papers_code(kind: str) -> None:
+    """The golden files' `none_grad`: StyleGAN2's colours have linear biases, which Adam skips; StyleGAN3's, a leaky ReLU."""
+    G, D = tiny_pair()
+    if kind == "stylegan3":
+        G = StyleGAN3Config(z_dim=4, w_dim=4, channel_base=16, channel_max=4, num_layers=3, num_critical=1).build(
+            resolution=(16, 16), channels=3, c_dim=0
+        )
+    training = training_of(G, D, LogisticConfig(pl_weight=2.0, r1_gamma=1.0))
+    phase, optimizer = training.phase("Greg"), training.state.G_opt
+    optimizer.set_rates(0.0025, 0.0, 0.99)
+    training.accumulate(phase, batches(training, "Greg", 1, 8))
+    optimizer.step()
+    steps = {name: int(optimizer.state[p]["step"]) if p in optimizer.state else 0 for name, p in G.named_parameters()}
+    skipped = [name for name, step in steps.items() if step == 0]
+    assert skipped == ([f"synthesis.b{side}.torgb.bias" for side in (4, 8, 16)] if kind == "stylegan2" else [])
+    assert set(steps.values()) <= {0, 1}
+
+
 def test_rates_follow_their_ramps() -> None:
     optim = OptimConfig(G_lr=Ramp(0.004, 0.002, 0.016), beta2=Ramp(0.9, 0.99, 0.016), D_lr=0.001)
     training = make_training(LogisticConfig(pl_weight=0, r1_gamma=0), optim)
@@ -98,11 +118,11 @@ def test_rates_follow_their_ramps() -> None:
     assert training.state.D_opt.param_groups[0]["lr"] == 0.001
 
 
-def reads_reals(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def reads_reals(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     return LossOutput(networks.D(batch.real, batch.real_c).flatten(), {})
 
 
-def gives_signs(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def gives_signs(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     logits = networks.D(seen_by_D(networks.G(batch.z, batch.c), batch.augment_fake, now), batch.c).flatten()
     return LossOutput(logits, {}, signs=logits.sign())
 
@@ -125,11 +145,11 @@ def test_what_was_not_declared_fails_at_once_by_name(phase: Phase, says: str) ->
         training.accumulate(phase, batches(training, phase.name, 1, 8))
 
 
-def shows_raw_images(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def shows_raw_images(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     return LossOutput(networks.D(batch.real, batch.real_c).flatten(), {})
 
 
-def forgets_to_flatten(networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+def forgets_to_flatten(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     return LossOutput(networks.D(seen_by_D(batch.real, batch.augment_real, now), batch.real_c), {})
 
 
@@ -191,7 +211,7 @@ def test_losses_change_no_state_and_the_step_applies_what_they_give() -> None:
     state = {**{f"G.{k}": v for k, v in networks.G.state_dict().items()}, "pl_mean": networks.pl_mean}
     state |= {f"D.{k}": v for k, v in networks.D.state_dict().items()}
     before = copy.deepcopy(state)
-    given = {p.name: p.loss(networks, batches(training, p.name, 1, 8)[0], training.now) for p in training.phases}
+    given = {p.name: p.loss(networks, batches(training, p.name, 1, 8)[0], training.present) for p in training.phases}
     assert all(torch.equal(value, before[name]) for name, value in state.items())
     assert {
         name: [k for k in ("signs", "means", "pl_mean") if getattr(out, k) is not None] for name, out in given.items()
@@ -214,77 +234,72 @@ class Breaks:
     def __init__(self, value: float):
         self.value = value
 
-    def __call__(self, networks: Networks, batch: Batch, now: Moment) -> LossOutput:
+    def __call__(self, networks: Networks, batch: Batch, now: Now) -> LossOutput:
         total = sum((p * 1e-3).sum() for p in networks.G.parameters())
         bad = networks.G.get_parameter("mapping.fc0.bias")[0]
         batch.used.add("augment_fake")
         return LossOutput((total + bad * self.value).expand(8), {})
 
 
-def with_gradients(loss: Any = None) -> Training:
-    """Before the step of Gmain."""
-    training = make_training()
-    phase = Phase("Gmain", "G", loss or training.phase("Gmain").loss, Needs(fakes=True), then_average=True)
-    training.phases = [phase]
-    training.accumulate(phase, batches(training, "Gmain", 1, 8))
-    training.state.G_opt.set_rates(0.0025, 0.0, 0.99)
+def only_Gmain(loss: Any = None, **optim: Any) -> Training:
+    training = make_training(optim=OptimConfig(**optim))
+    training.phases = [Phase("Gmain", "G", loss or training.phase("Gmain").loss, Needs(fakes=True), then_average=True)]
     return training
 
 
-def broken(policy: OnNonfinite, value: float = float("nan")) -> tuple[Training, dict[str, list[Tensor]]]:
-    training, stats = with_gradients(Breaks(value)), defaultdict(list)
-    guarded_step("Gmain", training.state.G, training.state.G_opt, policy, stats)
-    return training, stats
+def one_step(policy: OnNonfinite, loss: Any = None, **optim: Any) -> tuple[Training, dict[str, Tensor]]:
+    """After an iteration of Gmain alone, and what it told."""
+    training = only_Gmain(loss, **optim)
+    with torch.no_grad():
+        for p in training.state.G_ema.parameters():
+            p.zero_()
+    return training, training.step({"Gmain": batches(training, "Gmain", 1, 8)}, policy)
 
 
-@pytest.mark.parametrize(("value", "becomes"), [(float("nan"), 0.0), (float("inf"), 1e5), (float("-inf"), -1e5)])
-def test_clamp_counts_by_name_and_replaces(value: float, becomes: float) -> None:
-    training, stats = broken(OnNonfinite.clamp, value)
-    parameter, optimizer = training.state.G.get_parameter("mapping.fc0.bias"), training.state.G_opt
-    assert parameter.grad is not None and parameter.grad[0] == becomes
-    assert {k: float(v[0]) for k, v in stats.items() if k.startswith("nonfinite")} == {
-        "nonfinite/Gmain/mapping.fc0.bias": 1.0
-    }
-    assert not stats["grad_norm/Gmain"][0].isfinite()
-    kept = list(optimizer.state[parameter].values())
-    assert all(t.isfinite().all() for t in [*kept, *optimizer.parameters]) and len(kept) == 3
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_clamp_counts_by_name_and_goes_on(value: float) -> None:
+    training, told = one_step(OnNonfinite.clamp, Breaks(value))
+    before, state = make_training().state.G, training.state
+    assert not told["grad_norm/Gmain"].isfinite()
+    moved = state.G.get_parameter("mapping.fc0.bias")[0] - before.get_parameter("mapping.fc0.bias")[0]
+    assert moved == 0 if isnan(value) else moved * value < 0, "NaN counts as 0, and a step goes against infinity"
+    kept = [t for moments in state.G_opt.state.values() for t in moments.values()]
+    assert all(t.isfinite().all() for t in [*kept, *state.G.parameters()])
+    assert state.take_nonfinite() == {"G.mapping.fc0.bias": 1}
+    assert state.take_nonfinite() == {}, "they are told once"
 
 
 @pytest.mark.parametrize("policy", OnNonfinite)
 def test_every_policy_takes_the_same_step_with_finite_gradients(policy: OnNonfinite) -> None:
-    stepped = []
-    for guard in (OnNonfinite.clamp, policy):
-        training = with_gradients()
-        optimizer = training.state.G_opt
-        want = torch.stack([g.double().square().sum() for g in optimizer.gradients]).sum().sqrt()
-        before = [p.detach().clone() for p in optimizer.parameters]
-        stats: dict[str, list[Tensor]] = defaultdict(list)
-        guarded_step("Gmain", training.state.G, optimizer, guard, stats)
-        assert list(stats) == ["grad_norm/Gmain"]
-        torch.testing.assert_close(stats["grad_norm/Gmain"][0], want.float(), rtol=1e-6, atol=0)
-        assert not any(torch.equal(p, b) for p, b in zip(optimizer.parameters, before, strict=True))
-        stepped.append([p.detach().clone() for p in optimizer.parameters])
-    assert all(torch.equal(a, b) for a, b in zip(*stepped, strict=True))
+    want, found = (one_step(guard) for guard in (OnNonfinite.clamp, policy))
+    assert torch.equal(want[1]["grad_norm/Gmain"], found[1]["grad_norm/Gmain"])
+    networks = (training.state.G.parameters() for training in (want[0], found[0], make_training()))
+    for a, b, start in zip(*networks, strict=True):
+        assert torch.equal(a, b) and not torch.equal(a, start)
+    assert found[0].state.take_nonfinite() == {}
+
+
+def test_the_norm_is_that_of_all_gradients() -> None:
+    training = only_Gmain()
+    training.accumulate(training.phase("Gmain"), batches(training, "Gmain", 1, 8))
+    want = torch.stack([g.double().square().sum() for g in training.state.G_opt.gradients]).sum().sqrt()
+    _, told = one_step(OnNonfinite.clamp)
+    torch.testing.assert_close(told["grad_norm/Gmain"][0], want.float(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("policy", [OnNonfinite.stop, OnNonfinite.rollback])
 def test_stop_and_rollback_raise_with_the_parameters_name(policy: OnNonfinite) -> None:
-    with pytest.raises(NonfiniteGradientsError, match=r"mapping\.fc0\.bias \(1\)"):
-        broken(policy)
+    with pytest.raises(NonfiniteGradientsError, match=r"Gmain: .*G\.mapping\.fc0\.bias \(1\)"):
+        one_step(policy, Breaks(float("nan")))
 
 
 def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
-    training = make_training(optim=OptimConfig(ema_kimg=1.0, ema_rampup=0))
-    state = training.state
-    with torch.no_grad():
-        for p in state.G_ema.parameters():
-            p.zero_()
-    before = copy.deepcopy(state.G.state_dict())
-    training.phases = [Phase("Gmain", "G", Breaks(float("nan")), Needs(fakes=True), then_average=True)]
-    stats = training.step({"Gmain": batches(training, "Gmain", 1, 8)}, OnNonfinite.skip)
+    training, _ = one_step(OnNonfinite.skip, Breaks(float("nan")), ema_kimg=1.0, ema_rampup=0)
+    state, before = training.state, make_training().state.G.state_dict()
     assert all(torch.equal(v, before[k]) for k, v in state.G.state_dict().items())
-    assert not state.G_opt.state and (state.nimg, state.step) == (8, 1)
-    assert "nonfinite/Gmain/mapping.fc0.bias" in stats
+    assert all(not t.any() for moments in state.G_opt.state.values() for t in moments.values())
+    assert (state.nimg, state.step) == (8, 1)
+    assert state.take_nonfinite() == {"G.mapping.fc0.bias": 1}
     for p, q in zip(state.G_ema.parameters(), state.G.parameters(), strict=True):  # the average moves all the same
         torch.testing.assert_close(p, (1 - 0.5 ** (8 / 1000)) * q)
 

@@ -44,8 +44,8 @@ def equivariance(G: StyleBased, motion: Motion) -> float:
         network.input.set_transform(transform)
         return network(ws) * scale
 
-    drawn = torch.Generator().manual_seed(2)
-    return decibels(sum((squared_errors(render, G.resolution, motion, drawn) for _ in range(4)), torch.zeros(2)))
+    amounts = torch.rand(4, 2, generator=torch.Generator().manual_seed(2))
+    return decibels(sum((squared_errors(render, G.resolution, motion, two) for two in amounts), torch.zeros(2)))
 
 
 def test_translation_and_rotation_move_the_picture() -> None:
@@ -204,8 +204,8 @@ def test_wrong_transforms(transform: Tensor, message: str) -> None:
 def test_what_cannot_be_moved() -> None:
     with pytest.raises(UserError, match="a stylegan2 network starts from something that cannot be moved"):
         sample(tiny_pair()[0], [0], Sampling(translate=(0.1, 0.0)))
-    for bad in ((0.1, math.inf), (0.1,)):
-        with pytest.raises(UserError, match="write translate"):
+    for bad, says in (((0.1, math.inf), "translate is a number beyond"), ((0.1,), "translate=0.1: give two numbers")):
+        with pytest.raises(UserError, match=says):
             Sampling(translate=bad)
 
 

@@ -164,3 +164,28 @@ def test_a_network_without_w_starts_from_its_like(tmp_path: Path, monkeypatch: p
     assert "0 new" in lines[0] and all(
         torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("provenance", "start_kimg", "nimg"),
+    [
+        ({"nimg": 48_000}, None, 0),
+        ({"nimg": 48_000}, "keep", 48_000),
+        ({"nimg": 48_000}, 1.5, 1500),
+        ({}, 25_000, 25_000_000),
+    ],
+)
+def test_the_count_starts_where_it_is_asked_to(
+    tmp_path: Path, provenance: dict[str, int], start_kimg: float | str | None, nimg: int
+) -> None:
+    save_snapshot(tmp_path / "a.safetensors", trained()[0], provenance=provenance)
+    state = state_of(tiny_pair())
+    told = start_from(str(tmp_path / "a.safetensors"), state, start_kimg)[0]
+    assert (state.nimg, state.step) == (nimg, 0) and (f"at {nimg / 1000:.3f} kimg" in told) == (nimg > 0)
+
+
+@pytest.mark.parametrize("nimg", [None, "many", -1, True])
+def test_a_count_that_nobody_says_cannot_be_kept(tmp_path: Path, nimg: object) -> None:
+    save_snapshot(tmp_path / "a.safetensors", trained()[0], provenance={"nimg": nimg})
+    with pytest.raises(UserError, match=r"does not say how many images .* give a number of kimg"):
+        start_from(str(tmp_path / "a.safetensors"), state_of(tiny_pair()), "keep")

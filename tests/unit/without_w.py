@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.models.base import Generator, noise_for
-from stylegan.models.layers import check_kind, check_positive
+from stylegan.models.layers import check_kind
+from stylegan.values import COUNT, check_values
 
 
 @dataclass
@@ -17,12 +18,12 @@ class WithoutWConfig:
     """Options of `WithoutW`."""
 
     kind: str = field(default="without_w", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=8, metadata={"help": "size of the latent z"})
-    width: int = field(default=8, metadata={"help": "feature maps"})
+    z_dim: int = field(default=8, metadata={"help": "size of the latent z", "range": COUNT})
+    width: int = field(default=8, metadata={"help": "feature maps", "range": COUNT})
 
     def __post_init__(self) -> None:
         check_kind(self, "model/G")
-        check_positive(self, "z_dim", "width")
+        check_values(self, "model.G")
 
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "WithoutW":
         """See `NetworkConfig`."""

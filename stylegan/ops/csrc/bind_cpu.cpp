@@ -240,11 +240,12 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(
     return run_grad2(e, up, format, ddx, dy, y, wanted);
 }
 
-std::tuple<Tensor, Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y) {
+std::tuple<Tensor, Tensor, Tensor> modulation_grad(
+    const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y, const OptionalTensor& more) {
     check_image(x, "x");
     const auto format = format_of(x);
     const Tensor y = want_y ? at::empty(x.sizes(), x.options(), format) : at::empty({0}, x.options());
-    const auto [dx, ds, dnoise, db] = run_grad(Epilogue::of_product(x, format, s), format, dy, x, std::nullopt, {true, false, false}, y);
+    const auto [dx, ds, dnoise, db] = run_grad(Epilogue::of_product(x, format, s), format, dy, x, more, {true, false, false}, y);
     return {dx, ds, y};
 }
 

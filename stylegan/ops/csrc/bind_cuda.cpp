@@ -94,7 +94,8 @@ Tensor bias_act_grad2(const Tensor& ddx, const Tensor& dy, const Tensor& x, cons
 
 void copy_strides(const Tensor& t, index_t (&out)[4]) { std::copy_n(t.strides().begin(), 4, out); }
 
-Tensor upfirdn2d(const Tensor& x, const Tensor& f, at::IntArrayRef up, at::IntArrayRef down, at::IntArrayRef padding, bool flip_filter, double gain) {
+Tensor upfirdn2d(const Tensor& x, const Tensor& f, at::IntArrayRef up, at::IntArrayRef down, at::IntArrayRef padding, bool flip_filter, double gain,
+                 const Optional& added) {
     const c10::cuda::CUDAGuard guard(x.device());
     const Tensor taps = f.contiguous();
     Upfirdn2dParams p{};
@@ -111,7 +112,8 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& f, at::IntArrayRef up, at::IntAr
     p.flip = flip_filter;
     p.gain = gain;
     const Tensor y = at::empty({p.n, p.c, p.out_h, p.out_w}, x.options(), format_of(x));
-    p.y = writable(y);
+    const Tensor more = added ? laid_out_as(*added, y) : Tensor();
+    p.y = writable(y), p.added = data_or_null(more);
     copy_strides(x, p.x_stride);
     copy_strides(y, p.y_stride);
     check(upfirdn2d_cuda(p, current_stream()), "upfirdn2d");
@@ -271,11 +273,11 @@ std::tuple<Tensor, Tensor, Tensor> modulated_epilogue_grad2(const Optional& ddx,
     return run_grad2({y, format, d, noise, b, act, alpha, gain, clamp}, {y, format, ddd, ddnoise, ddb, act, alpha, gain, clamp}, format, ddx, dy, y, wanted);
 }
 
-std::tuple<Tensor, Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y) {
+std::tuple<Tensor, Tensor, Tensor> modulation_grad(const Tensor& dy, const Tensor& x, const Tensor& s, bool want_y, const Optional& more) {
     const c10::cuda::CUDAGuard guard(x.device());
     const auto format = format_of(x);
     const Tensor y = want_y ? at::empty(x.sizes(), x.options(), format) : at::empty({0}, x.options());
-    const auto [dx, ds, dnoise, db] = run_grad(Sides::of_product(x, format, s), format, dy, x, {}, {true, false, false}, y);
+    const auto [dx, ds, dnoise, db] = run_grad(Sides::of_product(x, format, s), format, dy, x, more, {true, false, false}, y);
     return {dx, ds, y};
 }
 

@@ -98,7 +98,7 @@ bool suits_depthwise(const Upfirdn2dParams& p, at::MemoryFormat format, at::IntA
 
 Tensor upfirdn2d(
     const Tensor& x, const Tensor& f, at::IntArrayRef up, at::IntArrayRef down, at::IntArrayRef padding, bool flip_filter,
-    double gain) {
+    double gain, const OptionalTensor& added) {
     check_arguments("upfirdn2d", x, f);
     TORCH_CHECK_VALUE(up.size() == 2 && down.size() == 2 && padding.size() == 4, "upfirdn2d: up [2], down [2], padding [4]");
     Upfirdn2dParams p{};
@@ -111,12 +111,13 @@ Tensor upfirdn2d(
     p.out_w = result_size("upfirdn2d", p.in_w, p.up_x, padding[0], padding[1], p.f_w, p.down_x);
     p.out_h = result_size("upfirdn2d", p.in_h, p.up_y, padding[2], padding[3], p.f_h, p.down_y);
     const auto format = format_of(x);
-    if (suits_depthwise(p, format, padding) && x.numel() > 0) {
+    if (!added && suits_depthwise(p, format, padding) && x.numel() > 0) {
         const Tensor taps = fir.taps(x.options()).expand({p.c, 1, fir.plan().h, fir.plan().w});
         return at::convolution(x, taps, {}, {1, 1}, {padding[0], padding[0]}, {1, 1}, false, {0, 0}, p.c).contiguous(format);
     }
     const Tensor input = x.contiguous(format), y = at::empty({p.n, p.c, p.out_h, p.out_w}, x.options(), format);
-    p.x = input.const_data_ptr(), p.y = y.mutable_data_ptr();
+    const OptionalTensor more = added ? OptionalTensor(laid_out_as(*added, y)) : std::nullopt;
+    p.x = input.const_data_ptr(), p.y = y.mutable_data_ptr(), p.added = data_or_null(more);
     dense_strides(x.sizes(), format, p.x_stride);
     dense_strides(y.sizes(), format, p.y_stride);
     if (y.numel() == 0) return y;

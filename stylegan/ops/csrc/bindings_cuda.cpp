@@ -2,3 +2,4 @@
 #include "bind_cuda.cpp"
 #include "bind_demodulation_cuda.cpp"
 #include "bind_normal_cuda.cpp"
+#include "bind_update_cuda.cpp"

@@ -5,6 +5,7 @@
 #include "filtered_lrelu.h"
 #include "modulated_epilogue.h"
 #include "normal.h"
+#include "update.h"
 #include "upfirdn2d.h"
 
 namespace stylegan {
@@ -19,5 +20,9 @@ int modulated_epilogue_grad_cuda(const EpilogueGrad& p, void* stream);
 int modulated_epilogue_grad2_cuda(const EpilogueGrad2& p, void* stream);
 int demodulation_cuda(const Demodulation& p, const DemodulationSums& sums, int order, void* stream);
 int normal_cuda(const Draws& draws, bool normal, void* stream);
+// The number of blocks that look at gradients.
+index_t adam_blocks_cuda(const AdamTensor* tensors, index_t n);
+int adam_cuda(const AdamLists& lists, void* stream);
+int lerp_cuda(const LerpTensor* tensors, index_t n, Dtype dtype, const double* weight, void* stream);
 
 }  // namespace stylegan

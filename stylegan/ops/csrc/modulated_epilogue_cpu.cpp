@@ -145,6 +145,7 @@ STYLEGAN_INLINE void grad_select(
     };
     using yes = std::true_type;
     using no = std::false_type;
+    if (product != nullptr && dlink != nullptr) return run(yes{}, no{}, yes{}, yes{});
     if (product != nullptr) return run(yes{}, no{}, no{}, yes{});
     if (dlink != nullptr) return run(yes{}, yes{}, yes{}, no{});
     if (noise) return run(yes{}, yes{}, no{}, no{});

@@ -37,6 +37,12 @@ struct SquareSum {
 // torch.nan_to_num as the gradients' guard uses it (`clamp_nonfinite_`).
 STYLEGAN_INLINE float finite(float g) { return g != g ? 0 : __builtin_isinf(g) ? __builtin_copysignf(1e5f, g) : g; }
 
+STYLEGAN_INLINE int64_t nonfinite(const float* values, int64_t count) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) found += !__builtin_isfinite(values[i]);
+    return found;
+}
+
 // The way from a to b by the share `weight`, begun at the nearer end as in torch.lerp: exact at the weights 0 and 1.
 STYLEGAN_INLINE float between(float a, float b, float weight) {
     const float way = b - a;
@@ -57,16 +63,17 @@ void step(const AdamRun& run) {
 
 STYLEGAN_EXPORT
 
-void adam(AdamRun run, double* square_sum) {
+void adam(AdamRun run, Seen* seen) {
     const bool moment = run.first != nullptr;
     const auto stepped = moment ? step<true> : step<false>;
-    SquareSum seen;
+    SquareSum squares;
     float clean[kBlock];
     for (int64_t left = run.count; left > 0; left -= kBlock) {
         run.count = smaller(left, kBlock);
         const float* grad = run.grad;
-        seen.add(grad, run.count);
-        if (!__builtin_isfinite(seen.total())) {
+        squares.add(grad, run.count);
+        if (!__builtin_isfinite(squares.total())) {
+            seen->nonfinite += nonfinite(grad, run.count);
             for (int64_t i = 0; i < run.count; i++) clean[i] = finite(grad[i]);
             run.grad = clean;
         }
@@ -75,17 +82,18 @@ void adam(AdamRun run, double* square_sum) {
         run.param += run.count, run.second += run.count;
         if (moment) run.first += run.count;
     }
-    *square_sum = seen.total();
+    seen->square_sum = squares.total();
 }
 
 void lerp(float* average, const float* target, int64_t count, float weight) {
     over(count, [=](int64_t i, int64_t) STYLEGAN_INLINED { average[i] = between(average[i], target[i], weight); }, average, target);
 }
 
-void square_sum(const float* values, int64_t count, double* sum) {
-    SquareSum seen;
-    seen.add(values, count);
-    *sum = seen.total();
+void look(const float* values, int64_t count, Seen* seen) {
+    SquareSum squares;
+    squares.add(values, count);
+    seen->square_sum = squares.total();
+    if (!__builtin_isfinite(seen->square_sum)) seen->nonfinite = nonfinite(values, count);
 }
 
 STYLEGAN_END

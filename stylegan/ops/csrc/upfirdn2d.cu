@@ -12,6 +12,17 @@ namespace stylegan {
 
 constexpr int kStripThreads = 128, kTileThreads = 256, kStripTaps = 4, kTileTaps = 12;
 
+// Store the V numbers of `sums`, plus those of `added`, where there are any, at `to`, which is a place in `y`.
+template <int V, class T> __device__ __forceinline__ void store_sum(const T* added, const T* y, T* to, Compute<T>* sums) {
+    if (added) {
+        Compute<T> more[V];
+        load<V>(added + (to - y), more);
+#pragma unroll
+        for (int k = 0; k < V; k++) sums[k] += more[k];
+    }
+    store<V>(to, sums);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // A thread computes ROWS x COLUMNS outputs of V channels (V = 1 where the image is planar). It walks down the rows of
 // the input that they need, adds each to all outputs that it belongs to, and stores a row of outputs with its last input:
@@ -21,6 +32,7 @@ template <class T> struct StripArguments {
     const T* x;
     const float* f;
     T* y;
+    const T* added;
     index_t x_image, x_channel, x_row, x_column, y_image, y_channel, y_row, y_column;  // strides
     Divider tiles_x, tiles_y, groups;  // groups of V channels
     uint32_t threads;
@@ -110,13 +122,13 @@ __device__ __forceinline__ void strip(const StripArguments<T>& p, const StripPla
             y += p.y_row;
             if (!INSIDE && UP > 1 && t.oy + oy < 0) continue;
             if (PLANAR && p.store_rows) {
-                store<S::COLUMNS>(to, sums[oy]);
+                store_sum<S::COLUMNS>(p.added, p.y, to, sums[oy]);
                 continue;
             }
 #pragma unroll
             for (int ox = 0; ox < S::COLUMNS; ox++)
                 if (INSIDE || static_cast<unsigned>(t.ox + ox) < static_cast<unsigned>(p.out_w))
-                    store<V>(to + (PLANAR ? ox : ox * p.y_column), sums[oy] + ox * V);
+                    store_sum<V>(p.added, p.y, to + (PLANAR ? ox : ox * p.y_column), sums[oy] + ox * V);
         }
     }
 }
@@ -151,8 +163,8 @@ __global__ void __launch_bounds__(kStripThreads) upfirdn2d_strip_kernel(const St
 
 template <class T, int V, bool PLANAR, int UP, int DOWN> int launch_strip(const Upfirdn2dParams& p, void* stream) {
     using S = StripShape<T, V, PLANAR, UP, DOWN>;
-    StripArguments<T> a{static_cast<const T*>(p.x), p.f, static_cast<T*>(p.y), p.x_stride[0], p.x_stride[1], p.x_stride[2], p.x_stride[3],
-                        p.y_stride[0], p.y_stride[1], p.y_stride[2], p.y_stride[3]};
+    StripArguments<T> a{static_cast<const T*>(p.x), p.f, static_cast<T*>(p.y), static_cast<const T*>(p.added),
+                        p.x_stride[0], p.x_stride[1], p.x_stride[2], p.x_stride[3], p.y_stride[0], p.y_stride[1], p.y_stride[2], p.y_stride[3]};
     // Move the tiles left and up until their first output meets its input at tap 0.
     const index_t shift_x = ((p.pad_x % UP) + UP) % UP, shift_y = ((p.pad_y % UP) + UP) % UP;
     a.first_x = static_cast<int>(UP == 1 ? 0 : -((UP - shift_x) % UP));
@@ -173,7 +185,7 @@ template <class T, int V, bool PLANAR, int UP, int DOWN> int launch_strip(const 
     a.flip = p.flip;
     a.gain = static_cast<Compute<T>>(p.gain);
     const size_t bytes = S::COLUMNS * sizeof(T);
-    a.store_rows = a.first_x == 0 && p.out_w % S::COLUMNS == 0 && aligned(p.y, bytes) && p.y_stride[0] % S::COLUMNS == 0 &&
+    a.store_rows = a.first_x == 0 && p.out_w % S::COLUMNS == 0 && aligned(p.y, bytes) && aligned(p.added, bytes) && p.y_stride[0] % S::COLUMNS == 0 &&
                    p.y_stride[1] % S::COLUMNS == 0 && p.y_stride[2] % S::COLUMNS == 0;
     LAUNCH((upfirdn2d_strip_kernel<T, V, PLANAR, UP, DOWN>), dim3(ceil_div(a.threads, kStripThreads)), dim3(kStripThreads), stream, a);
     return cudaGetLastError();
@@ -186,6 +198,7 @@ template <class T> struct TileArguments {
     const T* x;
     const float* f;
     T* y;
+    const T* added;
     index_t x_image, x_channel, x_row, x_column, y_image, y_channel, y_row, y_column;
     Divider tiles_x, tiles_y, channels;
     int in_h, in_w, out_h, out_w, in_x, in_y, taps, shift_x, shift_y;
@@ -223,21 +236,23 @@ __global__ void __launch_bounds__(kTileThreads) upfirdn2d_separable_kernel(const
     __syncthreads();
     fir_along_rows<UP, DOWN, TAPS, S::STRIP, kTileThreads>(staged, IN_WIDTH, rows, WIDTH, taps_x, IN_HEIGHT, WIDTH / S::STRIP);
     __syncthreads();
-    T* y = p.y + rest * p.y_image + channel * p.y_channel;
+    T* const y = p.y + rest * p.y_image + channel * p.y_channel;
     fir_along_columns<UP, DOWN, TAPS, S::ROWS, kTileThreads>(rows, WIDTH, taps_y, HEIGHT / S::ROWS, WIDTH / 4, [&](int r, int c, const auto& sums) {
 #pragma unroll
         for (int j = 0; j < S::ROWS; j++)
 #pragma unroll
             for (int q = 0; q < 4; q++)
-                if (oy + r + j < p.out_h && ox + c + q < p.out_w)
-                    y[(oy + r + j) * p.y_row + (ox + c + q) * p.y_column] = Number<T>::narrow(sums[j][q]);
+                if (oy + r + j < p.out_h && ox + c + q < p.out_w) {
+                    A sum = sums[j][q];
+                    store_sum<1>(p.added, p.y, y + (oy + r + j) * p.y_row + (ox + c + q) * p.y_column, &sum);
+                }
     });
 }
 
 template <class T, int UP, int DOWN> int launch_separable(const Upfirdn2dParams& p, void* stream) {
     constexpr int WIDTH = TileShape<T, UP, DOWN>::WIDTH, HEIGHT = TileShape<T, UP, DOWN>::HEIGHT;
-    TileArguments<T> a{static_cast<const T*>(p.x), p.f, static_cast<T*>(p.y), p.x_stride[0], p.x_stride[1], p.x_stride[2], p.x_stride[3],
-                       p.y_stride[0], p.y_stride[1], p.y_stride[2], p.y_stride[3]};
+    TileArguments<T> a{static_cast<const T*>(p.x), p.f, static_cast<T*>(p.y), static_cast<const T*>(p.added),
+                       p.x_stride[0], p.x_stride[1], p.x_stride[2], p.x_stride[3], p.y_stride[0], p.y_stride[1], p.y_stride[2], p.y_stride[3]};
     const index_t tiles_x = ceil_div(p.out_w, WIDTH), tiles_y = ceil_div(p.out_h, HEIGHT);
     a.tiles_x = Divider(tiles_x);
     a.tiles_y = Divider(tiles_y);
@@ -286,8 +301,9 @@ template <class T> __global__ void __launch_bounds__(kTileThreads) upfirdn2d_gen
             }
             sum += p.separable ? row * A(p.f[p.flip ? ky : p.f_h - 1 - ky]) : row;
         }
-        T* y = static_cast<T*>(p.y) + rest * p.y_stride[0] + channel * p.y_stride[1];
-        y[oy * p.y_stride[2] + ox * p.y_stride[3]] = Number<T>::narrow(sum * A(p.gain));
+        T* const y = static_cast<T*>(p.y);
+        sum *= A(p.gain);
+        store_sum<1>(static_cast<const T*>(p.added), y, y + rest * p.y_stride[0] + channel * p.y_stride[1] + oy * p.y_stride[2] + ox * p.y_stride[3], &sum);
     }
 }
 
@@ -302,7 +318,7 @@ template <class T, int UP, int DOWN> int launch_factors(const Upfirdn2dParams& p
     constexpr int V = kVector<T>;
     if (!strip) return launch_separable<T, UP, DOWN>(p, stream);
     if (p.x_stride[3] == 1 && p.y_stride[3] == 1) return launch_strip<T, 1, true, UP, DOWN>(p, stream);
-    bool vectors = p.c % V == 0 && p.x_stride[1] == 1 && p.y_stride[1] == 1 && aligned(p.x, 16) && aligned(p.y, 16);
+    bool vectors = p.c % V == 0 && p.x_stride[1] == 1 && p.y_stride[1] == 1 && aligned(p.x, 16) && aligned(p.y, 16) && aligned(p.added, 16);
     for (int d : {0, 2, 3}) vectors = vectors && p.x_stride[d] % V == 0 && p.y_stride[d] % V == 0;
     return vectors ? launch_strip<T, V, false, UP, DOWN>(p, stream) : launch_generic<T>(p, stream);
 }

@@ -10,6 +10,7 @@ from tests.gpu.steps.record import Record, run
 
 SUITES = {
     "kernels and gradients": ["tests/gpu/test_gpu.py"],
+    "iterations, eager and captured": ["tests/gpu/test_iterations.py"],
     "golden files": ["tests/gpu/test_golden.py"],
 }
 TINY = {"kernels and gradients": ["tests/gpu/test_gpu.py::test_another_stream"]}  # skipped without a GPU

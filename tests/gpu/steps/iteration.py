@@ -1,22 +1,18 @@
 """A whole iteration on any device, as training runs it: draws, phases, updates, moving averages."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from stylegan.assemble import build_plan
 from stylegan.augment.build import AugmentConfig, AugmentKind
 from stylegan.augment.strengths import PipeConfig
-from stylegan.bench.workload import configuration, workload
-from stylegan.losses.base import Phase, Reals
+from stylegan.bench.workload import WholeIteration, configuration
+from stylegan.losses.base import Phase
 from stylegan.models.layers import Precision
-from stylegan.training.batch import Drawer
 from stylegan.training.config import TrainConfig, resolved
-from stylegan.training.state import TrainState
-from stylegan.training.step import due, train_step
+from stylegan.training.graphs import CudaRecorder, Graphs
 
 
 @dataclass(frozen=True)
@@ -28,6 +24,7 @@ class Recipe:
         resolution, batch: Instead of the configuration's own.
         precision: Of G and D.
         augment: Whether D sees ADA's augmentations, at p 0.5.
+        graphs: Whether phases are captured, on a GPU.
     """
 
     name: str
@@ -35,6 +32,7 @@ class Recipe:
     batch: int
     precision: str = "fp32"
     augment: bool = False
+    graphs: bool = False
 
     @property
     def config(self) -> TrainConfig:
@@ -52,7 +50,7 @@ class Recipe:
         return resolved(config, resolution=(self.resolution, self.resolution), images=self.batch, ranks=1)
 
 
-class Iteration:
+class Iteration(WholeIteration):
     """A recipe on a device, ready to run.
 
     Args:
@@ -61,41 +59,25 @@ class Iteration:
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.config, self.device, self.recipe = recipe.config, device, recipe
-        size = (recipe.resolution, recipe.resolution)
-        self.work = workload(self.config, resolution=recipe.resolution, batch_size=recipe.batch, device=str(device))
-        G, D, pl_mean = self.work.networks.G, self.work.networks.D, self.work.networks.pl_mean
-        G_ema, optimizers = copy.deepcopy(G).eval().requires_grad_(False), self.work.optimizers
-        controller = self.config.augment.build_controller()
-        self.state = TrainState(G, D, G_ema, optimizers["G"], optimizers["D"], pl_mean, seed=0, ada=controller)
-        self.plan = build_plan(self.config, size)
-        augment = self.config.augment.build(channels=3, resolution=size)
-        self.drawer = Drawer(augment=None if augment is None else {size: augment})
-        self.real = torch.randint(0, 256, [recipe.batch, 3, *size], dtype=torch.uint8, device=device)
-        self.real_c = torch.zeros([recipe.batch, 0], device=device)
-
-    @property
-    def phases(self) -> list[Phase]:
-        """Of an iteration."""
-        return self.work.phases
+        self.device, self.recipe = device, recipe
+        graphs = Graphs(CudaRecorder(), _fail, must=True) if recipe.graphs and device.type == "cuda" else None
+        super().__init__(recipe.config, recipe.resolution, recipe.batch, device, graphs)
+        self._every = self.phases
 
     def whole(self) -> None:
-        """An iteration from its draws to the advanced state; `state.step` says which phases run."""
-        state, now = self.state, self.state.begin(self.plan)
-        p = 0.0 if state.ada is None else state.ada.p
-        images = dict.fromkeys(Reals, (self.real, self.real_c))
-        rounds = [list(range(self.recipe.batch))]
-        batches = {
-            phase.name: self.drawer.draw(phase, now, state.G, images, rounds, seed=0, p=p)
-            for phase in due(self.phases, state.step)
-        }
-        train_step(state, self.phases, batches, now, self.config.optim)
+        """An iteration; `state.step` says which phases run."""
+        self.run(all_phases=False)
 
     def phase_calls(self) -> dict[str, Callable[[], object]]:
-        """Each phase with its update and what follows it, from a batch that is on the device already; without augmentations."""
+        """Each phase with its draws, its update and what follows it."""
         assert self.state.ada is None, "signs of all phases steer ADA"
-        return {phase.name: partial(self._phase, phase) for phase in self.phases}
+        return {phase.name: partial(self._only, phase) for phase in self._every}
 
-    def _phase(self, phase: Phase) -> None:
-        self.state.step = 0  # every phase is due
-        train_step(self.state, [phase], {phase.name: [self.work.batches[phase.name]]}, self.work.now, self.config.optim)
+    def _only(self, phase: Phase) -> None:
+        self.phases = [phase]
+        self.run()
+        self.phases = self._every
+
+
+def _fail(text: str) -> None:
+    raise RuntimeError(text)

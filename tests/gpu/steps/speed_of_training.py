@@ -2,13 +2,14 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from stylegan.bench.workload import weighted
 from stylegan.ops.backend import Backend, activate, reference_ops
+from stylegan.training.graphs import WARM_UP
 from tests.gpu.steps.iteration import Iteration, Recipe
 from tests.gpu.steps.record import Record, free_memory, run, seconds, synchronize, torch_settings
 
@@ -31,7 +32,7 @@ class Variant:
         tf32: With it.
         benchmark: cuDNN tries its algorithms first.
         deterministic: cuDNN takes only algorithms that give the same bits each time.
-        whole: Whether draws on the CPU and their copies are measured, too.
+        whole: Whether iterations are run as in training, instead of phase by phase.
     """
 
     recipe: Recipe
@@ -48,7 +49,7 @@ class Variant:
         ops = "reference" if self.reference else "compiled"
         parts = [r.name, f"{r.resolution} px", f"batch {r.batch}", r.precision, ops]
         parts += ["tf32"] * self.tf32 + ["benchmark"] * self.benchmark + ["deterministic"] * self.deterministic
-        return ", ".join([*parts, *["ADA"] * r.augment, *["with draws"] * self.whole])
+        return ", ".join([*parts, *["ADA"] * r.augment, *["whole"] * self.whole, *["graphs"] * r.graphs])
 
     @property
     def needs(self) -> float:
@@ -62,33 +63,35 @@ def variants(tiny: bool) -> list[Variant]:
         small = Recipe("demo64", 16, 4)
         return [Variant(small), Variant(small, reference=True), Variant(small, whole=True)]
     paper = {p: Recipe("paper256", 256, 8, p) for p in ("fp32", "bf16", "fp16")}
-    alias = {p: Recipe("stylegan3_t256", 256, 8, p) for p in ("fp32", "bf16", "fp16")}
+    alias = {p: Recipe("stylegan3_t256", 256, 8, p) for p in ("fp32", "bf16")}
     large = {p: Recipe("stylegan2_ada_paper1024", 1024, 4, p) for p in ("fp32", "bf16")}
+    graphs = lambda recipe: replace(recipe, graphs=True)  # noqa: E731
+    ADA = {p: Recipe("paper256", 256, 8, p, augment=True) for p in ("fp32", "bf16")}
     return [
-        Variant(paper["fp32"]),
-        Variant(paper["fp32"], reference=True),
-        Variant(paper["bf16"]),
-        Variant(paper["fp16"]),
-        Variant(Recipe("paper256", 256, 32, "bf16")),
-        Variant(large["fp32"]),
-        Variant(large["bf16"]),
-        Variant(alias["fp32"]),
-        Variant(alias["bf16"]),
+        Variant(paper["bf16"], whole=True),
+        Variant(graphs(paper["bf16"]), whole=True),
         Variant(paper["fp32"], whole=True),
-        Variant(paper["fp32"], tf32=True),
-        Variant(paper["fp32"], deterministic=True),
-        Variant(paper["fp32"], benchmark=True),
+        Variant(graphs(paper["fp32"]), whole=True),
+        Variant(ADA["bf16"], whole=True),
+        Variant(graphs(ADA["bf16"]), whole=True),
+        Variant(graphs(large["bf16"]), whole=True),
+        Variant(large["bf16"], whole=True),
+        Variant(graphs(alias["bf16"]), whole=True),
+        Variant(alias["bf16"], whole=True),
+        Variant(large["fp32"], whole=True),
+        Variant(graphs(paper["fp16"]), whole=True),
+        Variant(paper["fp32"]),
+        Variant(paper["bf16"]),
+        Variant(paper["fp32"], reference=True),
         Variant(paper["bf16"], reference=True),
-        Variant(Recipe("paper256", 256, 8, "fp32", augment=True), whole=True),
-        Variant(alias["fp32"], reference=True),
-        Variant(Recipe("stylegan3_r256", 256, 8, "fp32")),
-        Variant(Recipe("stylegan3_r256", 256, 8, "bf16")),
-        Variant(Recipe("paper256", 256, 32, "fp32")),
-        Variant(large["bf16"], reference=True),
-        Variant(Recipe("paper256", 256, 64, "bf16")),
-        Variant(Recipe("stylegan3_t256", 256, 32, "bf16")),
-        Variant(alias["fp16"]),
-        Variant(paper["bf16"], benchmark=True),
+        Variant(graphs(Recipe("paper256", 256, 32, "bf16")), whole=True),
+        Variant(graphs(alias["fp32"]), whole=True),
+        Variant(graphs(paper["fp32"]), whole=True, tf32=True),
+        Variant(graphs(paper["bf16"]), whole=True, benchmark=True),
+        Variant(paper["bf16"], whole=True, benchmark=True),
+        Variant(graphs(paper["fp32"]), whole=True, benchmark=True),
+        Variant(Recipe("stylegan3_r256", 256, 8, "bf16"), whole=True),
+        Variant(paper["fp32"], deterministic=True),
     ]
 
 
@@ -117,15 +120,15 @@ def measure(record: Record, variant: Variant) -> dict[str, Any]:
         iteration = Iteration(variant.recipe, device)
         synchronize(device)
         took["build"] = clock.lap()
-        calls = {"whole": iteration.whole} if variant.whole else iteration.phase_calls()
-        for call in calls.values():
-            for _ in range(1 if record.tiny else 2):
+        calls = {} if variant.whole else iteration.phase_calls()
+        for call in calls.values() or [iteration.run]:
+            for _ in range(1 if record.tiny else WARM_UP + 1):
                 call()
         synchronize(device)
         took["warm-up"] = clock.lap()
         warm_up_gb = _forget_peak(device)
         if variant.whole:
-            # The first iteration has all phases; over 16 of them each runs as often as it should.
+            # The first one has all phases; over 16 each runs as often as it should.
             count, iteration.state.step = 2 if record.tiny else 16, 0
 
             def many() -> None:

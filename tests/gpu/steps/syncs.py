@@ -8,6 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from stylegan.ops.backend import Backend, activate
+from stylegan.training.graphs import WARM_UP
 from tests.gpu.steps.iteration import Iteration, Recipe
 from tests.gpu.steps.record import Record, run, seconds, synchronize, torch_settings
 
@@ -23,12 +24,13 @@ def step(record: Record) -> None:
         "plain": Recipe(name, side, batch),
         "with ADA": Recipe(name, side, batch, augment=True),
         "bf16": Recipe(name, side, batch, "bf16"),
+        "bf16, graphs": Recipe(name, side, batch, "bf16", graphs=True),
     }
     with torch_settings():
         for title, recipe in recipes.items():
             iteration = Iteration(recipe, record.device)
-            for _ in range(0 if record.tiny else 5):
-                iteration.whole()
+            for _ in range(0 if record.tiny else WARM_UP + 1):
+                iteration.run()
             for which, number in STEPS.items():
                 record.attempt(f"{title}, {which}: syncs", lambda i=iteration, n=number: syncs(i, n), NEEDS)
             for which, number in STEPS.items():

@@ -1,0 +1,89 @@
+"""Bad command lines of all commands: one message, exit code 2."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from stylegan import cli
+from tests.integration.command import run_here
+from tests.unit.fuzz_command_lines import fuzz
+
+Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Exit code and standard error of `stylegan ...`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["stylegan", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whatever_is_typed_is_accepted_or_refused(seed: int) -> None:
+    """Some; `python -m tests.unit.fuzz_command_lines` tries thousands."""
+    outcomes, failures = fuzz(40, seed)
+    assert not failures and outcomes["accepted"] > 2 and outcomes["refused"] > 10, outcomes
+
+
+def test_a_list_may_be_given_in_parts(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(
+        "stylegan.metrics.evaluate.evaluate_saved", lambda _, __, names, *___, **____: measured.extend(names)
+    )
+    monkeypatch.setattr("stylegan.metrics.evaluate.tell", lambda *_: None)
+    names = ["--metrics", "kid2k", "--metrics", "attributes2k,fid50k"]
+    assert typed("evaluate", "--network", "demo", "--data", "x.zip", *names) == (0, "")
+    assert measured == ["kid2k", "attributes2k", "fid50k"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["card", "demo", "--licence", "a", "--licence", "b"], "--licence is given 2 times; it takes one value"),
+        (["card", "demo", "--out="], "--out is empty"),
+        (["card", ""], "NETWORK is empty"),
+        (["convert", "x" * 300, "y.pt"], "SOURCE=xxx"),
+        (["prepare", "a", "b", "--resolution", "65536"], "85.9 GB of memory"),
+        (["prepare", "a", "b", "--resolution", "9" * 100], "give WIDTHxHEIGHT"),
+        (["prepare", "a", "b", "--count", "0"], "--count"),
+        (["bench", "--batch-size", "1000000000", "--measure", "cost"], "49.2 TB of memory"),
+        (["attributes", "--data=~/nowhere.zip"], "/home/me/nowhere.zip"),
+    ],
+)
+def test_commands(typed: Typed, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr("stylegan.memory.total_memory", lambda: 16 * 10**9)
+    monkeypatch.setattr("stylegan.data.parallel.thread_count", lambda _: 2)
+    code, err = typed(*arguments)
+    assert code == 2 and says in err, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["figure.rows=1000000000"], "1000000000 images of 64x64 at once take 49.2 TB of memory"),
+        (["batch=1000000000"], "49.2 TB of memory"),
+        (["figure=scanline", "figure.scale=1000000", "seeds=0,1"], "of memory"),
+        (["figure=scanline", "figure.frames=100000000000", "seeds=0,1"], "of memory"),
+        (["figure=null"], "there is no figure=null; there are: grid, images, scanline"),
+        (["experiment=demo"], "there is no setting experiment"),
+    ],
+)
+def test_figures(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: object,
+) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    result = run_here("generate", *arguments, "out=Grün (1).png", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and says in result.err, result.err

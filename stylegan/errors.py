@@ -20,6 +20,25 @@ class UnreadableError(ValueError):
     """Why a file is not read, as the end of a sentence: what it tried, or where it is damaged. Its reader adds the name."""
 
 
+@contextmanager
+def refusal(of: str, advice: str) -> Iterator[None]:
+    """Turn whatever goes wrong in the body, the reading of one file of some format, into one `UserError`.
+
+    What a damaged file makes a reader raise cannot be listed: libraries for TAR, ZIP and images let out whatever the line
+    raises at which they stumble.
+
+    Args:
+        of: The beginning of the message, such as `a.tar is not a readable TAR`; the reason follows in brackets.
+        advice: How to mend it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{of} ({shown(error, 300) or type(error).__name__}); {advice}") from None
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A clause to end an "unknown name" message with.
 

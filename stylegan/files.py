@@ -6,6 +6,7 @@ named by us, so a link there was planted or forgotten, and following it would wr
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import stat
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import stylegan
-from stylegan.errors import UserError
+from stylegan.errors import UnreadableError, UserError
+from stylegan.opening import require_regular_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_PIECE = 2**20  # bytes that are read at a time of what may have no end
 _UNFINISHED = ".unfinished"  # in the names of temporary files, by which those of a killed process are known
 
 
@@ -146,6 +149,45 @@ def _open_file(path: str, flags: int) -> int:
     return descriptor
 
 
+def read_bounded(file: IO[bytes], limit: int, what: str) -> bytes:
+    """All that is left of a file, read piece by piece: no size is believed that stands in it, or in what it is a member of.
+
+    Args:
+        file: Opened in binary mode. It may be compressed or sparse, and have no end.
+        limit: Bytes.
+        what: What it is, with its article, such as `an image`.
+
+    Raises:
+        UnreadableError: There are more than `limit` bytes.
+    """
+    content = io.BytesIO()  # gives away its bytes without a copy
+    while piece := file.read(min(_PIECE, limit + 1 - content.tell())):
+        content.write(piece)
+        if content.tell() > limit:
+            raise UnreadableError(f"it holds more than {_size(limit)}, the most that is read of {what}")
+    return content.getvalue()
+
+
+def read_file(path: Path, limit: int, what: str) -> bytes:
+    """The content of a file that a user named, or that lies in a folder of another user.
+
+    Args:
+        path: The file.
+        limit: Bytes.
+        what: What it is, such as `file of labels`.
+
+    Raises:
+        UserError: There is none, it is a pipe, a device or a folder, cannot be read, or holds more than `limit` bytes.
+    """
+    require_regular_file(path, what)
+    try:
+        with path.open("rb") as file:
+            return read_bounded(file, limit, f"a {what}")
+    except (OSError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the {what} {path}: {reason}; give another one") from None
+
+
 def file_lock(path: Path) -> "BaseFileLock":
     """A lock in a file, not yet taken, which a crash of its holder frees. Raises `UserError` where the file is a link."""
     from filelock import FileLock  # who only reads a network need not have it
@@ -174,6 +216,14 @@ def shipped(name: str) -> Path:
         if candidate.exists():
             return candidate
     raise UserError(f"this installation of stylegan in {package} lacks {name}; install it again, or use a clone")
+
+
+def _size(count: int) -> str:
+    """A number of bytes in words."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.4g} {name}"
+    return f"{count} bytes"
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan.errors import UserError, shown
-from stylegan.files import atomic_path, atomic_write, file_lock, open_below, refuse_link, remove_unfinished
+from stylegan.files import atomic_path, atomic_write, file_lock, open_below, read_file, refuse_link, remove_unfinished
 
 CONFIG = "config.yaml"
 LOG = "log.txt"
@@ -23,6 +23,7 @@ LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
 
+_RECORD_BYTES = 2**27  # of stats.jsonl or metrics.jsonl: some 400,000 records
 _FAKES = r"fakes-\d{6,}\.png"
 _CHECKPOINT = r"state-(\d{9,})\.pt"
 _SNAPSHOT = r"G_ema-(\d{9,})\.safetensors"
@@ -159,7 +160,8 @@ def keep_best(run_dir: Path, metric: str, nimg: int | None) -> None:
 
 
 def _refuse_planted(run_dir: Path) -> None:
-    """Raise `UserError` where something that a run reads or writes in its folder is a link."""
+    """Raise `UserError` where something that a run reads or writes in its folder is a link, a pipe, or a folder instead of a
+    file."""
     ours = "|".join([*map(re.escape, (CONFIG, LOG, STATS, METRICS, REALS, LOCK, CHECKPOINTS, SNAPSHOTS)), _FAKES])
     best = rf"best-{_METRIC}\.safetensors"
     places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{best}"}
@@ -167,13 +169,12 @@ def _refuse_planted(run_dir: Path) -> None:
         for path in folder.iterdir() if folder.is_dir() else ():
             if re.fullmatch(names, path.name):
                 refuse_link(path)
+                if not (path.is_dir() if path.name in (CHECKPOINTS, SNAPSHOTS) else path.is_file()):
+                    raise UserError(f"{path} is in the way: it is not what a run calls so; remove it")
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    lines = enumerate(path.read_bytes().splitlines(keepends=True), 1)
-    numbered = [(number, _record(line)) for number, line in lines if line.strip()]
+    numbered = [(number, _record(line)) for number, line in enumerate(_lines(path), 1) if line.strip()]
     while numbered and numbered[-1][1] is None:  # a power cut leaves half a line, or zeros
         numbered.pop()
     records = []
@@ -187,8 +188,15 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _is_cut(path: Path) -> bool:
     """Whether the last line is no record."""
-    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()] if path.is_file() else []
+    lines = [line for line in _lines(path) if line.strip()]
     return bool(lines) and _record(lines[-1]) is None
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file with their ends; none where there is no file."""
+    if not path.exists() and not path.is_symlink():
+        return []
+    return read_file(path, _RECORD_BYTES, f"{path.name} of a run").splitlines(keepends=True)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

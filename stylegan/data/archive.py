@@ -25,6 +25,7 @@ import io
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,11 +39,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
-from stylegan.data.image_files import BROKEN_IMAGE, is_image_name, open_image
-from stylegan.errors import UserError
+from stylegan.data.guarded import GuardedFile
+from stylegan.data.image_files import BROKEN_IMAGE, IMAGE_BYTES, is_image_name, open_image
+from stylegan.errors import UnreadableError, UserError, refusal
+from stylegan.files import read_bounded
+from stylegan.opening import require_regular_file
 from stylegan.rng import generator
 
 METADATA = "dataset.json"
+METADATA_BYTES = 2**28  # that are kept of a compressed one; read is what fits the number of images:
+_METADATA_SPARE, _METADATA_PER_IMAGE = 2**24, 2**15  # a vector of 512 numbers takes about 10,000 characters
+_DIRECTORY_BYTES = 2**30  # of a ZIP with 10 million members
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 
@@ -101,6 +108,9 @@ class ArchiveInfo:
             raise TypeError("a name in it is no text")
         if not all(isinstance(item, dict) for item in (known.get("made_with", {}), *known.get("attributes", ()))):
             raise TypeError("what it is made with, or an image's attributes, are no table")
+        label_names = known.get("made_with", {}).get("label_names", [])
+        if not isinstance(label_names, list) or not all(isinstance(name, str) for name in label_names):
+            raise TypeError("the names of a label's entries are no texts")
         return cls(
             **{
                 **known,
@@ -154,7 +164,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
             raise UserError(
                 f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
             )
-        metadata, self.info = read_metadata(self._storage)
+        metadata, self.info = read_metadata(self._storage, len(self._all_names))
         self.name = self.info.name or self.path.stem
         self.resolution, self.channels = self._check_images()
         self._raw_labels: list[Any] | None = metadata.get("labels") or None
@@ -278,7 +288,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _header(self, name: str) -> tuple[tuple[int, int], int]:
         try:
-            with self._storage.open(name) as file, open_image(file) as image:
+            with GuardedFile(self._storage.open(name), IMAGE_BYTES, "an image") as file, open_image(file) as image:
                 width, height, mode = *image.size, image.mode
         except BROKEN_IMAGE as error:
             raise self._broken(name, error) from None
@@ -307,7 +317,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         try:
             # Read to the end before decoding: there zipfile compares the checksum, and not every decoder gets so far.
             with self._storage.open(name) as file:
-                data = file.read()
+                data = read_bounded(file, IMAGE_BYTES, "an image")
             with open_image(io.BytesIO(data)) as image:
                 channels = self._channels(name, image.mode)
                 pixels = np.asarray(image)
@@ -412,13 +422,17 @@ class FolderStorage:
 
     def open(self, name: str) -> IO[bytes]:
         """One file, to be closed by the caller. Raises FileNotFoundError."""
-        return (self.path / name).open("rb")
+        path = self.path / name
+        if path.is_symlink() and not path.exists():
+            raise UnreadableError("it is a link that leads to no file")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError("it is no file with bytes of its own, but a pipe, a device or a folder")
+        return path.open("rb")
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and times of the images and the metadata."""
         names = [*self.image_names(), *([METADATA] if (self.path / METADATA).is_file() else [])]
-        found = ((name, (self.path / name).stat()) for name in names)
-        return _digest((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+        return _digest((name, *_size_and_time(self.path / name)) for name in names)
 
 
 class ZipStorage:
@@ -431,12 +445,8 @@ class ZipStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._opened: tuple[int, zipfile.ZipFile] | None = None
-        try:
+        with refusal(f"{path} is not a readable ZIP archive", "if copying it was interrupted, copy it again"):
             self._zip()
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(
-                f"{path} is not a readable ZIP archive ({error}); if copying it was interrupted, copy it again"
-            ) from None
 
     def image_names(self) -> list[str]:
         """Names of all images, sorted; hidden ones are left out."""
@@ -444,10 +454,15 @@ class ZipStorage:
 
     def open(self, name: str) -> IO[bytes]:
         """One member, to be closed by the caller. Raises FileNotFoundError."""
+        archive = self._zip()
         try:
-            return self._zip().open(name)
+            member = archive.getinfo(name)
         except KeyError:
             raise FileNotFoundError(f"no {name} in {self.path}") from None
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks the others as a whole, and bzip2 makes a gigabyte of a kilobyte.
+            raise UnreadableError("it is neither stored nor deflated in the ZIP; unpack that, and pack it again")
+        return archive.open(member)
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
@@ -459,7 +474,8 @@ class ZipStorage:
         # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            self._opened = opened = (os.getpid(), zipfile.ZipFile(self.path))
+            file: Any = GuardedFile(self.path.open("rb"), _DIRECTORY_BYTES, "the directory of a ZIP")
+            self._opened = opened = (os.getpid(), zipfile.ZipFile(file))
         return opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -472,6 +488,7 @@ def open_storage(path: Path) -> FolderStorage | ZipStorage:
         return FolderStorage(path)
     if not path.exists():
         raise UserError(f"there is no archive {path}; `stylegan prepare SOURCE {path}` makes one of a folder of images")
+    require_regular_file(path, "archive")
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is neither a ZIP nor a folder; give an archive that `stylegan prepare` wrote")
     return ZipStorage(path)
@@ -487,24 +504,27 @@ class Storage(Protocol):
         ...
 
 
-def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
+def read_metadata(storage: Storage, images: int) -> tuple[dict[str, Any], ArchiveInfo]:
     """The content of `dataset.json` ({} where there is none), and what it says about the archive.
+
+    Args:
+        storage: The archive.
+        images: How many it holds; a file that is far too long for so many is not read.
 
     Raises:
         UserError: The file is damaged.
     """
-    try:
-        with storage.open(METADATA) as file:
-            data = json.load(file)
+    with refusal(f"{METADATA} in {storage.path} cannot be used", "mend it or prepare the archive again"):
+        try:
+            file = storage.open(METADATA)
+        except FileNotFoundError:
+            return {}, ArchiveInfo()
+        with file:
+            limit = _METADATA_SPARE + _METADATA_PER_IMAGE * images
+            data = json.loads(read_bounded(file, limit, f"a {METADATA} for {images} images"))
         if not isinstance(data, dict) or not isinstance(data.get("labels"), list | None):
-            raise ValueError('it should be {"labels": [[name, label], ...]}')
+            raise UnreadableError('it should be {"labels": [[name, label], ...]}')
         return data, ArchiveInfo.from_json(data)
-    except FileNotFoundError:
-        return {}, ArchiveInfo()
-    except (TypeError, *BROKEN_IMAGE) as error:
-        raise UserError(
-            f"{METADATA} in {storage.path} cannot be used: {error}; mend it or prepare the archive again"
-        ) from None
 
 
 def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
@@ -513,6 +533,15 @@ def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
     for name, *numbers in rows:
         digest.update(f"{name}\0{numbers}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and time of a file; (-1, 0) where it is a link that leads to none, as reading it tells."""
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, 0
+    return state.st_size, state.st_mtime_ns
 
 
 def _label_kind(label: object) -> str:

@@ -121,12 +121,13 @@ def cache_of(dataset: ImageDataset) -> PixelCache:
 
 def _open(path: Path, dataset: ImageDataset) -> PixelCache | None:
     """The cache in a file; None where there is no file, or not a whole one of this data set."""
-    if path.is_symlink():
-        say(f"{path} is a link, which no cache is; it is made anew")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        say(f"{path} is a link, a pipe or a folder, which no cache is; it is made anew")
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            shape, metadata = tuple(file.get_slice("images").get_shape()), file.metadata() or {}
+            images, metadata = file.get_slice("images"), file.metadata() or {}
+            shape = tuple(images.get_shape()) if images.get_dtype() == "U8" else ()
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError) as error:

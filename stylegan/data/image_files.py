@@ -8,8 +8,9 @@ import struct
 import zipfile
 import zlib
 from functools import cache
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image
 
@@ -17,21 +18,31 @@ IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".jp2", ".avif")
 )
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF")  # Pillow's names of these
-# What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all.
+IMAGE_BYTES = 2**28  # of a file; Pillow refuses more pixels than a larger one would need
+# What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all; decoders of damaged
+# files stumble anywhere.
 BROKEN_IMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
-    Image.DecompressionBombError,
+    *(
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        MemoryError,
+        Image.DecompressionBombError,
+    ),
 )
 
 
-def open_image(file: IO[bytes]) -> Image.Image:
+def open_image(file: IO[bytes] | BufferedIOBase) -> Image.Image:
     """Open an image of one of the `FORMATS`; its pixels are decoded when they are asked for, from the file, which stays open.
 
     Raises:
         PIL.UnidentifiedImageError: It is of none of these formats.
         Others of `BROKEN_IMAGE`: It is damaged, or so large that Pillow takes it for an attack.
     """
-    return Image.open(file, formats=_known_formats())
+    return Image.open(cast(IO[bytes], file), formats=_known_formats())
 
 
 def is_image_name(name: str) -> bool:

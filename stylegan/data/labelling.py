@@ -10,8 +10,10 @@ from typing import Any
 
 from stylegan.data.archive import match_labels
 from stylegan.data.sources import Source
-from stylegan.errors import UserError, nearest
+from stylegan.errors import UserError, nearest, refusal
+from stylegan.files import read_file
 
+LABEL_BYTES = 2**29  # of a file; FFHQ's of 70,000 images, with all it tells about them, has 2**28
 Label = int | list[float]
 
 
@@ -67,15 +69,20 @@ def read_labels(file: Path, an_image: str) -> tuple[dict[str, Any], tuple[str, .
     Raises:
         UserError: The file is missing or none of these.
     """
+    with refusal(f"the labels {file} cannot be used", "mend the file"):
+        return _parse(file, an_image)
+
+
+def _parse(file: Path, an_image: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(file, LABEL_BYTES, "file of labels").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise UserError(f"the labels {file} cannot be read ({error}); give a JSON or CSV file") from None
     if file.suffix.lower() == ".csv" or file.suffix.lower() == ".tsv":
         return _read_csv(file, text, an_image)
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the labels {file} are no JSON ({error}); mend it, or name a CSV file .csv") from None
     pairs = data.get("labels", data) if isinstance(data, dict) else data
     pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs

@@ -20,9 +20,11 @@ from typing import IO, Any, Protocol
 
 from filelock import Timeout
 
+from stylegan.data.image_files import IMAGE_BYTES
 from stylegan.errors import UserError
-from stylegan.files import file_lock, open_below, refuse_link, refuse_links, remove_unfinished
+from stylegan.files import file_lock, open_below, read_file, refuse_link, refuse_links, remove_unfinished
 
+_JOURNAL_BYTES = 2**30
 _ZIP_HEADER = 30  # bytes of a member's header before its name
 
 
@@ -279,7 +281,7 @@ def _entry(line: Any, name: str) -> Entry | None:
     right = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
     if not right or not isinstance(entry.attributes, dict | None):
         return None
-    return entry if entry.reason or (entry.name == name and entry.size > 0) else None
+    return entry if entry.reason or (entry.name == name and 0 < entry.size <= IMAGE_BYTES) else None
 
 
 def _zipped(dest: Path) -> bool:
@@ -290,7 +292,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal, up to the first that was cut short."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
-        for line in path.read_bytes().splitlines():
+        for line in read_file(path, _JOURNAL_BYTES, "journal").splitlines():
             try:
                 lines.append(json.loads(line))
             except (ValueError, RecursionError):
@@ -316,6 +318,6 @@ def _good_in_folder(path: Path, images: list[Entry]) -> int:
     """How many of `images`, from the first on, a folder holds."""
     for position, entry in enumerate(images):
         file = path / entry.name
-        if not file.is_file() or zlib.crc32(file.read_bytes()) != entry.crc:
+        if not file.is_file() or file.stat().st_size != entry.size or zlib.crc32(file.read_bytes()) != entry.crc:
             return position
     return len(images)

@@ -3,28 +3,34 @@
 Every source knows the names of its images before it reads any of them, and reads them once, in the order of the names.
 """
 
-import gzip
 import io
 import json
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
-from stylegan.data.archive import METADATA, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
+from stylegan.data.archive import METADATA, METADATA_BYTES, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
-from stylegan.data.image_files import is_image_name
+from stylegan.data.guarded import open_packed, open_tar_file
+from stylegan.data.image_files import IMAGE_BYTES, is_image_name
 from stylegan.data.lmdb_file import LmdbFile
-from stylegan.errors import UnreadableError, UserError
+from stylegan.errors import UnreadableError, UserError, refusal
+from stylegan.files import read_bounded
+from stylegan.opening import require_regular_file
 
+_Take = Callable[[int, str], bytes]  # the arguments of `read_bounded` behind the file -> a member's content
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
+IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
+_CIFAR_BYTES = 2**28  # of all files together; genuine ones have 0.15 GiB
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 
@@ -64,6 +70,8 @@ def open_source(path: str | Path) -> Source:
     path = Path(path)
     if not path.exists():
         raise UserError(f"there is no {path}; give a folder, ZIP, TAR or LMDB of images, or faces3d")
+    if not path.is_dir():
+        require_regular_file(path, "source of images")
     if path.name == "data.mdb" or (path / "data.mdb").is_file():
         source: Source = LmdbSource(path.parent if path.is_file() else path)
     elif path.is_dir():
@@ -72,7 +80,7 @@ def open_source(path: str | Path) -> Source:
         source = idx_source(path)
     elif zipfile.is_zipfile(path):
         source = StoredSource(ZipStorage(path))
-    elif tarfile.is_tarfile(path):
+    elif _is_tar(path):
         source = open_tar(path)
     else:
         raise UserError(f"{path} is not a folder, ZIP, TAR or LMDB of images; give one")
@@ -87,7 +95,7 @@ class StoredSource:
     def __init__(self, storage: FolderStorage | ZipStorage) -> None:
         self.path = storage.path
         self.names = storage.image_names()
-        self.metadata, self.info = read_metadata(storage)
+        self.metadata, self.info = read_metadata(storage, len(self.names))
         self.labels: list[int] | None = None
         self._storage = storage
 
@@ -102,7 +110,7 @@ class StoredSource:
 
     def _read(self, name: str) -> bytes:
         with self._storage.open(name) as file:
-            return file.read()
+            return read_bounded(file, IMAGE_BYTES, "an image")
 
 
 class TarSource:
@@ -111,7 +119,7 @@ class TarSource:
     def __init__(self, path: Path, names: list[str], metadata: bytes | None) -> None:
         self.path = path
         self.names = names
-        self.metadata, self.info = read_metadata(_OneFile(path, metadata))
+        self.metadata, self.info = read_metadata(_OneFile(path, metadata), len(names))
         self.labels: list[int] | None = None
 
     def signature(self, name: str) -> str:
@@ -121,12 +129,26 @@ class TarSource:
     def readers(self, start: int = 0) -> Iterator[Reader]:
         """See `Source`. Each image is read before it is yielded."""
         position = 0
-        for name, read in _tar_files(self.path):
+        for name, take in _tar_files(self.path):
             if is_image_name(name):
                 if position >= start:
-                    data = read()
-                    yield lambda data=data: data
+                    yield _tried(take)
                 position += 1
+
+
+def _tried(take: _Take) -> Reader:
+    """Read an image now; what is wrong with it alone is raised when it is asked for."""
+    try:
+        data = take(IMAGE_BYTES, "an image")
+    except UnreadableError as error:
+        reason = str(error)
+    else:
+        return lambda: data
+
+    def refuse() -> bytes:
+        raise UnreadableError(reason)
+
+    return refuse
 
 
 class LmdbSource:
@@ -137,6 +159,7 @@ class LmdbSource:
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo()
         self.labels: list[int] | None = None
+        require_regular_file(path / "data.mdb", "database")
         with self._refused():
             self._file = LmdbFile(path / "data.mdb")
         self.names = [key.decode("ascii", "backslashreplace") for key in self._file.keys]
@@ -155,12 +178,8 @@ class LmdbSource:
                 return
             yield lambda data=data: data
 
-    @contextmanager
-    def _refused(self) -> Iterator[None]:
-        try:
-            yield
-        except (UnreadableError, OSError) as error:
-            raise UserError(f"{self.path} is not a readable LMDB ({error}); copy it again") from None
+    def _refused(self) -> AbstractContextManager[None]:
+        return refusal(f"{self.path} is not a readable LMDB", "copy it again")
 
 
 class ArraySource:
@@ -199,11 +218,9 @@ def idx_source(path: Path) -> ArraySource:
     Raises:
         UserError: A file is damaged, or there are not as many labels as images.
     """
-    images = _read_idx(path)
-    if images.ndim != 3:
-        raise UserError(f"{path} holds {images.ndim} dimensions, not images (count, height, width); give another file")
+    images = _read_idx(path, 3, IDX_BYTES)
     of_labels = path.with_name(path.name.replace("images-idx3", "labels-idx1").replace("images.idx3", "labels.idx1"))
-    labels = _read_idx(of_labels).tolist() if of_labels.is_file() else None
+    labels = _read_idx(of_labels, 1, IDX_IMAGES).tolist() if of_labels.exists() else None
     if labels is not None and len(labels) != len(images):
         raise UserError(f"{path} holds {len(images)} images, but {of_labels} {len(labels)} labels; get both again")
     return ArraySource(path, images[..., None], labels)
@@ -214,19 +231,22 @@ def open_tar(path: Path) -> TarSource | ArraySource:
     names: list[str] = []
     others: dict[str, bytes] = {}
     batches: list[tuple[str, bytes]] = []
-    for name, read in _tar_files(path):
+    left = _CIFAR_BYTES
+    for name, take in _tar_files(path):
         base = name.rsplit("/", 1)[-1]
-        if is_image_name(name):
-            names.append(name)
-        elif name in (METADATA, f"./{METADATA}") or base == "batches.meta.txt":
-            others[base] = read()
-        elif base.startswith("data_batch_"):
-            if not base.endswith(".bin"):
-                raise UserError(
-                    f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary "
-                    "version, cifar-10-binary.tar.gz"
-                )
-            batches.append((name, read()))
+        with _refusal_of_tar(path):
+            if is_image_name(name):
+                names.append(name)
+            elif name in (METADATA, f"./{METADATA}") or base == "batches.meta.txt":
+                others[base] = take(METADATA_BYTES, f"a {base}")
+            elif base.startswith("data_batch_"):
+                if not base.endswith(".bin"):
+                    raise UserError(
+                        f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary "
+                        "version, cifar-10-binary.tar.gz"
+                    )
+                batches.append((name, take(left, "CIFAR-10")))
+                left -= len(batches[-1][1])
     if names or not batches:
         return TarSource(path, names, others.get(METADATA))
     return _cifar_source(path, batches, others.get("batches.meta.txt", b""))
@@ -242,33 +262,71 @@ def _cifar_source(path: Path, batches: list[tuple[str, bytes]], meta: bytes) -> 
     return ArraySource(path, images, records[:, 0].tolist(), tuple(meta.decode("ascii", "replace").split()))
 
 
-def _read_idx(path: Path) -> np.ndarray:
-    """An array of bytes: two zeros, 8 (unsigned bytes), the number of dimensions, each as big-endian uint32, the data."""
-    data = path.read_bytes()
-    try:
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        zeros, kind, dimensions = struct.unpack_from(">HBB", data)
-        shape = struct.unpack_from(f">{dimensions}I", data, 4)
+def _read_idx(path: Path, dimensions: int, most: int) -> np.ndarray:
+    """An array of bytes: two zeros, 8 (unsigned bytes), the number of dimensions, each as big-endian uint32, the data.
+
+    Args:
+        path: The file.
+        dimensions: How many it should have.
+        most: Bytes that are read of it.
+    """
+    require_regular_file(path, "IDX file")
+    with refusal(f"{path} is not a readable IDX file", "get it again, or another one"), open_packed(path) as file:
+        zeros, kind, found = struct.unpack(">HBB", file.read(4))
         if (zeros, kind) != (0, 8):
-            raise ValueError("it is not one of unsigned bytes")
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (struct.error, ValueError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a readable IDX file ({error}); get it again") from None
+            raise UnreadableError("it is not one of unsigned bytes")
+        if found != dimensions:
+            raise UnreadableError(f"it holds {found} dimensions where {dimensions} are needed")
+        shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+        if shape[0] > IDX_IMAGES or (shape[0] and not prod(shape)):
+            raise UnreadableError(
+                f"it claims the shape {shape}; more than {IDX_IMAGES} images, or empty ones, are not read"
+            )
+        return np.frombuffer(read_bounded(file, most, "an IDX file"), np.uint8).reshape(shape)
 
 
-def _tar_files(path: Path) -> Iterator[tuple[str, Reader]]:
-    """Name and reader of each file in a TAR; a reader works until the next one is asked for."""
+def _tar_files(path: Path) -> Iterator[tuple[str, _Take]]:
+    """Name and content of each file in a TAR; what takes the content works until the next one is asked for."""
+    with (
+        _refusal_of_tar(path),
+        open_tar_file(path) as unpacked,
+        tarfile.open(fileobj=unpacked, mode="r:") as archive,
+    ):
+        before = -1
+        while (member := archive.next()) is not None:
+            if member.offset <= before:  # a negative size leads back, and round and round
+                raise UnreadableError("a member begins before the last one")
+            before = member.offset
+            archive.members = []  # pyright: ignore[reportAttributeAccessIssue] (documented; each takes a thousand bytes)
+            if member.isfile():
+                file = archive.extractfile(member)
+                assert file is not None, "extractfile gives None for what is no file only"
+                yield member.name.removeprefix("./"), partial(_take, path, file)
+
+
+def _take(path: Path, file: IO[bytes], limit: int, what: str) -> bytes:
+    """The content of a member. Raises `UnreadableError` where it is too large, `UserError` where the TAR is damaged."""
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if member.isfile():
-                    file = archive.extractfile(member)
-                    assert file is not None, "extractfile gives None for what is no file only"
-                    yield member.name.removeprefix("./"), file.read
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a readable TAR ({error}); if copying it was interrupted, copy it again"
-        ) from None
+        return read_bounded(file, limit, what)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        with _refusal_of_tar(path):
+            raise error
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with open_tar_file(path) as file, tarfile.open(fileobj=file, mode="r:"):
+            return True
+    except UnreadableError:  # what that says is told when it is read
+        return True
+    except Exception:  # whatever a file that is no TAR makes of tarfile
+        return False
+
+
+def _refusal_of_tar(path: Path) -> AbstractContextManager[None]:
+    return refusal(f"{path} is not a readable TAR", "if copying it was interrupted, copy it again")
 
 
 class _OneFile:
@@ -285,5 +343,8 @@ class _OneFile:
 
 
 def _signature(path: Path) -> str:
-    state = path.stat()
+    try:
+        state = path.stat()
+    except OSError:  # a link to nothing or in a circle: reading it tells
+        return ""
     return json.dumps([state.st_size, state.st_mtime_ns])

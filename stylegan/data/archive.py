@@ -22,8 +22,6 @@ member's name, size and CRC-32 in a ZIP (it survives copying), of each file's na
 import dataclasses
 import hashlib
 import io
-import json
-import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,14 +37,13 @@ from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from stylegan.data.image_files import BROKEN_IMAGE, is_image_name, open_image
+from stylegan.data.labels import Labels, check_labels, described, label_pairs, label_table, name_key, parse_json
 from stylegan.errors import UserError
 from stylegan.rng import generator
 
 METADATA = "dataset.json"
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
-
-Labels = list[int] | list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -201,6 +198,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._labels is not None and self._labels.ndim == 1
 
     @property
+    def labels_told(self) -> str:
+        """What labels there are, with the number of images in use of each class, or that they lie unused; for people."""
+        if self._labels is None:
+            return "there, but not used; data.use_labels=true trains on them" if self.has_labels else "none"
+        entry_names = self.info.made_with.get("label_names") or ()
+        return described(self._labels.tolist(), self.info.class_names, entry_names, label_dim=self.label_dim)
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 of all of the archive's pixels and labels, as the archive says, else computed (reads every image)."""
         if not self.info.content_hash:
@@ -229,7 +234,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
                     digest.update(pixels.tobytes())
                     yield pixels
         if self._raw_labels is not None:
-            digest.update(label_bytes(match_labels(self._raw_labels, self._all_names, self.path)))
+            digest.update(label_bytes(match_labels(self._raw_labels, self._all_names, self.path)[0]))
         self.accept_hash(digest.hexdigest())
 
     def accept_hash(self, content_hash: str) -> None:
@@ -330,7 +335,9 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
                 "with --labels (sub-folder names become classes), or train without labels (data.use_labels=false)"
             )
         # label_dim comes from the whole archive: a choice of its images must still fit the same network.
-        whole = match_labels(self._raw_labels, self._all_names, self.path)
+        whole, class_names = match_labels(self._raw_labels, self._all_names, self.path, images_per_class=1)
+        if class_names:
+            self.info = dataclasses.replace(self.info, class_names=class_names)
         by_name = dict(zip(self._all_names, whole, strict=True))
         used = [by_name[name] for name in self.names]
         if isinstance(whole[0], int):
@@ -363,31 +370,37 @@ def nearest_resolution(H: int, W: int) -> tuple[int, int]:
     return min(valid, key=lambda shape: (abs(shape[0] - H) + abs(shape[1] - W), shape))
 
 
-def match_labels(raw: list[Any], names: list[str], where: object) -> Labels:
+def match_labels(
+    raw: list[Any], names: list[str], where: object, *, images_per_class: float = 0
+) -> tuple[Labels, tuple[str, ...]]:
     """The labels of the images `names`, in their order, from `[[name, label], ...]` in any order.
 
+    Args:
+        raw: As `read_metadata` gives them.
+        names: Of the images.
+        where: The archive, for messages.
+        images_per_class: See `check_labels`.
+
+    Returns:
+        The labels, and the names of the classes where labels are names.
+
     Raises:
-        UserError: Something is not a pair, an image has no label, or the labels are not all classes (whole numbers from
-            0) or all vectors of one length.
+        UserError: An image has no label or two, or they are none, see `check_labels`.
     """
-    if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in raw):
-        raise UserError(f"`labels` in {METADATA} of {where} is not a list of [image name, label] pairs")
-    table = {name.replace("\\", "/"): label for name, label in raw}
-    missing = [name for name in names if name not in table]
+    place = f"{METADATA} of {where}"
+    try:
+        table = label_table(raw)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; leave one of the two") from None
+    keys = {name: name_key(name) for name in names}
+    missing = [name for name, key in keys.items() if key not in table]
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
-            f"{missing[0]}; add theirs, or train without labels (data.use_labels=false)"
+            f"{missing[0]}; add theirs, or remove `labels` from it and train without (data.use_labels=false)"
         )
-    labels = [table[name] for name in names]
-    kinds = [_label_kind(label) for label in labels]
-    for name, label, kind in zip(names, labels, kinds, strict=True):
-        if not kind or kind != kinds[0]:
-            raise UserError(
-                f"the label of {name} in {where} is {label!r}, that of {names[0]} is {labels[0]!r}; labels must be "
-                f"either all whole numbers from 0, or all vectors of one length: mend {METADATA}, or use no labels"
-            )
-    return labels
+    labels = {name: table[key] for name, key in keys.items()}
+    return check_labels(labels, place, lambda name: place, images_per_class=images_per_class)
 
 
 def label_bytes(labels: Labels) -> bytes:
@@ -490,15 +503,21 @@ class Storage(Protocol):
 def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
     """The content of `dataset.json` ({} where there is none), and what it says about the archive.
 
+    Labels in any of the `LABEL_FORMS` are `[(name, label), ...]` under the key `labels`.
+
     Raises:
         UserError: The file is damaged.
     """
     try:
         with storage.open(METADATA) as file:
-            data = json.load(file)
-        if not isinstance(data, dict) or not isinstance(data.get("labels"), list | None):
-            raise ValueError('it should be {"labels": [[name, label], ...]}')
-        return data, ArchiveInfo.from_json(data)
+            data = parse_json(file.read())
+        if isinstance(data, dict) and "labels" not in data:
+            if not any(map(is_image_name, data)):  # it is about other things
+                return data, ArchiveInfo.from_json(data)
+            data = {"labels": data}
+        pairs = label_pairs(data)
+        data = data if isinstance(data, dict) else {}
+        return {**data, "labels": pairs}, ArchiveInfo.from_json(data)
     except FileNotFoundError:
         return {}, ArchiveInfo()
     except (TypeError, *BROKEN_IMAGE) as error:
@@ -513,14 +532,6 @@ def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
     for name, *numbers in rows:
         digest.update(f"{name}\0{numbers}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _label_kind(label: object) -> str:
-    """`class`, `vector of D`, or nothing for what can be no label."""
-    if isinstance(label, list):
-        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in label)
-        return f"vector of {len(label)}" if label and numbers else ""
-    return "class" if isinstance(label, int) and not isinstance(label, bool) and label >= 0 else ""
 
 
 def _shape(resolution: tuple[int, int], channels: int) -> str:

@@ -201,7 +201,9 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
         raise UserError(f"the archive {dest} would replace {images.path}, which it is made of; give another place")
     images.names = images.names[: options.count]
     labelling = label_images(images, from_folders=options.labels, file=options.labels_file)
-    landmarks = open_landmarks(options.align, images.names[0]) if options.align else None
+    for note in labelling.notes:
+        say(note)
+    landmarks = open_landmarks(options.align, images.names) if options.align else None
     plan = Plan(_made_from(images, options), [(name, images.signature(name)) for name in images.names])
     done = _Progress()
     with (

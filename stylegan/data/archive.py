@@ -19,12 +19,13 @@ that are not those it was trained on. `fingerprint` tells cheaply whether files 
 member's name, size and CRC-32 in a ZIP (it survives copying), of each file's name, size and time in a folder.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,17 @@ from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from stylegan.data.image_files import BROKEN_IMAGE, is_image_name, open_image
-from stylegan.data.labels import Labels, check_labels, described, label_pairs, label_table, name_key, parse_json
+from stylegan.data.labels import (
+    Labels,
+    check_labels,
+    described,
+    find_names,
+    label_pairs,
+    label_table,
+    leading_folders,
+    parse_json,
+    wrapping_folder,
+)
 from stylegan.errors import UserError
 from stylegan.rng import generator
 
@@ -151,7 +162,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
             raise UserError(
                 f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
             )
-        metadata, self.info = read_metadata(self._storage)
+        metadata, self.info = read_metadata(self._storage, self._all_names)
         self.name = self.info.name or self.path.stem
         self.resolution, self.channels = self._check_images()
         self._raw_labels: list[Any] | None = metadata.get("labels") or None
@@ -392,14 +403,14 @@ def match_labels(
         table = label_table(raw)
     except ValueError as error:
         raise UserError(f"{place}: {error}; leave one of the two") from None
-    keys = {name: name_key(name) for name in names}
-    missing = [name for name, key in keys.items() if key not in table]
+    keys = find_names(names, table)[0]
+    missing = [name for name, key in zip(names, keys, strict=True) if key is None]
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
             f"{missing[0]}; add theirs, or remove `labels` from it and train without (data.use_labels=false)"
         )
-    labels = {name: table[key] for name, key in keys.items()}
+    labels = {name: table[key] for name, key in zip(names, keys, strict=True) if key is not None}
     return check_labels(labels, place, lambda name: place, images_per_class=images_per_class)
 
 
@@ -429,7 +440,8 @@ class FolderStorage:
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and times of the images and the metadata."""
-        names = [*self.image_names(), *([METADATA] if (self.path / METADATA).is_file() else [])]
+        names = self.image_names()
+        names += [place for place in _metadata_places(names) if (self.path / place).is_file()]
         found = ((name, (self.path / name).stat()) for name in names)
         return _digest((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
@@ -465,7 +477,8 @@ class ZipStorage:
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
         members = sorted(self._zip().infolist(), key=lambda member: member.filename)
-        used = (member for member in members if member.filename == METADATA or is_image_name(member.filename))
+        places = _metadata_places(self.image_names())
+        used = (member for member in members if member.filename in places or is_image_name(member.filename))
         return _digest((member.filename, member.file_size, member.CRC) for member in used)
 
     def _zip(self) -> zipfile.ZipFile:
@@ -500,16 +513,20 @@ class Storage(Protocol):
         ...
 
 
-def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
+def read_metadata(storage: Storage, names: Sequence[str] = ()) -> tuple[dict[str, Any], ArchiveInfo]:
     """The content of `dataset.json` ({} where there is none), and what it says about the archive.
 
     Labels in any of the `LABEL_FORMS` are `[(name, label), ...]` under the key `labels`.
+
+    Args:
+        storage: The archive.
+        names: Of its images; the file may also lie in a folder in which all of them lie.
 
     Raises:
         UserError: The file is damaged.
     """
     try:
-        with storage.open(METADATA) as file:
+        with _open_metadata(storage, names) as file:
             data = parse_json(file.read())
         if isinstance(data, dict) and "labels" not in data:
             if not any(map(is_image_name, data)):  # it is about other things
@@ -524,6 +541,19 @@ def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
         raise UserError(
             f"{METADATA} in {storage.path} cannot be used: {error}; mend it or prepare the archive again"
         ) from None
+
+
+def _open_metadata(storage: Storage, names: Sequence[str]) -> IO[bytes]:
+    """`dataset.json`, to be closed by the caller. Raises FileNotFoundError."""
+    for place in _metadata_places(names):
+        with contextlib.suppress(FileNotFoundError):
+            return storage.open(place)
+    raise FileNotFoundError(f"no {METADATA} in {storage.path}")
+
+
+def _metadata_places(names: Sequence[str]) -> list[str]:
+    """Where `dataset.json` may be: at the top, or in a folder around all images, as a packed folder has one."""
+    return [folder + METADATA for folder in leading_folders(wrapping_folder(names))]
 
 
 def _digest(rows: Iterable[tuple[str, int, int]]) -> str:

@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stylegan.data.archive import METADATA, match_labels
+from stylegan.data.archive import METADATA, ArchiveInfo, match_labels
 from stylegan.data.image_files import is_image_name
 from stylegan.data.labels import (
     LABEL_FORMS,
@@ -56,19 +57,25 @@ class NamedValues:
     Attributes:
         file: The file.
         values: By `name_key`. From JSON any value; from a table a number, a text, or a list of numbers.
-        entry_names: The names of a list's entries, where a table's heading has them.
+        entry_names: The names of a list's entries, where a table's heading or our own `dataset.json` has them.
         lines: Of a table, the line of each name.
+        class_names: What our own `dataset.json` calls the classes.
     """
 
     file: Path
     values: Mapping[str, Any]
     entry_names: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     def place(self, name: str) -> str:
         """The file and the line in which a name stands."""
         line = self.lines.get(name) or _line_in_json(self.file, name)
         return f"{self.file}, line {line}" if line else str(self.file)
+
+    def nearest(self, name: str) -> str:
+        """A clause to end a message with that says which names there are, or the one most like an image's."""
+        return nearest(name_key(name), [known for known in islice(self.values, 1000) if len(known) < 256])
 
 
 def label_images(source: Source, *, from_folders: bool, file: Path | None) -> Labelling:
@@ -95,8 +102,8 @@ def label_images(source: Source, *, from_folders: bool, file: Path | None) -> La
         return _from_file(source, file, unused)
     if own:
         labels, names = match_labels(own, source.names, source.path, images_per_class=_IMAGES_PER_CLASS)
-        names = names or source.info.class_names
-        return Labelling(labels, names, notes=(f"labels: {described(labels, names)}",))
+        names, entry_names = names or source.info.class_names, tuple(source.info.made_with.get("label_names") or ())
+        return Labelling(labels, names, entry_names, (f"labels: {described(labels, names, entry_names)}",))
     if source.labels is not None:
         labels = source.labels[: len(source.names)]
         names = source.info.class_names
@@ -122,11 +129,14 @@ def read_named(file: Path, names: Sequence[str], translate: Callable[[Any], Any]
     content = read_bytes(file)
     if _is_json(file, content):
         try:
-            pairs = label_pairs(translate(parse_json(content)))
+            data = translate(parse_json(content))
+            info = ArchiveInfo.from_json(data) if isinstance(data, dict) else ArchiveInfo()
+            pairs = label_pairs(data)
             if not pairs:
                 raise ValueError(f"it is empty; give {LABEL_FORMS}")
-            return NamedValues(file, label_table(pairs))
-        except ValueError as error:
+            entry_names = tuple(info.made_with.get("label_names") or ())
+            return NamedValues(file, label_table(pairs), entry_names, class_names=info.class_names)
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"{file} is no JSON of what belongs to images: {error}; mend it, or give a CSV file"
             ) from None
@@ -161,10 +171,11 @@ def _from_file(source: Source, file: Path, unused: tuple[str, ...]) -> Labelling
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(source.names)} images in {source.path} have no label in {file}, the first is "
-            f"{missing[0]}; names there are relative to the source: {nearest(missing[0], list(found.values)[:1000])}"
+            f"{missing[0]}; names there are relative to the source: {found.nearest(missing[0])}"
         )
     used = {key: found.values[key] for key in keys if key is not None}
     labels, names = check_labels(used, file, found.place, images_per_class=_IMAGES_PER_CLASS)
+    names = names or found.class_names
     by_key: dict[str, Label] = dict(zip(used, labels, strict=True))
     labels = [by_key[key] for key in keys if key is not None]
     notes = [f"names in {file} are looked up {through}"] if through else []
@@ -205,18 +216,8 @@ def _folders_unused(source: Source) -> tuple[str, ...]:
 
 
 def _read_table(file: Path, text: str, names: Sequence[str]) -> NamedValues:
-    rows = _rows(file, text)
-    if len(rows) > 1 and len(rows[0][1]) == 1 and rows[0][1][0].strip().isdecimal() and len(rows[1][1]) > 1:
-        rows = rows[1:]  # CelebA's lists begin with the number of images
     known = {name_key(name).rpartition("/")[2] for name in names}
-    entry_names: tuple[str, ...] = ()
-    if rows and not _is_image(rows[0][1][0], known):
-        first = rows[0][1]
-        if len(rows) > 1 and len(first) == len(rows[1][1]) - 1:
-            first = ["", *first]  # and name only the columns behind the image's name
-        if any(_number(cell) is None for cell in first[1:]):
-            entry_names = tuple(cell.strip() for cell in first[1:]) if len(first) > 2 else ()
-            rows = rows[1:]
+    rows, entry_names = _without_heading(_rows(file, text), known)
     width = len(rows[0][1]) if rows else 0
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
@@ -232,7 +233,7 @@ def _read_table(file: Path, text: str, names: Sequence[str]) -> NamedValues:
         if width > 2 and any(isinstance(value, str) for value in found):
             raise UserError(f"{place}: {row[0]} has the label {row[1:]}; with several columns all must be numbers")
         value = found if width > 2 else found[0]
-        if key in values and repr(values[key]) != repr(value):  # NaN is not equal to itself
+        if key in values and values[key] != value:
             raise UserError(
                 f"{place}: {key} has {value!r}, but {values[key]!r} in line {lines[key]}; leave one of the two"
             )
@@ -242,6 +243,22 @@ def _read_table(file: Path, text: str, names: Sequence[str]) -> NamedValues:
         if all(map(is_numeral, numerals)):
             refuse_two_spellings(dict.fromkeys(numerals), file)
     return NamedValues(file, values, entry_names, lines)
+
+
+def _without_heading(
+    rows: list[tuple[int, list[str]]], known: set[str]
+) -> tuple[list[tuple[int, list[str]]], tuple[str, ...]]:
+    """The rows of images, and what a heading calls their columns but the first, where these are several."""
+    widths = [len(row) for _, row in rows[:3]]
+    if widths and widths[0] == 1 < widths[-1] and is_numeral(rows[0][1][0].strip()):
+        rows, widths = rows[1:], widths[1:]  # CelebA's lists begin with the number of images
+    if not rows or _is_image(rows[0][1][0], known):
+        return rows, ()
+    unnamed_first = len(widths) > 1 and widths[0] == widths[1] - 1  # and name only the columns behind the image's name
+    columns = rows[0][1][0 if unnamed_first else 1 :]
+    if all(_number(cell) is not None for cell in columns):
+        return rows, ()
+    return rows[1:], tuple(cell.strip() for cell in columns) if len(columns) > 1 else ()
 
 
 def _is_image(cell: str, known: set[str]) -> bool:
@@ -279,7 +296,7 @@ def _number(cell: str) -> int | float | None:
     cell = cell.strip()
     if re.fullmatch(r"[+-]?\d{1,400}", cell, re.ASCII):
         return int(cell)
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", cell, re.ASCII | re.IGNORECASE):
+    if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", cell, re.ASCII | re.IGNORECASE):
         return float(cell)  # of more digits: infinite
     return None
 

@@ -34,6 +34,12 @@ def wrapping_folder(names: Collection[str]) -> str:
     return "".join(f"{parts[0]}/" for parts in common)
 
 
+def leading_folders(folder: str) -> list[str]:
+    """No folder (an empty text), then the outermost part of a folder, and so on to itself, but not without end."""
+    parts = folder.split("/")[:-1]
+    return ["".join(f"{part}/" for part in parts[:depth]) for depth in range(min(len(parts), _DEEPEST) + 1)]
+
+
 def find_names(names: Sequence[str], table: Collection[str]) -> tuple[list[str | None], str]:
     """What each image is called in a table: by its own name, else below or without a folder that all of one side lie in.
 
@@ -45,9 +51,12 @@ def find_names(names: Sequence[str], table: Collection[str]) -> tuple[list[str |
         The table's name of each image, or None; and a clause that says which folder was looked through, if one was.
     """
     keys = [name_key(name) for name in names]
-    best: list[str | None] = []
-    most, told = -1, ""
-    for without, below in product(_leading(wrapping_folder(keys)), _leading(wrapping_folder(table))):
+    some = keys[:: max(len(keys) // 1000, 1)]
+    best: list[str | None] = [None] * len(keys)
+    most, told = 0, ""
+    for without, below in product(leading_folders(wrapping_folder(keys)), leading_folders(wrapping_folder(table))):
+        if not any(below + key.removeprefix(without) in table for key in some):
+            continue
         found = [below + key.removeprefix(without) for key in keys]
         count = sum(key in table for key in found)
         if count > most:
@@ -58,12 +67,6 @@ def find_names(names: Sequence[str], table: Collection[str]) -> tuple[list[str |
         if count == len(keys):
             break
     return best, told
-
-
-def _leading(folder: str) -> list[str]:
-    """No folder, and then the outermost of its parents, the next one, and so on to itself, but not without end."""
-    parts = folder.split("/")[:-1]
-    return ["".join(f"{part}/" for part in parts[:depth]) for depth in range(min(len(parts), _DEEPEST) + 1)]
 
 
 def parse_json(content: bytes) -> Any:
@@ -87,7 +90,7 @@ def unambiguous(pairs: Sequence[tuple[str, Any]], what: str) -> dict[str, Any]:
     table = dict(reversed(pairs))  # the first value of each
     if len(table) < len(pairs):
         for name, value in pairs:
-            if repr(table[name]) != repr(value):  # NaN is not equal to itself
+            if table[name] != value:
                 raise ValueError(f"the {what} {name!r} stands there twice, with {table[name]!r} and with {value!r}")
     return dict(pairs)  # in the file's order
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from stylegan.data.labelling import read_named
-from stylegan.data.labels import find_names, name_key
-from stylegan.errors import UserError, nearest, say
+from stylegan.data.labels import find_names
+from stylegan.errors import UserError, say
 
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 
@@ -47,7 +47,7 @@ def _from_file(file: Path, names: Sequence[str]) -> Landmarks:
     if not any(keys):
         raise UserError(
             f"--align {file}: none of the {len(names)} images has landmarks there; the first image is {names[0]}: "
-            f"{nearest(name_key(names[0]), list(found.values)[:1000])}"
+            f"{found.nearest(names[0])}"
         )
     if through:
         say(f"names in {file} are looked up {through}")

@@ -283,6 +283,37 @@ def test_names_below_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert classes(prepared(source, "identity_CelebA.txt", "000001.jpg 2\n000002.jpg 1\n")) == ["2", "1"]
 
 
+def test_an_archive_that_was_packed_with_its_folder(tmp_path: Path) -> None:
+    """Its `dataset.json` lies in that folder, and names images from there."""
+    archive = tmp_path / "faces"
+    source = folder_of(tmp_path / "in", ("cat/0.png", "cat/1.png", "dog/0.png"))
+    prepare_images(source, archive, ImageOptions((4, 4), labels=True, licence="CC0-1.0"))
+
+    def pack(name: str) -> None:
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for path in sorted(archive.rglob("*.*")):
+                file.write(path, f"faces/{path.relative_to(archive).as_posix()}")
+
+    pack("packed.zip")
+    prepare_images(tmp_path / "packed.zip", tmp_path / "again.zip", ImageOptions((4, 4)))
+    whole = ImageDataset(archive, use_labels=True)
+    for path in (tmp_path / "packed.zip", tmp_path / "again.zip"):
+        dataset = ImageDataset(path, use_labels=True)
+        assert (classes(dataset), dataset.info.licence) == (["cat", "cat", "dog"], "CC0-1.0")
+        assert dataset.content_hash == whole.content_hash
+    (archive / "dataset.json").write_text("{}")
+    before = ImageDataset(tmp_path / "packed.zip").fingerprint
+    pack("packed.zip")
+    assert ImageDataset(tmp_path / "packed.zip").fingerprint != before
+
+
+def test_labels_from_an_archive(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ("cat/0.png", "dog/0.png"))
+    prepare_images(source, tmp_path / "a", ImageOptions((4, 4), labels=True))
+    dataset = prepared(tmp_path / "a", "l.json", (tmp_path / "a/dataset.json").read_bytes())
+    assert classes(dataset) == ["cat", "dog"]
+
+
 def test_finding_names() -> None:
     assert wrapping_folder(["a/b/1.png", "a/b/c/2.png", "a/bc/1.png"]) == "a/"
     assert wrapping_folder(["a/b/1.png"]) == "a/b/"
@@ -305,7 +336,7 @@ def test_another_encoding(tmp_path: Path, encoding: str) -> None:
     [
         ("l.csv", "a.png;0,5\nb.png;1,5\nc.jpg;2\nd, e.png;3\n", r"line 1 of .*l\.csv: 0,5 has a comma"),
         ("l.csv", "a.png\nb.png\n", r"line 1 of .*l\.csv has 1 column; every row"),
-        ("l.csv", "a.png,\0\nb.png,1\n", r"4 images .* have no label|2 of the 4 images|no readable CSV"),
+        ("l.csv", "a.png,\0\nb.png,1\n", "2 of the 4 images .* have no label"),
         ("l.csv", f'a.png,"{"x" * 200_000}"\n', "is no readable CSV"),
         ("l.csv", "", "4 of the 4 images .* there are none"),
         ("l.json", "[" * 100_000, "nested too deeply"),

@@ -3,6 +3,8 @@
     00000/img00000000.png   00000/img00000001.png ...   any names and sub-folders will do; they are read in sorted order
     dataset.json            {"labels": [["00000/img00000000.png", 6], ...]}, or null for an unlabelled archive
 
+Read are also `{"00000/img00000000.png": 6, ...}`, names of classes for numbers, and a folder around all of that.
+
 An archive that `stylegan prepare` wrote says more about itself in the same `dataset.json`, under keys that other tools
 ignore (`ArchiveInfo`). `content_hash` is the SHA-256 of, in this order,
 

@@ -69,7 +69,7 @@ class ImageOptions:
         channels: 1 (grey), 3 (RGB, transparency on white) or 4 (RGBA).
         align: Crop faces as FFHQ does: a file of landmarks, or a detector; see `open_landmarks`.
         labels: The first sub-folder's name is the class. Else the labels that the source brings along, if any, stay.
-        labels_file: A JSON or CSV file of labels; see `read_labels`.
+        labels_file: A JSON or CSV file of labels; see `read_named`.
         count: Only the source's first so many images.
         workers: Threads; 0: one per core.
         strict: Stop at the first image that cannot be used, instead of leaving it out.

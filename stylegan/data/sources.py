@@ -95,7 +95,7 @@ class StoredSource:
     def __init__(self, storage: FolderStorage | ZipStorage) -> None:
         self.path = storage.path
         self.names = storage.image_names()
-        self.metadata, self.info = read_metadata(storage, len(self.names))
+        self.metadata, self.info = read_metadata(storage, self.names)
         self.labels: list[int] | None = None
         self._storage = storage
 

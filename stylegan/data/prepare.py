@@ -365,7 +365,7 @@ def ensure_faces3d(
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}; mend its folder's permissions") from None
     storage = open_storage(path)
-    _, info = read_metadata(storage, len(storage.image_names()))
+    _, info = read_metadata(storage, storage.image_names())
     if (info.count, dict(info.made_with)) != (count, _faces_made_with(options)):
         raise UserError(
             f"{path} holds {info.count} images made with {dict(info.made_with)}, not {count} with "

@@ -182,7 +182,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
             take_up(job, interval)
         distributed.barrier()
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
-        for note in [*warnings, *notes, cache_note, _summary(config, dataset, state, ops.name)]:
+        labels = [f"labels: {dataset.labels_told}"] if dataset.has_labels else []
+        for note in [*warnings, *notes, cache_note, *labels, _summary(config, dataset, state, ops.name)]:
             job.logger.message(note)
         yield job
 

@@ -81,10 +81,13 @@ def prepare(
     resize: Annotated[str | None, typer.Option("--filter", help="box, bicubic or lanczos (the default).")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 RGB (the default) or 4 RGBA.")] = None,
     align: Annotated[
-        str | None, typer.Option(help="Crop faces as FFHQ does: a file of landmarks (.json, .csv), or mtcnn[:FOLDER].")
+        str | None,
+        typer.Option(help="Crop faces as FFHQ does: a file of landmarks (.json, .csv, .txt), or mtcnn[:FOLDER]."),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Names of sub-folders become class labels.")] = False,
-    labels_from: Annotated[Path | None, typer.Option(help="A .json or .csv file of labels by image name.")] = None,
+    labels_from: Annotated[
+        Path | None, typer.Option(help="A .json, .csv or .txt file of labels by image name.")
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Stop at a broken image instead of skipping it. --inspect: verify the hash."),

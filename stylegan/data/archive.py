@@ -3,6 +3,8 @@
     00000/img00000000.png   00000/img00000001.png ...   any names and sub-folders will do; they are read in sorted order
     dataset.json            {"labels": [["00000/img00000000.png", 6], ...]}, or null for an unlabelled archive
 
+Read are also `{"00000/img00000000.png": 6, ...}`, names of classes for numbers, and a folder around all of that.
+
 An archive that `stylegan prepare` wrote says more about itself in the same `dataset.json`, under keys that other tools
 ignore (`ArchiveInfo`). `content_hash` is the SHA-256 of, in this order,
 
@@ -19,15 +21,14 @@ that are not those it was trained on. `fingerprint` tells cheaply whether files 
 member's name, size and CRC-32 in a ZIP (it survives copying), of each file's name, size and time in a folder.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
-import json
-import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,17 @@ from torch.utils.data import Dataset
 
 from stylegan.data.guarded import GuardedFile
 from stylegan.data.image_files import BROKEN_IMAGE, IMAGE_BYTES, is_image_name, open_image
+from stylegan.data.labels import (
+    Labels,
+    check_labels,
+    described,
+    find_names,
+    label_pairs,
+    label_table,
+    leading_folders,
+    parse_json,
+    wrapping_folder,
+)
 from stylegan.errors import UnreadableError, UserError, refusal
 from stylegan.files import read_bounded
 from stylegan.opening import require_regular_file
@@ -52,8 +64,6 @@ _METADATA_SPARE, _METADATA_PER_IMAGE = 2**24, 2**15  # a vector of 512 numbers t
 _DIRECTORY_BYTES = 2**30  # of a ZIP with 10 million members
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
-
-Labels = list[int] | list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
             raise UserError(
                 f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
             )
-        metadata, self.info = read_metadata(self._storage, len(self._all_names))
+        metadata, self.info = read_metadata(self._storage, self._all_names)
         self.name = self.info.name or self.path.stem
         self.resolution, self.channels = self._check_images()
         self._raw_labels: list[Any] | None = metadata.get("labels") or None
@@ -211,6 +221,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._labels is not None and self._labels.ndim == 1
 
     @property
+    def labels_told(self) -> str:
+        """What labels there are, with the number of images in use of each class, or that they lie unused; for people."""
+        if self._labels is None:
+            return "there, but not used; data.use_labels=true trains on them" if self.has_labels else "none"
+        entry_names = self.info.made_with.get("label_names") or ()
+        return described(self._labels.tolist(), self.info.class_names, entry_names, label_dim=self.label_dim)
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 of all of the archive's pixels and labels, as the archive says, else computed (reads every image)."""
         if not self.info.content_hash:
@@ -239,7 +257,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
                     digest.update(pixels.tobytes())
                     yield pixels
         if self._raw_labels is not None:
-            digest.update(label_bytes(match_labels(self._raw_labels, self._all_names, self.path)))
+            digest.update(label_bytes(match_labels(self._raw_labels, self._all_names, self.path)[0]))
         self.accept_hash(digest.hexdigest())
 
     def accept_hash(self, content_hash: str) -> None:
@@ -340,7 +358,9 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
                 "with --labels (sub-folder names become classes), or train without labels (data.use_labels=false)"
             )
         # label_dim comes from the whole archive: a choice of its images must still fit the same network.
-        whole = match_labels(self._raw_labels, self._all_names, self.path)
+        whole, class_names = match_labels(self._raw_labels, self._all_names, self.path, images_per_class=1)
+        if class_names:
+            self.info = dataclasses.replace(self.info, class_names=class_names)
         by_name = dict(zip(self._all_names, whole, strict=True))
         used = [by_name[name] for name in self.names]
         if isinstance(whole[0], int):
@@ -373,31 +393,37 @@ def nearest_resolution(H: int, W: int) -> tuple[int, int]:
     return min(valid, key=lambda shape: (abs(shape[0] - H) + abs(shape[1] - W), shape))
 
 
-def match_labels(raw: list[Any], names: list[str], where: object) -> Labels:
+def match_labels(
+    raw: list[Any], names: list[str], where: object, *, images_per_class: float = 0
+) -> tuple[Labels, tuple[str, ...]]:
     """The labels of the images `names`, in their order, from `[[name, label], ...]` in any order.
 
+    Args:
+        raw: As `read_metadata` gives them.
+        names: Of the images.
+        where: The archive, for messages.
+        images_per_class: See `check_labels`.
+
+    Returns:
+        The labels, and the names of the classes where labels are names.
+
     Raises:
-        UserError: Something is not a pair, an image has no label, or the labels are not all classes (whole numbers from
-            0) or all vectors of one length.
+        UserError: An image has no label or two, or they are none, see `check_labels`.
     """
-    if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in raw):
-        raise UserError(f"`labels` in {METADATA} of {where} is not a list of [image name, label] pairs")
-    table = {name.replace("\\", "/"): label for name, label in raw}
-    missing = [name for name in names if name not in table]
+    place = f"{METADATA} of {where}"
+    try:
+        table = label_table(raw)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; leave one of the two") from None
+    keys = find_names(names, table)[0]
+    missing = [name for name, key in zip(names, keys, strict=True) if key is None]
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
-            f"{missing[0]}; add theirs, or train without labels (data.use_labels=false)"
+            f"{missing[0]}; add theirs, or remove `labels` from it and train without (data.use_labels=false)"
         )
-    labels = [table[name] for name in names]
-    kinds = [_label_kind(label) for label in labels]
-    for name, label, kind in zip(names, labels, kinds, strict=True):
-        if not kind or kind != kinds[0]:
-            raise UserError(
-                f"the label of {name} in {where} is {label!r}, that of {names[0]} is {labels[0]!r}; labels must be "
-                f"either all whole numbers from 0, or all vectors of one length: mend {METADATA}, or use no labels"
-            )
-    return labels
+    labels = {name: table[key] for name, key in zip(names, keys, strict=True) if key is not None}
+    return check_labels(labels, place, lambda name: place, images_per_class=images_per_class)
 
 
 def label_bytes(labels: Labels) -> bytes:
@@ -431,7 +457,8 @@ class FolderStorage:
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and times of the images and the metadata."""
-        names = [*self.image_names(), *([METADATA] if (self.path / METADATA).is_file() else [])]
+        names = self.image_names()
+        names += [place for place in _metadata_places(names) if (self.path / place).is_file()]
         return _digest((name, *_size_and_time(self.path / name)) for name in names)
 
 
@@ -467,7 +494,8 @@ class ZipStorage:
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
         members = sorted(self._zip().infolist(), key=lambda member: member.filename)
-        used = (member for member in members if member.filename == METADATA or is_image_name(member.filename))
+        places = _metadata_places(self.image_names())
+        used = (member for member in members if member.filename in places or is_image_name(member.filename))
         return _digest((member.filename, member.file_size, member.CRC) for member in used)
 
     def _zip(self) -> zipfile.ZipFile:
@@ -504,27 +532,46 @@ class Storage(Protocol):
         ...
 
 
-def read_metadata(storage: Storage, images: int) -> tuple[dict[str, Any], ArchiveInfo]:
+def read_metadata(storage: Storage, names: Sequence[str] = ()) -> tuple[dict[str, Any], ArchiveInfo]:
     """The content of `dataset.json` ({} where there is none), and what it says about the archive.
+
+    Labels in any of the `LABEL_FORMS` are `[(name, label), ...]` under the key `labels`.
 
     Args:
         storage: The archive.
-        images: How many it holds; a file that is far too long for so many is not read.
+        names: Of its images; the file may also lie in a folder in which all of them lie.
 
     Raises:
         UserError: The file is damaged.
     """
     with refusal(f"{METADATA} in {storage.path} cannot be used", "mend it or prepare the archive again"):
         try:
-            file = storage.open(METADATA)
+            file = _open_metadata(storage, names)
         except FileNotFoundError:
             return {}, ArchiveInfo()
         with file:
-            limit = _METADATA_SPARE + _METADATA_PER_IMAGE * images
-            data = json.loads(read_bounded(file, limit, f"a {METADATA} for {images} images"))
-        if not isinstance(data, dict) or not isinstance(data.get("labels"), list | None):
-            raise UnreadableError('it should be {"labels": [[name, label], ...]}')
-        return data, ArchiveInfo.from_json(data)
+            limit = _METADATA_SPARE + _METADATA_PER_IMAGE * len(names)
+            data = parse_json(read_bounded(file, limit, f"a {METADATA} for {len(names)} images"))
+        if isinstance(data, dict) and "labels" not in data:
+            if not any(map(is_image_name, data)):  # it is about other things
+                return data, ArchiveInfo.from_json(data)
+            data = {"labels": data}
+        pairs = label_pairs(data)
+        data = data if isinstance(data, dict) else {}
+        return {**data, "labels": pairs}, ArchiveInfo.from_json(data)
+
+
+def _open_metadata(storage: Storage, names: Sequence[str]) -> IO[bytes]:
+    """`dataset.json`, to be closed by the caller. Raises FileNotFoundError."""
+    for place in _metadata_places(names):
+        with contextlib.suppress(FileNotFoundError):
+            return storage.open(place)
+    raise FileNotFoundError(f"no {METADATA} in {storage.path}")
+
+
+def _metadata_places(names: Sequence[str]) -> list[str]:
+    """Where `dataset.json` may be: at the top, or in a folder around all images, as a packed folder has one."""
+    return [folder + METADATA for folder in leading_folders(wrapping_folder(names))]
 
 
 def _digest(rows: Iterable[tuple[str, int, int]]) -> str:
@@ -542,14 +589,6 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, 0
     return state.st_size, state.st_mtime_ns
-
-
-def _label_kind(label: object) -> str:
-    """`class`, `vector of D`, or nothing for what can be no label."""
-    if isinstance(label, list):
-        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in label)
-        return f"vector of {len(label)}" if label and numbers else ""
-    return "class" if isinstance(label, int) and not isinstance(label, bool) and label >= 0 else ""
 
 
 def _shape(resolution: tuple[int, int], channels: int) -> str:

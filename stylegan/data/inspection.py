@@ -1,7 +1,6 @@
 """What an archive holds, told in words and shown on one sheet."""
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from stylegan.errors import UserError, shown
 from stylegan.files import atomic_write
 
 _THUMBNAIL = 128
-_CLASSES_TOLD = 20
 
 
 def describe(path: str | Path, *, verify: bool = False) -> str:
@@ -33,7 +31,7 @@ def describe(path: str | Path, *, verify: bool = False) -> str:
         "name": dataset.name,
         "images": str(len(dataset)),
         "shape": f"{W}x{H} (width x height), {dataset.channels} channel{'s' * (dataset.channels != 1)}",
-        "labels": _labels(Path(path)) if dataset.has_labels else "none",
+        "labels": ImageDataset(path, use_labels=True).labels_told if dataset.has_labels else "none",
         "attributes": ", ".join(info.attributes[0]) if info.attributes else "none",
         "source": info.source or "not recorded",
         "licence": info.licence or "not recorded",
@@ -71,25 +69,6 @@ def contact_sheet(path: str | Path, sheet: str | Path, *, rows: int = 6, columns
     sheet = Path(sheet)
     atomic_write(sheet, encode_png(np.asarray(canvas.convert("RGB"))))
     return sheet
-
-
-def _labels(path: Path) -> str:
-    dataset = ImageDataset(path, use_labels=True)
-    table = np.stack([dataset.label(index).numpy() for index in range(len(dataset))])
-    names = dataset.info.class_names
-    if not dataset.labels_are_classes:
-        entries = dataset.info.made_with.get("label_names") or [str(i) for i in range(dataset.label_dim)]
-        ranges = [
-            f"{name} {low:g}..{high:g}" for name, low, high in zip(entries, table.min(0), table.max(0), strict=False)
-        ]
-        return (
-            f"vectors of {dataset.label_dim}: "
-            + ", ".join(ranges[:_CLASSES_TOLD])
-            + ", ..." * (len(ranges) > _CLASSES_TOLD)
-        )
-    counts = Counter(table.argmax(1).tolist())
-    told = [f"{names[i] if i < len(names) else i} {counts[i]}" for i in range(dataset.label_dim)]
-    return f"{dataset.label_dim} classes: " + ", ".join(told[:_CLASSES_TOLD]) + ", ..." * (len(told) > _CLASSES_TOLD)
 
 
 def _hash(dataset: ImageDataset, verify: bool) -> str:

@@ -1,15 +1,17 @@
 """Where a face's landmarks come from: a file, or a detector."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from stylegan.data.labelling import read_labels
-from stylegan.errors import UserError
+from stylegan.data.labelling import read_named
+from stylegan.data.labels import find_names
+from stylegan.errors import UserError, say
 
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 
@@ -17,40 +19,73 @@ MTCNN = "mtcnn"
 _STAGES = ("pnet", "rnet", "onet")
 
 
-def open_landmarks(where: str, an_image: str) -> Landmarks:
+def open_landmarks(where: str, names: Sequence[str]) -> Landmarks:
     """What finds the landmarks of an image, and raises `ValueError` with the reason where it cannot.
 
     Args:
-        where: A JSON or CSV file of landmarks by image name, `mtcnn`, or `mtcnn:FOLDER` with the detector's weights.
-        an_image: Some image's name.
+        where: A JSON or CSV file of landmarks by image name, FFHQ's JSON file, a list such as CelebA's, `mtcnn`, or
+            `mtcnn:FOLDER` with the detector's weights.
+        names: The images' names.
 
     Raises:
         UserError: The file cannot be used, or the detector is not installed.
     """
     if where == MTCNN or where.startswith(f"{MTCNN}:"):
         return _detector(where.partition(":")[2])
-    return _from_file(Path(where), an_image)
+    return _from_file(Path(where), names)
 
 
-def _from_file(file: Path, an_image: str) -> Landmarks:
-    """JSON: `{name: [[x, y], ...]}`. CSV: a row per image, its name and then x and y of each point."""
+def _from_file(file: Path, names: Sequence[str]) -> Landmarks:
+    """JSON: `{name: [[x, y], ...]}`, or FFHQ's. Else a table: a row per image, its name and then x and y of each point."""
     if not file.is_file():
         raise UserError(
-            f"--align {file}: there is no such file; give landmarks as JSON {{image name: [[x, y], ...]}} or CSV, or "
-            f"--align {MTCNN} for a detector"
+            f"--align {file}: there is no such file; give landmarks as JSON {{image name: [[x, y], ...]}} or CSV, FFHQ's or "
+            f"CelebA's list, or --align {MTCNN} for a detector"
         )
-    table, _ = read_labels(file, an_image)
+    found = read_named(file, names, _in_the_wild)
+    keys, through = find_names(names, found.values)
+    if not any(keys):
+        raise UserError(
+            f"--align {file}: none of the {len(names)} images has landmarks there; the first image is {names[0]}: "
+            f"{found.nearest(names[0])}"
+        )
+    if through:
+        say(f"names in {file} are looked up {through}")
+    key_of = dict(zip(names, keys, strict=True))
 
     def landmarks(name: str, image: Image.Image) -> np.ndarray:
-        if name not in table:
+        key = key_of[name]
+        if key is None:
             raise ValueError(f"it has no landmarks in {file}")
+        points = found.values[key]
+        if isinstance(points, dict):  # FFHQ's
+            size = points.get("pixel_size")
+            if size != list(image.size):
+                raise ValueError(
+                    f"it has {image.width}x{image.height} pixels, but its landmarks in {file} belong to FFHQ's picture in the "
+                    f"wild, of {size}"
+                )
+            points = points.get("face_landmarks")
         try:
-            points = np.asarray(table[name], np.float64)
-            return points.reshape(-1, 2)
-        except (TypeError, ValueError):
+            return np.asarray(points, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"its landmarks in {file} are not numbers x and y of each point") from None
 
     return landmarks
+
+
+def _in_the_wild(data: Any) -> Any:
+    """Of FFHQ's JSON file, what belongs to the pictures in the wild, by their names; other content as it is."""
+    if (
+        not isinstance(data, dict)
+        or not data
+        or not all(isinstance(v, dict) and "in_the_wild" in v for v in data.values())
+    ):
+        return data
+    pictures = [value["in_the_wild"] for value in data.values()]
+    if not all(isinstance(picture, dict) and isinstance(picture.get("file_path"), str) for picture in pictures):
+        raise ValueError("a picture in the wild has no file_path in it; get FFHQ's file again")
+    return [(picture["file_path"], picture) for picture in pictures]
 
 
 def _detector(weights: str) -> Landmarks:

@@ -69,7 +69,7 @@ class ImageOptions:
         channels: 1 (grey), 3 (RGB, transparency on white) or 4 (RGBA).
         align: Crop faces as FFHQ does: a file of landmarks, or a detector; see `open_landmarks`.
         labels: The first sub-folder's name is the class. Else the labels that the source brings along, if any, stay.
-        labels_file: A JSON or CSV file of labels; see `read_labels`.
+        labels_file: A JSON or CSV file of labels; see `read_named`.
         count: Only the source's first so many images.
         workers: Threads; 0: one per core.
         strict: Stop at the first image that cannot be used, instead of leaving it out.
@@ -201,7 +201,9 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
         raise UserError(f"the archive {dest} would replace {images.path}, which it is made of; give another place")
     images.names = images.names[: options.count]
     labelling = label_images(images, from_folders=options.labels, file=options.labels_file)
-    landmarks = open_landmarks(options.align, images.names[0]) if options.align else None
+    for note in labelling.notes:
+        say(note)
+    landmarks = open_landmarks(options.align, images.names) if options.align else None
     plan = Plan(_made_from(images, options), [(name, images.signature(name)) for name in images.names])
     done = _Progress()
     with (
@@ -363,7 +365,7 @@ def ensure_faces3d(
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}; mend its folder's permissions") from None
     storage = open_storage(path)
-    _, info = read_metadata(storage, len(storage.image_names()))
+    _, info = read_metadata(storage, storage.image_names())
     if (info.count, dict(info.made_with)) != (count, _faces_made_with(options)):
         raise UserError(
             f"{path} holds {info.count} images made with {dict(info.made_with)}, not {count} with "

@@ -95,7 +95,7 @@ class StoredSource:
     def __init__(self, storage: FolderStorage | ZipStorage) -> None:
         self.path = storage.path
         self.names = storage.image_names()
-        self.metadata, self.info = read_metadata(storage, len(self.names))
+        self.metadata, self.info = read_metadata(storage, self.names)
         self.labels: list[int] | None = None
         self._storage = storage
 
@@ -119,7 +119,7 @@ class TarSource:
     def __init__(self, path: Path, names: list[str], metadata: bytes | None) -> None:
         self.path = path
         self.names = names
-        self.metadata, self.info = read_metadata(_OneFile(path, metadata), len(names))
+        self.metadata, self.info = read_metadata(_OneFile(path, metadata), names)
         self.labels: list[int] | None = None
 
     def signature(self, name: str) -> str:

@@ -156,7 +156,7 @@ class ArchiveWriter:
             raise ValueError(f"{len(self)} images, {len(self._labels)} labels, {len(self._attributes)} attributes")
         pairs = [[name, label] for name, label in zip(self._names, self._labels, strict=False)] or None
         if pairs:
-            self._digest.update(label_bytes(match_labels(pairs, self._names, self.dest)))
+            self._digest.update(label_bytes(match_labels(pairs, self._names, self.dest)[0]))
         info = dataclasses.replace(
             self.info,
             count=len(self._names),

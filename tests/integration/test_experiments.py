@@ -37,6 +37,10 @@ def test_two_iterations(
     settings = [f"experiment={name}", f"data.path={archive}", f"run_dir={tmp_path}/run", *NARROW, *BATCH, "device=cpu"]
     result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0 and says in result.err, result.err
+    used = (
+        "labels: 10 classes: 0 (1), 1 (1)" if "labels" in says else "labels: there, but not used; data.use_labels=true"
+    )
+    assert used in result.err
     (record,) = layout.read_stats(tmp_path / "run")
     assert record["nimg"] == 4 and {"loss/G", "loss/D", "r1_penalty"} <= record.keys()
     assert not any(key.startswith("nonfinite/") for key in record)

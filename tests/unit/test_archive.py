@@ -272,12 +272,12 @@ def test_labels_asked_for_and_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(1, [0.5]), ([0.5], 1), ([0.5], [0.5, 1]), (1, -1), (1, True), (1, 1.5), (1, "cat"), ([1.0], [None]), ([], [])],
+    [(1, [0.5]), ([0.5], 1), ([0.5], [0.5, 1]), (1, True), (1, "cat"), ([1.0], [None]), ([], [])],
 )
 def test_labels_of_mixed_kinds(tmp_path: Path, first: Any, second: Any) -> None:
     files = dict(zip(["a.png", "b.png"], pixels(2), strict=True))
     path = write(tmp_path / "a.zip", files, {"labels": [["a.png", first], ["b.png", second]]})
-    with pytest.raises(UserError, match="labels must be either"):
+    with pytest.raises(UserError, match=r"labels of mixed kinds|is no label"):
         ImageDataset(path, use_labels=True)
 
 

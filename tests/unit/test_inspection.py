@@ -32,7 +32,7 @@ def test_what_it_tells(tmp_path: Path) -> None:
     facts = {line[:11].strip(): line[11:] for line in told}
     assert facts["images"] == "6"
     assert facts["shape"] == "16x8 (width x height), 3 channels"
-    assert facts["labels"] == "3 classes: cat 2, dog 3, 2 1"
+    assert facts["labels"] == "3 classes: cat (2), dog (3), 2 (1)"
     assert (facts["source"], facts["licence"], facts["crop"], facts["filter"]) == ("numpy", "CC0-1.0", "cover", "box")
     assert facts["hash"].startswith(ImageDataset(tmp_path / "a.zip").content_hash)
     assert "verified" in describe(tmp_path / "a.zip", verify=True)

@@ -133,6 +133,60 @@ def test_landmarks_from_a_file(tmp_path: Path, source: Path, kind: str) -> None:
     assert np.array_equal(dataset[0][0].permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
+def ffhq_json(names: list[str], size: int) -> dict[str, Any]:
+    """As FFHQ's `ffhq-dataset-v2.json`: the aligned picture's landmarks, too, which are others."""
+    aligned = {"pixel_size": [1024, 1024], "face_landmarks": (FACE * 5).tolist()}
+    wild = {"pixel_size": [size, size], "face_landmarks": FACE.tolist()}
+    return {
+        str(i): {
+            "category": "training",
+            "image": {**aligned, "file_path": f"images1024x1024/{name}"},
+            "in_the_wild": {**wild, "file_path": f"in-the-wild-images/{name}"},
+        }
+        for i, name in enumerate(names)
+    }
+
+
+@pytest.mark.parametrize("below", ["", "in-the-wild-images/", "ffhq/in-the-wild-images/"])
+def test_the_landmarks_of_ffhq(tmp_path: Path, below: str) -> None:
+    names = [f"{below}00000/0000{i}.png" for i in range(2)]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(tmp_path / "in" / name)
+    file = tmp_path / "ffhq-dataset-v2.json"
+    file.write_text(json.dumps(ffhq_json(["00000/00000.png", "00000/00001.png", "01000/01000.png"], 200)))
+    options = ImageOptions((32, 32), align=str(file), overwrite=True)
+    assert prepare_images(tmp_path / "in", tmp_path / "out.zip", options).count == 2
+    expected = crop_face(picture(), FACE, 32).resize((32, 32), Image.Resampling.LANCZOS)
+    assert np.array_equal(ImageDataset(tmp_path / "out.zip")[0][0].permute(1, 2, 0).numpy(), np.asarray(expected))
+    picture(100).save(tmp_path / "in" / names[1])  # where these landmarks would be elsewhere
+    result = prepare_images(tmp_path / "in", tmp_path / "out.zip", options)
+    assert result.skipped[0][0] == names[1] and "it has 100x100 pixels" in result.skipped[0][1]
+
+
+def test_the_landmarks_of_celeba(tmp_path: Path, source: Path) -> None:
+    """The number of images, names of columns, and columns of numbers parted by spaces."""
+    columns = " ".join(f"{part}_{axis}" for part in ("lefteye", "righteye", "nose") for axis in "xy")
+    columns += " leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    rows = [f"{i}.png   {'  '.join(str(int(value)) for value in FACE.ravel())}" for i in range(3)]
+    file = tmp_path / "list_landmarks_celeba.txt"
+    file.write_text("\n".join(["3", columns, *rows, ""]))
+    assert prepare_images(source, tmp_path / "out.zip", ImageOptions((32, 32), align=str(file))).count == 3
+    expected = crop_face(picture(), FACE, 32).resize((32, 32), Image.Resampling.LANCZOS)
+    assert np.array_equal(ImageDataset(tmp_path / "out.zip")[0][0].permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+def test_landmarks_of_other_images(tmp_path: Path, source: Path) -> None:
+    file = tmp_path / "points.json"
+    for points, message in (
+        ({"x.png": FACE.tolist(), "y.png": FACE.tolist()}, r"none of the 3 images has landmarks there; .* 0\.png"),
+        ([["0.png", FACE.tolist()], ["0.png", (FACE + 1).tolist()]], r"'0\.png' stands there twice"),
+    ):
+        file.write_text(json.dumps(points))
+        with pytest.raises(UserError, match=message):
+            prepare_images(source, tmp_path / "out.zip", ImageOptions((32, 32), align=str(file)))
+
+
 def test_without_the_detector_the_error_says_how_to_get_it(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

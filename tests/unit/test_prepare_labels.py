@@ -76,23 +76,27 @@ def test_vectors(source: Path, name: str, text: str, expected: list[list[float]]
         (
             "l.csv",
             "a.png,3\nb.png,dog\nx/c.png,1\n",
-            r"mixed or unknown kind in .*l\.csv: 3 for a\.png and 'dog' for b\.png",
+            r"mixed kinds in .*l\.csv: 3 for a\.png \(.*l\.csv, line 1\) and 'dog' for b\.png \(.*l\.csv, line 2\)",
         ),
         (
             "l.json",
             '{"a.png": [1, 2], "b.png": [1], "x/c.png": [1]}',
-            r"mixed.*\[1, 2\] for a\.png and \[1\] for b\.png",
+            r"mixed.*\[1, 2\] for a\.png .* and \[1\] for b\.png",
         ),
-        ("l.json", '{"a.png": null, "b.png": null, "x/c.png": null}', "mixed or unknown kind"),
+        (
+            "l.json",
+            '{"a.png": null, "b.png": null, "x/c.png": null}',
+            r"l\.json, line 1: the label of a\.png, None, is no label",
+        ),
         (
             "l.csv",
             "a.png,1\nb.png,2\nc.png,3\n",
             r"1 of the 3 images .* have no label .* x/c\.png; .* did you mean 'c\.png'",
         ),
-        ("l.csv", "a.png,1\nb.png,2,5\n", "row 2 of .* has 3 columns"),
+        ("l.csv", "a.png,1\nb.png,2,5\n", r"line 2 of .*l\.csv has 3 columns, line 1 has 2"),
         ("l.csv", "a.png,1,2\nb.png,2,x\n", "with several columns all must be numbers"),
-        ("l.json", "{", "are no JSON"),
-        ("l.json", '{"labels": [1]}', "must be"),
+        ("l.json", "{", r"l\.json is no JSON of what belongs to images: Expecting"),
+        ("l.json", '{"labels": [1]}', "it should be"),
     ],
 )
 def test_unusable_files(source: Path, name: str, text: str, message: str) -> None:
@@ -104,5 +108,5 @@ def test_unusable_files(source: Path, name: str, text: str, message: str) -> Non
 def test_one_origin_of_labels(source: Path) -> None:
     with pytest.raises(UserError, match="give one of the two"):
         prepare_images(source, source.parent / "o", ImageOptions((4, 4), labels=True, labels_file=source / "l.csv"))
-    with pytest.raises(UserError, match="there is no file of labels"):
+    with pytest.raises(UserError, match="there is no file of labels or landmarks"):
         prepare_images(source, source.parent / "o", ImageOptions((4, 4), labels_file=source / "none.csv"))

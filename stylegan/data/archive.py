@@ -539,8 +539,7 @@ def read_metadata(storage: Storage, names: Sequence[str] = ()) -> tuple[dict[str
 
     Args:
         storage: The archive.
-        names: Of its images; the file may also lie in a folder in which all of them lie. One that is far too long for so many
-            is not read.
+        names: Of its images; the file may also lie in a folder in which all of them lie.
 
     Raises:
         UserError: The file is damaged.

@@ -30,9 +30,9 @@ from stylegan.data.sources import Source
 from stylegan.errors import UserError, nearest, refusal
 from stylegan.files import read_file
 
-LABEL_BYTES = 2**29  # of a file; FFHQ's of 70,000 images, with all it tells about them, has 2**28
 Label = int | list[float]
 
+LABEL_BYTES = 2**29  # of a file; FFHQ's of 70,000 images, with all it tells about them, has 2**28
 _IMAGES_PER_CLASS = 2  # on the average, where there are more than 1000 classes
 _LOOKED_AT = 100  # lines that tell what a table's columns are parted by
 
@@ -128,12 +128,11 @@ def read_named(file: Path, names: Sequence[str], translate: Callable[[Any], Any]
     Raises:
         UserError: The file is missing or none of these, or says two different things about one image.
     """
-    with refusal(f"{file} cannot be used", "mend the file"):
-        return _read_named(file, names, translate)
+    with refusal(f"{file} cannot be used", "mend it"):
+        return _parsed(file, read_bytes(file), names, translate)
 
 
-def _read_named(file: Path, names: Sequence[str], translate: Callable[[Any], Any]) -> NamedValues:
-    content = read_bytes(file)
+def _parsed(file: Path, content: bytes, names: Sequence[str], translate: Callable[[Any], Any]) -> NamedValues:
     if _is_json(file, content):
         try:
             data = translate(parse_json(content))
@@ -158,7 +157,7 @@ def _read_named(file: Path, names: Sequence[str], translate: Callable[[Any], Any
 
 def read_bytes(file: Path) -> bytes:
     """The content of a file that a user named. Raises `UserError` where it cannot be read."""
-    return read_file(file, LABEL_BYTES, "file of labels")
+    return read_file(file, LABEL_BYTES, "file of labels or landmarks")
 
 
 def _is_json(file: Path, content: bytes) -> bool:

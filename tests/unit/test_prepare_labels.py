@@ -108,5 +108,5 @@ def test_unusable_files(source: Path, name: str, text: str, message: str) -> Non
 def test_one_origin_of_labels(source: Path) -> None:
     with pytest.raises(UserError, match="give one of the two"):
         prepare_images(source, source.parent / "o", ImageOptions((4, 4), labels=True, labels_file=source / "l.csv"))
-    with pytest.raises(UserError, match="there is no file of labels"):
+    with pytest.raises(UserError, match="there is no file of labels or landmarks"):
         prepare_images(source, source.parent / "o", ImageOptions((4, 4), labels_file=source / "none.csv"))

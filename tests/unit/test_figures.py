@@ -289,11 +289,11 @@ def test_a_folder_of_pictures_has_one_record(tmp_path: Path, G: StyleBased) -> N
     assert isinstance(drawn, Pictures) and not isinstance(drawn, Picture)
     where = place(Images(), tmp_path / "faces")
     assert where.write(drawn, {"seeds": "3,12345", "x": 1}, ["generate.py"]) == tmp_path / "faces"
-    names = ["images.json", "seed0003.png", "seed12345.png"]
+    names = ["images.json", "seed00003.png", "seed12345.png"]
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == names
     assert json.loads((tmp_path / "faces" / "images.json").read_text())["seeds"] == "3,12345"
     for seed, image in zip(request.seeds, sample(G, request.seeds), strict=True):
-        with Image.open(tmp_path / "faces" / f"seed{seed:04d}.png") as picture:
+        with Image.open(tmp_path / "faces" / f"seed{seed:05d}.png") as picture:
             assert torch.equal(pil_to_tensor(picture), image)
             assert json.loads(picture.info["stylegan"]) == {"seeds": seed, "x": 1}
 

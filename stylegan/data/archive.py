@@ -306,11 +306,15 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _header(self, name: str) -> tuple[tuple[int, int], int]:
         try:
-            with GuardedFile(self._storage.open(name), IMAGE_BYTES, "an image") as file, open_image(file) as image:
+            with self._guarded(name) as file, open_image(file) as image:
                 width, height, mode = *image.size, image.mode
         except BROKEN_IMAGE as error:
             raise self._broken(name, error) from None
         return (height, width), self._channels(name, mode)
+
+    def _guarded(self, name: str) -> GuardedFile:
+        """An image of which the beginning is read, without belief in the length that it says to have."""
+        return GuardedFile(self._storage.open(name), IMAGE_BYTES, "an image", end=IMAGE_BYTES)
 
     def _channels(self, name: str, mode: str) -> int:
         if mode not in CHANNELS_OF_MODE:

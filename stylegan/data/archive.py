@@ -506,12 +506,20 @@ class ZipStorage:
         # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            file: Any = GuardedFile(self.path.open("rb"), _DIRECTORY_BYTES, "the directory of a ZIP")
-            self._opened = opened = (os.getpid(), zipfile.ZipFile(file))
+            self._opened = opened = (os.getpid(), _open_zip(self.path))
         return opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_opened": None}
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Names are UTF-8, also where the ZIP forgets to say so, as those of Unix do; where they cannot be, they are DOS's."""
+    file: Any = GuardedFile(path.open("rb"), _DIRECTORY_BYTES, "the directory of a ZIP")
+    try:
+        return zipfile.ZipFile(file, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(file)
 
 
 def open_storage(path: Path) -> FolderStorage | ZipStorage:

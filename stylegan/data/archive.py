@@ -25,6 +25,7 @@ import io
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,10 +40,12 @@ from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from stylegan.data.image_files import BROKEN_IMAGE, is_image_name, open_image
+from stylegan.data.selection import METADATA, Member, Tally, files_among, files_below, image_names
 from stylegan.errors import UserError
+from stylegan.files import nearest_path
 from stylegan.rng import generator
 
-METADATA = "dataset.json"
+_LONGEST_PATH = 4096  # bytes of a link's target
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 
@@ -401,14 +404,10 @@ class FolderStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def image_names(self) -> list[str]:
-        """Names of all images below the folder, sorted; hidden files are left out."""
-        found = (
-            Path(folder, file).relative_to(self.path).as_posix()
-            for folder, _, files in os.walk(self.path)
-            for file in files
-        )
-        return sorted(name for name in found if is_image_name(name))
+    def image_names(self, tally: Tally | None = None) -> list[str]:
+        """Names of all images below the folder, sorted; what is not taken is counted. See `files_below`."""
+        tally = tally or Tally()
+        return sorted(image_names(files_below(self.path, tally), tally))
 
     def open(self, name: str) -> IO[bytes]:
         """One file, to be closed by the caller. Raises FileNotFoundError."""
@@ -422,7 +421,7 @@ class FolderStorage:
 
 
 class ZipStorage:
-    """The members of a ZIP.
+    """The members of a ZIP, by the names that `files_among` gives them.
 
     Each process opens its own handle: forked workers that share one also share its file offset, and read each other's
     bytes. Threads of one process may share it, since zipfile seeks and reads under a lock.
@@ -430,7 +429,7 @@ class ZipStorage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        self._opened: tuple[int, zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None
         try:
             self._zip()
         except (zipfile.BadZipFile, OSError) as error:
@@ -438,29 +437,33 @@ class ZipStorage:
                 f"{path} is not a readable ZIP archive ({error}); if copying it was interrupted, copy it again"
             ) from None
 
-    def image_names(self) -> list[str]:
-        """Names of all images, sorted; hidden ones are left out."""
-        return sorted(name for name in self._zip().namelist() if is_image_name(name))
+    def image_names(self, tally: Tally | None = None) -> list[str]:
+        """Names of all images, sorted; what is not taken is counted."""
+        tally = tally or Tally()
+        return sorted(image_names(_zip_files(self._zip()[0], tally), tally))
 
     def open(self, name: str) -> IO[bytes]:
         """One member, to be closed by the caller. Raises FileNotFoundError."""
-        try:
-            return self._zip().open(name)
-        except KeyError:
-            raise FileNotFoundError(f"no {name} in {self.path}") from None
+        archive, files = self._zip()
+        if name not in files:
+            raise FileNotFoundError(f"no {name} in {self.path}")
+        return archive.open(files[name])
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
-        members = sorted(self._zip().infolist(), key=lambda member: member.filename)
-        used = (member for member in members if member.filename == METADATA or is_image_name(member.filename))
-        return _digest((member.filename, member.file_size, member.CRC) for member in used)
+        used = (
+            (name, file) for name, file in sorted(self._zip()[1].items()) if name == METADATA or is_image_name(name)
+        )
+        return _digest((name, file.file_size, file.CRC) for name, file in used)
 
-    def _zip(self) -> zipfile.ZipFile:
+    def _zip(self) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+        """The ZIP, and its files by name."""
         # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            self._opened = opened = (os.getpid(), zipfile.ZipFile(self.path))
-        return opened[1]
+            archive = zipfile.ZipFile(self.path)
+            self._opened = opened = (os.getpid(), archive, _zip_files(archive, Tally()))
+        return opened[1:]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_opened": None}
@@ -471,7 +474,9 @@ def open_storage(path: Path) -> FolderStorage | ZipStorage:
     if path.is_dir():
         return FolderStorage(path)
     if not path.exists():
-        raise UserError(f"there is no archive {path}; `stylegan prepare SOURCE {path}` makes one of a folder of images")
+        raise UserError(
+            f"there is no archive {path}{nearest_path(path)}; `stylegan prepare SOURCE {path}` makes one of a folder of images"
+        )
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is neither a ZIP nor a folder; give an archive that `stylegan prepare` wrote")
     return ZipStorage(path)
@@ -505,6 +510,24 @@ def read_metadata(storage: Storage) -> tuple[dict[str, Any], ArchiveInfo]:
         raise UserError(
             f"{METADATA} in {storage.path} cannot be used: {error}; mend it or prepare the archive again"
         ) from None
+
+
+def _zip_files(archive: zipfile.ZipFile, tally: Tally) -> dict[str, zipfile.ZipInfo]:
+    """The files of a ZIP by their clean names; see `files_among`."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    files = files_among((_zip_member(archive, info) for info in infos), tally, backslashes=True)
+    return {name: infos[number] for name, number in files.items()}
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """A member of a ZIP; the content of a link, as Unix packs it, is where it leads to."""
+    if not stat.S_ISLNK(info.external_attr >> 16):
+        return Member(info.filename)
+    try:
+        with archive.open(info) as file:
+            return Member(info.filename, link=file.read(_LONGEST_PATH).decode())
+    except BROKEN_IMAGE:  # UnicodeDecodeError among them
+        return Member(info.filename, link="")
 
 
 def _digest(rows: Iterable[tuple[str, int, int]]) -> str:

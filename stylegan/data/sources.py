@@ -1,25 +1,28 @@
 """What archives are made of: images in a folder, ZIP, TAR or LMDB, or the binary files of MNIST and CIFAR-10.
 
-Every source knows the names of its images before it reads any of them, and reads them once, in the order of the names.
+Every source knows the names of its images before it reads any of them, reads each once, and has a tally of what in it is not
+taken for an image.
 """
 
 import gzip
 import io
 import json
 import struct
-import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
-from stylegan.data.archive import METADATA, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
+from stylegan.data.archive import ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
-from stylegan.data.image_files import is_image_name
+from stylegan.data.image_files import why_no_image
+from stylegan.data.selection import METADATA, Tally, image_names
+from stylegan.data.tar import is_compressed, is_tar, tar_files, tar_members, tar_names
 from stylegan.errors import UserError
+from stylegan.files import nearest_path
 
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
@@ -32,10 +35,11 @@ class Source(Protocol):
 
     Attributes:
         path: Where they are.
-        names: All of them, in the order in which they are read.
+        names: All of them, in the order in which they are stored.
         metadata: The content of the source's `dataset.json`; {} where it has none.
         info: What that says, for a source that is an archive.
         labels: The class of each image where the format has classes; None elsewhere.
+        tally: What is not taken for an image.
     """
 
     path: Path
@@ -43,14 +47,37 @@ class Source(Protocol):
     metadata: dict[str, Any]
     info: ArchiveInfo
     labels: list[int] | None
+    tally: Tally
 
     def signature(self, name: str) -> str:
         """Changes when the image's file does."""
         ...
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
-        """For each image from number `start` on, what reads it; to be called once, in any thread."""
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """What reads the images of these numbers (positions in `names`), each to be called once, in any thread."""
         ...
+
+
+class Chosen:
+    """Some images of a source, in an order of their own: a `Source` as well."""
+
+    def __init__(self, source: Source, order: Sequence[int]) -> None:
+        self.path = source.path
+        self.names = [source.names[i] for i in order]
+        self.metadata = source.metadata
+        self.info = source.info
+        self.labels = None if source.labels is None else [source.labels[i] for i in order]
+        self.tally = source.tally
+        self._source = source
+        self._order = order
+
+    def signature(self, name: str) -> str:
+        """See `Source`."""
+        return self._source.signature(name)
+
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """See `Source`."""
+        return self._source.readers([self._order[i] for i in order])
 
 
 def open_source(path: str | Path) -> Source:
@@ -61,7 +88,9 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"there is no {path}; give a folder, ZIP, TAR or LMDB of images, or faces3d")
+        raise UserError(
+            f"there is no {path}{nearest_path(path)}; give a folder, ZIP, TAR or LMDB of images, or faces3d"
+        )
     if path.name == "data.mdb" or (path / "data.mdb").is_file():
         source: Source = LmdbSource(path.parent if path.is_file() else path)
     elif path.is_dir():
@@ -70,13 +99,27 @@ def open_source(path: str | Path) -> Source:
         source = idx_source(path)
     elif zipfile.is_zipfile(path):
         source = StoredSource(ZipStorage(path))
-    elif tarfile.is_tarfile(path):
+    elif is_tar(path):
         source = open_tar(path)
     else:
         raise UserError(f"{path} is not a folder, ZIP, TAR or LMDB of images; give one")
     if not source.names:
-        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...)")
+        left = source.tally.told_left()
+        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...)" + (f", but {left}" if left else ""))
     return source
+
+
+def attributes_by_name(source: Source) -> dict[str, Mapping[str, Any]]:
+    """What a source that is an archive knows about each image; {} where it knows nothing."""
+    attributes = source.info.attributes
+    if not attributes:
+        return {}
+    if len(attributes) != len(source.names):
+        source.tally.leave(
+            "tables of attributes", METADATA, f"it holds those of {len(attributes)} images, not of {len(source.names)}"
+        )
+        return {}
+    return dict(zip(sorted(source.names), attributes, strict=True))
 
 
 class StoredSource:
@@ -84,7 +127,8 @@ class StoredSource:
 
     def __init__(self, storage: FolderStorage | ZipStorage) -> None:
         self.path = storage.path
-        self.names = storage.image_names()
+        self.tally = Tally()
+        self.names = storage.image_names(self.tally)
         self.metadata, self.info = read_metadata(storage)
         self.labels: list[int] | None = None
         self._storage = storage
@@ -93,10 +137,10 @@ class StoredSource:
         """Size and time of the file, or of the ZIP."""
         return _signature(self.path / name if self.path.is_dir() else self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`."""
-        for name in self.names[start:]:
-            yield lambda name=name: self._read(name)
+        for i in order:
+            yield lambda name=self.names[i]: self._read(name)
 
     def _read(self, name: str) -> bytes:
         with self._storage.open(name) as file:
@@ -104,26 +148,50 @@ class StoredSource:
 
 
 class TarSource:
-    """A TAR, compressed or not, in the order in which it is stored: it can only be read from front to back."""
+    """A TAR, compressed or not, in the order in which it is stored.
 
-    def __init__(self, path: Path, names: list[str], metadata: bytes | None) -> None:
+    Args:
+        path: The file.
+        images: Number of the member that holds each image's bytes, by the image's name.
+        metadata: The content of its `dataset.json`.
+        tally: What is not taken.
+    """
+
+    def __init__(self, path: Path, images: Mapping[str, int], metadata: bytes | None, tally: Tally) -> None:
         self.path = path
-        self.names = names
+        self.names = sorted(images, key=images.__getitem__)  # links behind what they lead to
         self.metadata, self.info = read_metadata(_OneFile(path, metadata))
         self.labels: list[int] | None = None
+        self.tally = tally
+        self._holders = [images[name] for name in self.names]
 
     def signature(self, name: str) -> str:
         """Size and time of the TAR."""
         return _signature(self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
-        """See `Source`. Each image is read before it is yielded."""
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """See `Source`. Each image is read before it is yielded.
+
+        Raises:
+            UserError: The order is not the stored one, and the TAR is compressed: it can only be read from front to back.
+        """
+        wanted = [self._holders[i] for i in order]
+        if wanted != sorted(wanted):
+            if is_compressed(self.path):
+                raise UserError(
+                    f"{self.path} is compressed, so it can only be read from front to back; unpack it for another order"
+                )
+            return tar_members(self.path, wanted)
+        return self._in_stored_order(wanted)
+
+    def _in_stored_order(self, wanted: list[int]) -> Iterator[Reader]:
         position = 0
-        for name, read in _tar_files(self.path):
-            if is_image_name(name):
-                if position >= start:
-                    data = read()
-                    yield lambda data=data: data
+        for number, (_, read) in enumerate(tar_files(self.path)):
+            if position == len(wanted):
+                return
+            data = read() if wanted[position] == number else b""
+            while position < len(wanted) and wanted[position] == number:
+                yield lambda data=data: data
                 position += 1
 
 
@@ -135,6 +203,7 @@ class LmdbSource:
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo()
         self.labels: list[int] | None = None
+        self.tally = Tally()
         with self._transaction() as transaction:
             self._keys = [bytes(key) for key in transaction.cursor().iternext(keys=True, values=False)]
         self.names = [key.decode("ascii", "backslashreplace") for key in self._keys]
@@ -143,11 +212,11 @@ class LmdbSource:
         """Size and time of the database."""
         return _signature(self.path / "data.mdb")
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`. Each image is read before it is yielded: a transaction belongs to one thread."""
         with self._transaction() as transaction:
-            for key in self._keys[start:]:
-                data = bytes(transaction.get(key))
+            for i in order:
+                data = bytes(transaction.get(self._keys[i]))
                 yield lambda data=data: data
 
     def _transaction(self) -> Any:
@@ -172,26 +241,33 @@ class ArraySource:
         images: uint8 [N, H, W, C].
         labels: The class of each, or None.
         class_names: The name of each class, or nothing.
+        tally: What is not taken.
     """
 
     def __init__(
-        self, path: Path, images: np.ndarray, labels: list[int] | None, class_names: tuple[str, ...] = ()
+        self,
+        path: Path,
+        images: np.ndarray,
+        labels: list[int] | None,
+        class_names: tuple[str, ...] = (),
+        tally: Tally | None = None,
     ) -> None:
         self.path = path
         self.names = [f"{i:08d}" for i in range(len(images))]
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo(class_names=class_names)
         self.labels = labels
+        self.tally = tally or Tally()
         self._images = images
 
     def signature(self, name: str) -> str:
         """Size and time of the file."""
         return _signature(self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`."""
-        for image in self._images[start:]:
-            yield lambda image=image: encode_png(image)
+        for i in order:
+            yield lambda image=self._images[i]: encode_png(image)
 
 
 def idx_source(path: Path) -> ArraySource:
@@ -212,35 +288,46 @@ def idx_source(path: Path) -> ArraySource:
 
 def open_tar(path: Path) -> TarSource | ArraySource:
     """A TAR of images, or the binary version of CIFAR-10. Raises `UserError` where it is damaged."""
-    names: list[str] = []
-    others: dict[str, bytes] = {}
-    batches: list[tuple[str, bytes]] = []
-    for name, read in _tar_files(path):
-        base = name.rsplit("/", 1)[-1]
-        if is_image_name(name):
-            names.append(name)
-        elif name in (METADATA, f"./{METADATA}") or base == "batches.meta.txt":
-            others[base] = read()
-        elif base.startswith("data_batch_"):
-            if not base.endswith(".bin"):
-                raise UserError(
-                    f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary "
-                    "version, cifar-10-binary.tar.gz"
-                )
-            batches.append((name, read()))
-    if names or not batches:
-        return TarSource(path, names, others.get(METADATA))
-    return _cifar_source(path, batches, others.get("batches.meta.txt", b""))
+    tally = Tally()
+    kept: dict[int, bytes] = {}  # the members that are no images but tell about them
+
+    def read(number: int, name: str, reader: Reader) -> None:
+        base = _base(name)
+        if name == METADATA or base == "batches.meta.txt" or base.startswith("data_batch_"):
+            kept[number] = reader()
+
+    files = tar_names(path, tally, read)
+    batches = {name: kept[number] for name, number in files.items() if _base(name).startswith("data_batch_")}
+    if not batches or any(not why_no_image(name) for name in files):
+        images = {name: files[name] for name in image_names(files, tally)}
+        return TarSource(path, images, kept.get(files.get(METADATA, -1)), tally)
+    pickled = [name for name in batches if not name.endswith(".bin")]
+    if pickled:
+        raise UserError(
+            f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary version, "
+            "cifar-10-binary.tar.gz"
+        )
+    meta = next((kept[number] for name, number in files.items() if _base(name) == "batches.meta.txt"), b"")
+    for name in files:
+        if name not in batches and _base(name) != "batches.meta.txt":
+            tally.leave("beside the batches of training images", name)
+    return _cifar_source(path, batches, meta, tally)
 
 
-def _cifar_source(path: Path, batches: list[tuple[str, bytes]], meta: bytes) -> ArraySource:
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _cifar_source(path: Path, batches: Mapping[str, bytes], meta: bytes, tally: Tally) -> ArraySource:
     """The training images: records of a class and 32x32 values of red, then green, then blue."""
-    for name, data in batches:
+    for name, data in batches.items():
         if not data or len(data) % _CIFAR_RECORD:
             raise UserError(f"{name} in {path} is cut short ({len(data)} bytes); get the file again")
-    records = np.concatenate([np.frombuffer(data, np.uint8) for _, data in sorted(batches)]).reshape(-1, _CIFAR_RECORD)
+    records = np.concatenate([np.frombuffer(data, np.uint8) for _, data in sorted(batches.items())])
+    records = records.reshape(-1, _CIFAR_RECORD)
     images = records[:, 1:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE).transpose(0, 2, 3, 1)
-    return ArraySource(path, images, records[:, 0].tolist(), tuple(meta.decode("ascii", "replace").split()))
+    class_names = tuple(meta.decode("ascii", "replace").split())
+    return ArraySource(path, images, records[:, 0].tolist(), class_names, tally)
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -255,21 +342,6 @@ def _read_idx(path: Path) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (struct.error, ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a readable IDX file ({error}); get it again") from None
-
-
-def _tar_files(path: Path) -> Iterator[tuple[str, Reader]]:
-    """Name and reader of each file in a TAR; a reader works until the next one is asked for."""
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                if member.isfile():
-                    file = archive.extractfile(member)
-                    assert file is not None, "extractfile gives None for what is no file only"
-                    yield member.name.removeprefix("./"), file.read
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a readable TAR ({error}); if copying it was interrupted, copy it again"
-        ) from None
 
 
 class _OneFile:

@@ -1,0 +1,206 @@
+"""TAR files, compressed or not, from front to back: their files, links and end.
+
+Python's tarfile stops in silence where a header is damaged, and where the file ends between two members. Here the end is
+looked at: a TAR ends with a block of zeros, and no other member follows.
+"""
+
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from stylegan.data.selection import Member, Tally, clean_name, files_among
+from stylegan.errors import UserError
+
+Reader = Callable[[], bytes]
+
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_LOOK_BACK = 4 * tarfile.BLOCKSIZE  # tarfile goes back by a header at most
+_CHUNK = 2**20
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a file is a TAR, or compressed as TARs are by Zstandard."""
+    return _is_zstandard(path) or tarfile.is_tarfile(path)
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a TAR can be read from front to back only."""
+    try:
+        with tarfile.open(path, "r:"):
+            return False
+    except tarfile.TarError:
+        return True
+
+
+def tar_names(path: Path, tally: Tally, visit: Callable[[int, str, Reader], None]) -> dict[str, int]:
+    """The files of a TAR: name -> number of the member that holds its bytes; see `files_among`.
+
+    Args:
+        path: The TAR.
+        tally: Counts what is not taken.
+        visit: Called for each member that is a file, with its number, clean name and what reads it at that moment.
+
+    Raises:
+        UserError: It is damaged, or ends before its end.
+    """
+    members: list[Member] = []
+    for number, (member, read) in enumerate(tar_files(path)):
+        members.append(_member(member))
+        name = clean_name(member.name)
+        if member.isfile() and name is not None:
+            visit(number, name, read)
+    return files_among(members, tally)
+
+
+def tar_files(path: Path) -> Iterator[tuple[tarfile.TarInfo, Reader]]:
+    """Each member of a TAR but folders, and what reads it until the next one is asked for.
+
+    Raises:
+        UserError: It is damaged, or ends before its end.
+    """
+    with _opened(path) as (archive, file):
+        for member in archive:
+            if not member.isdir():
+                yield member, lambda member=member: _content(archive, member)
+            archive.members.clear()  # each is asked for once; a TAR may hold millions
+        _check_end(path, file, archive.offset)
+
+
+def tar_members(path: Path, numbers: Sequence[int]) -> Iterator[Reader]:
+    """What reads the members of these numbers, as `tar_files` counts them, in any order. Each is read before it is yielded.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    with _opened(path) as (archive, _):
+        members = [member for member in archive.getmembers() if not member.isdir()]
+        for number in numbers:
+            data = _content(archive, members[number])
+            yield lambda data=data: data
+
+
+def _member(member: tarfile.TarInfo) -> Member:
+    if member.issym() or member.islnk():
+        return Member(member.name, link=member.linkname, hard=member.islnk())
+    return Member(member.name, other=not member.isfile())
+
+
+def _content(archive: Any, member: tarfile.TarInfo) -> bytes:
+    return archive.extractfile(member).read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A TAR, and the uncompressed bytes that it is read from. Says in one message what is wrong with it."""
+    broken = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+    try:
+        if _is_zstandard(path):
+            with (
+                path.open("rb") as compressed,
+                _zstandard(path, compressed) as file,
+                tarfile.open(fileobj=file, mode="r:") as archive,
+            ):
+                yield archive, file
+        else:
+            with tarfile.open(path) as archive:
+                yield archive, archive.fileobj
+    except broken as error:
+        raise UserError(
+            f"{path} is not a readable TAR ({error}); if copying it was interrupted, copy it again"
+        ) from None
+
+
+def _check_end(path: Path, file: IO[bytes], offset: int) -> None:
+    """Raise `tarfile.ReadError` where a TAR does not end at `offset`, at which tarfile found no further member."""
+    file.seek(offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it ends at byte {offset} without the mark of its end")
+    if any(block):
+        raise tarfile.ReadError(f"the header at byte {offset} is damaged")
+    while block := file.read(tarfile.BLOCKSIZE):
+        if any(block):
+            try:
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.HeaderError:
+                return  # some programs fill the last blocks with whatever they have
+            raise tarfile.ReadError(
+                "another TAR is appended to it: unpack it with tar --ignore-zeros, and give the folder"
+            )
+
+
+def _is_zstandard(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ZSTANDARD)) == _ZSTANDARD
+
+
+def _zstandard(path: Path, file: IO[bytes]) -> "_Forward":
+    try:
+        import zstandard  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(
+            f"{path} is compressed by Zstandard, which needs the package zstandard: pip install 'stylegan[zstd]'"
+        ) from None
+    return _Forward(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True), zstandard.ZstdError)
+
+
+class _Forward(io.RawIOBase):
+    """A stream that can be read forwards only, as a file in which one may also go back by a few blocks.
+
+    Args:
+        stream: What is read.
+        error: What it raises where it is damaged.
+    """
+
+    def __init__(self, stream: Any, error: type[Exception]) -> None:
+        self._stream = stream
+        self._error = error
+        self._kept = b""  # what was read last
+        self._end = 0  # the position behind it
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET or offset < self._end - len(self._kept):
+            raise OSError("it can only be read from front to back")
+        while self._end < offset and self._pull(min(offset - self._end, _CHUNK)):
+            pass
+        self._position = offset
+        return offset
+
+    def read(self, size: int = -1) -> bytes:
+        behind = self._end - self._position
+        if behind < 0:  # a seek went beyond the end
+            return b""
+        parts = [self._kept[len(self._kept) - behind :][: None if size < 0 else size]] if behind else []
+        got = sum(map(len, parts))
+        while size < 0 or got < size:
+            part = self._pull(_CHUNK if size < 0 else min(size - got, _CHUNK))
+            if not part:
+                break
+            parts.append(part)
+            got += len(part)
+        self._position += got
+        return b"".join(parts)
+
+    def _pull(self, size: int) -> bytes:
+        try:
+            part = self._stream.read(size)
+        except self._error as error:
+            raise OSError(str(error)) from None
+        self._kept = (self._kept + part)[-_LOOK_BACK:] if len(part) < _LOOK_BACK else part[-_LOOK_BACK:]
+        self._end += len(part)
+        return part

@@ -243,10 +243,11 @@ def _prepare_faces3d(
 
 
 def _inspect(archive: Path, verify: bool) -> None:
+    from stylegan.data.image_files import CONTACT_SHEET
     from stylegan.data.inspection import contact_sheet, describe
 
     typer.echo(describe(archive, verify=verify))
-    typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
+    typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}{CONTACT_SHEET}')}")
 
 
 class _ListsMetrics(TyperCommand):

@@ -168,7 +168,7 @@ def nearest_path(path: str | Path) -> str:
         names = sorted(os.listdir(missing.parent))[:_COMPARED]  # noqa: PTH208 - names, not paths
     except (OSError, ValueError):
         return ""
-    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.5)
     return f", did you mean {str(missing.parent / close[0] / path.relative_to(missing))!r}?" if close else ""
 
 

@@ -139,6 +139,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         fingerprint: Of the archive's files when it was opened (see the module's description), 64 hexadecimal digits.
         rows: Which of the archive's images these are, counted from 0 in archive order: int64 [N], ascending.
         names: The images' names, in order.
+        tally: What is not taken for an image.
 
     Raises:
         UserError: The path is missing, empty, damaged or no archive; images differ in size or channels; H and W do not
@@ -152,10 +153,13 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.xflip = xflip
         self._storage = open_storage(self.path)
         self.fingerprint = self._storage.fingerprint()
-        self._all_names = self._storage.image_names()
+        self.tally = Tally()
+        self._all_names = self._storage.image_names(self.tally)
         if not self._all_names:
+            left = self.tally.told_left()
             raise UserError(
-                f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
+                f"{path} holds no images{left and f', but {left}'}; `stylegan prepare SOURCE DEST` makes an "
+                "archive of a folder of images"
             )
         metadata, self.info = read_metadata(self._storage)
         self.name = self.info.name or self.path.stem

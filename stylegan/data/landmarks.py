@@ -10,6 +10,7 @@ from PIL import Image
 
 from stylegan.data.labelling import read_labels
 from stylegan.errors import UserError
+from stylegan.files import nearest_path
 
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 
@@ -36,7 +37,8 @@ def _from_file(file: Path, an_image: str) -> Landmarks:
     """JSON: `{name: [[x, y], ...]}`. CSV: a row per image, its name and then x and y of each point."""
     if not file.is_file():
         raise UserError(
-            f"--align {file}: there is no such file; give landmarks as JSON {{image name: [[x, y], ...]}} or CSV, or "
+            f"--align {file}: there is no such file{nearest_path(file)}; give "
+            f"landmarks as JSON {{image name: [[x, y], ...]}} or CSV, or "
             f"--align {MTCNN} for a detector"
         )
     table, _ = read_labels(file, an_image)

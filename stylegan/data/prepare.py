@@ -64,6 +64,7 @@ from stylegan.errors import UserError, nearest, say
 from stylegan.files import atomic_write, file_lock
 from stylegan.rng import generator
 
+_TOO_SMALL = "smaller than --min-size"
 _DARK_BITS = 14  # an image that uses no more of its 16 has no pixel brighter than a quarter
 
 
@@ -350,7 +351,7 @@ def _make(
         except BROKEN_IMAGE as error:
             return _Made(reason=str(error) or type(error).__name__, kind=kind)
     if options.min_size is not None and (size[0] < options.min_size[1] or size[1] < options.min_size[0]):
-        return _Made(reason=f"is {size[0]:.0f}x{size[1]:.0f}", kind="smaller than --min-size")
+        return _Made(reason=f"is {size[0]:.0f}x{size[1]:.0f}", kind=_TOO_SMALL)
     notes = [["with warnings of Pillow", text] for text in dict.fromkeys(warned)]
     if is_enlarged(size, options.resolution, options.fit):
         notes.append(["enlarged", f"from {size[0]:.0f}x{size[1]:.0f}"])
@@ -374,7 +375,7 @@ def _add(
     reason, kind = (
         (made.reason, made.kind) if made.reason else (_misfit(made.pixels, writer, options), "of another size")
     )
-    if reason and options.strict:
+    if reason and options.strict and kind != _TOO_SMALL:
         raise UserError(f"{name}: {reason}; mend or remove it, or leave --strict out to skip such")
     if reason:
         if not made.retained:

@@ -115,6 +115,9 @@ def files_below(folder: Path, tally: Tally) -> list[str]:
             continue
         for entry in entries:
             name = f"{within}/{entry.name}" if within else entry.name
+            if entry.is_file(follow_symlinks=False):  # known without asking the disk
+                found.append(name)
+                continue
             try:
                 mode = entry.stat().st_mode
             except OSError as error:

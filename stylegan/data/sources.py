@@ -105,7 +105,7 @@ def open_source(path: str | Path) -> Source:
         raise UserError(f"{path} is not a folder, ZIP, TAR or LMDB of images; give one")
     if not source.names:
         left = source.tally.told_left()
-        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...)" + (f", but {left}" if left else ""))
+        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...){left and f', but {left}'}")
     return source
 
 

@@ -20,6 +20,7 @@ Reader = Callable[[], bytes]
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _LOOK_BACK = 4 * tarfile.BLOCKSIZE  # tarfile goes back by a header at most
+_LOOKED_AT_BEHIND = 2**24 // tarfile.BLOCKSIZE  # blocks: no program fills up more than this
 _CHUNK = 2**20
 
 
@@ -123,7 +124,8 @@ def _check_end(path: Path, file: IO[bytes], offset: int) -> None:
         raise tarfile.ReadError(f"it ends at byte {offset} without the mark of its end")
     if any(block):
         raise tarfile.ReadError(f"the header at byte {offset} is damaged")
-    while block := file.read(tarfile.BLOCKSIZE):
+    for _ in range(_LOOKED_AT_BEHIND):
+        block = file.read(tarfile.BLOCKSIZE)
         if any(block):
             try:
                 tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")

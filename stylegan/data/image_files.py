@@ -20,8 +20,9 @@ from PIL import Image
 
 IMAGE_SUFFIXES = frozenset(
     (
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-        *(".gif", ".jp2", ".avif", ".tga"),
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".tga", ".icb", ".vda", ".vst"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     )
 )
 # Pillow's names of these. TGA has no mark at its beginning by which to know it, so it is tried when no other fits.

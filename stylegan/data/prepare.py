@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
     landmarks = open_landmarks(options.align, images.names[0]) if options.align else None
     done = _Progress(images.tally)
     with kept_warnings() as collect:
-        levels = options.levels or _measured_levels(images, options)
+        levels = options.levels or _measured_levels(images, options, collect)
         plan = Plan(_made_from(images, options, levels), [(name, images.signature(name)) for name in images.names])
         info = _info(images, options, labelling, levels)
         with (
@@ -288,12 +288,16 @@ def _chosen(images: Source, options: ImageOptions) -> Source:
     return images if kept == list(range(len(order))) else Chosen(images, kept)
 
 
-def _measured_levels(images: Source, options: ImageOptions) -> Levels:
+def _measured_levels(images: Source, options: ImageOptions, collect: Collect) -> Levels:
     """From 0 to the largest number with as many bits as the brightest pixel of 16 bits in any image needs."""
+
+    def bits(read: Reader) -> int:
+        with collect():  # what Pillow warns of is told when the image is converted
+            return _bits(read)
 
     most = 0
     with (
-        closing(in_parallel(_bits, images.readers(range(len(images.names))), options.workers)) as results,
+        closing(in_parallel(bits, images.readers(range(len(images.names))), options.workers)) as results,
         progress("measuring", len(images.names)) as (_, advance),
     ):
         for found in results:
@@ -325,36 +329,50 @@ def _make(
     collect: Collect,
 ) -> _Made:
     """Read and convert one image, or read back what an interrupted run made of it. Runs in several threads."""
-    if isinstance(job.todo, Entry):
-        if job.todo.reason:
-            return _Made(reason=job.todo.reason, kind=job.todo.kind, retained=True)
-        with open_image(io.BytesIO(writer.read(job.todo))) as stored:
-            pixels = image_array(stored)
-        return _Made(pixels, notes=job.todo.notes, retained=True, hash=picture_hash(pixels))
-    kind = "damaged or of no known kind"
     with collect() as warned:
-        try:
-            data = job.todo()
-            with open_image(io.BytesIO(data)) as opened:
-                deep = has_sixteen_bits(opened) and not levels.given
-                image = convert_pixels(opened, options.channels, levels)
-            bits = _bits(lambda: data) if deep else 0
-            size: tuple[float, float] = image.size
-            if landmarks is not None and options.resolution is not None:
-                kind = "without a face to align"
-                points = landmarks(job.name, image)
-                side = face_square(points).side
-                size = (side, side)
-                image = crop_face(image, points, max(options.resolution))
-        except UnidentifiedImageError:  # whose message names an object in memory
-            return _Made(reason="it is no image of a known kind", kind=kind)
-        except BROKEN_IMAGE as error:
-            return _Made(reason=str(error) or type(error).__name__, kind=kind)
+        if isinstance(job.todo, Entry):
+            return _read_back(job.todo, writer)
+        made = _converted(job.name, job.todo, options, levels, landmarks)
+    texts = list(dict.fromkeys(warned))
+    if made.reason:
+        return replace(made, reason="; ".join([made.reason, *texts]))
+    return replace(made, notes=[*made.notes, *(["with warnings of Pillow", text] for text in texts)])
+
+
+def _read_back(entry: Entry, writer: ArchiveWriter) -> _Made:
+    """What an interrupted run made of an image."""
+    if entry.reason:
+        return _Made(reason=entry.reason, kind=entry.kind, retained=True)
+    with open_image(io.BytesIO(writer.read(entry))) as stored:
+        pixels = image_array(stored)
+    return _Made(pixels, notes=entry.notes, retained=True, hash=picture_hash(pixels))
+
+
+def _converted(name: str, read: Reader, options: ImageOptions, levels: Levels, landmarks: Landmarks | None) -> _Made:
+    """Read and convert one image."""
+    kind = "damaged or of no known kind"
+    try:
+        data = read()
+        with open_image(io.BytesIO(data)) as opened:
+            deep = has_sixteen_bits(opened) and not levels.given
+            image = convert_pixels(opened, options.channels, levels)
+        bits = _bits(lambda: data) if deep else 0
+        size: tuple[float, float] = image.size
+        if landmarks is not None and options.resolution is not None:
+            kind = "without a face to align"
+            points = landmarks(name, image)
+            side = face_square(points).side
+            size = (side, side)
+            image = crop_face(image, points, max(options.resolution))
+    except UnidentifiedImageError:  # whose message names an object in memory
+        return _Made(reason="it is no image of a known kind", kind=kind)
+    except BROKEN_IMAGE as error:
+        return _Made(reason=str(error) or type(error).__name__, kind=kind)
     if options.min_size is not None and (size[0] < options.min_size[1] or size[1] < options.min_size[0]):
-        return _Made(reason=f"is {size[0]:.0f}x{size[1]:.0f}", kind=_TOO_SMALL)
-    notes = [["with warnings of Pillow", text] for text in dict.fromkeys(warned)]
+        return _Made(reason=f"is {int(size[0])}x{int(size[1])}", kind=_TOO_SMALL)
+    notes: list[list[str]] = []
     if is_enlarged(size, options.resolution, options.fit):
-        notes.append(["enlarged", f"from {size[0]:.0f}x{size[1]:.0f}"])
+        notes.append(["enlarged", f"from {int(size[0])}x{int(size[1])}"])
     if 0 < bits <= _DARK_BITS:
         notes.append([f"dark since they use {bits} of 16 bits (see --range)", ""])
     pixels = image_array(fit_image(image, options.resolution, options.fit, options.filter))

@@ -185,6 +185,11 @@ def test_no_image_starts_a_program(tmp_path: Path, source: Path, ghostscript: Pa
     assert not ghostscript.exists()
 
 
+def test_every_suffix_of_a_kind_is_taken() -> None:
+    Image.init()
+    assert {suffix for suffix, kind in Image.EXTENSION.items() if kind in FORMATS} <= IMAGE_SUFFIXES
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_kind_that_is_taken_is_opened(suffix: str) -> None:
     Image.init()

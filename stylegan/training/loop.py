@@ -93,6 +93,8 @@ def iterate(job: Job, given_images: Shown) -> None:
     run = eager if job.graphs is None else job.graphs.run
     report = train_step(state, job.phases, draw, now, job.dials, job.config.optim, policy, run)
     report.numbers["seconds/data"] = given_images.waited
+    if isinstance(p := job.config.augment.p_at(now.nimg, state.ada), float):  # ADA's is on the device
+        report.numbers["augment/p"] = p
     means = job.totals.add(report, state.nimg)  # where an interval ends it waits for the device
     state.elapsed += given_images.waited + perf_counter() - started
     if means is not None:

@@ -26,7 +26,8 @@ SMALL |= {"channel_base": 256, "channel_max": 16, "mapping": MappingConfig(num_l
 
 
 class SixteenBitSums(TorchDispatchMode):
-    """Counts the additions of 16-bit tensors by shape, but for those of features, whose height is neither 1 nor 3."""
+    """Counts the additions of 16-bit tensors by shape, but for those of features: their height is neither 1 nor 3, or they are
+    rows of 32x32 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,8 @@ class SixteenBitSums(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         adds = func.overloadpacket in (torch.ops.aten.add, torch.ops.aten.add_)
-        if adds and out.dtype in (torch.bfloat16, torch.float16) and not (out.ndim == 4 and out.shape[2] not in (1, 3)):
+        features = adds and (out.shape[2] not in (1, 3) if out.ndim == 4 else 32 * 32 in out.shape)
+        if adds and out.dtype in (torch.bfloat16, torch.float16) and not features:
             self.shapes[tuple(out.shape)] += 1
         return out
 

@@ -143,7 +143,7 @@ def test_the_next_process_removes_what_a_killed_one_was_writing(run_dir: Path) -
     [b"\0" * 4096, b'{"nimg": 4\n', b'{"nimg": 4', b'{"nimg": 32, "lo\xff\xfe"}\n', b"[32]\n", b"[" * 100_000 + b"\n"],
 )
 def test_a_broken_last_line_is_dropped_and_told(tmp_path: Path, end: bytes) -> None:
-    whole = b'{"nimg": 10}\n{"nimg": 20}\n'
+    whole = b'{"nimg": 10, "results": {}}\n{"nimg": 20, "results": {}}\n'
     for name, read in ((layout.STATS, layout.read_stats), (layout.METRICS, layout.read_metrics)):
         path = tmp_path / name
         path.write_bytes(whole + end)

@@ -108,10 +108,24 @@ def prepare(
     origin: Annotated[str | None, typer.Option(help="Where the images come from, recorded.")] = None,
     licence: Annotated[str | None, typer.Option(help="Their licence, recorded.")] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Only the first so many images; faces3d: 10000 by default.")
+        str | None, typer.Option(help="Only the first so many images, or N/class of each; faces3d: 10000 by default.")
+    ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="A random order; --count then takes a sample. --seed gives another one.")
+    ] = False,
+    min_size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT or one number: leave smaller images out. The rest is enlarged.")
+    ] = None,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            help="Black and white of 16-bit pixels: full (the default), auto (as many bits as they use) or LOW:HIGH.",
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="faces3d: another seed, other faces (default 0).")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="faces3d: another seed, other faces; of --shuffle (default 0)."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="faces3d: train (the default), test or evaluation.")] = None,
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0: one per core.")] = 0,
@@ -121,21 +135,26 @@ def prepare(
     for_images = {
         **{"--fit": fit, "--filter": resize, "--channels": channels, "--align": align, "--labels": labels or None},
         **{"--labels-from": labels_from, "--name": name, "--origin": origin, "--licence": licence},
+        **{"--shuffle": shuffle or None, "--min-size": min_size, "--range": levels},
     }
-    for_faces = {"--seed": seed, "--split": split}
+    for_faces = {"--seed": None if shuffle else seed, "--split": split}
     for_both = {"--resolution": resolution, "--count": count, "--overwrite": overwrite or None}
     if inspect is not None:
         _refuse(
-            {"SOURCE": source, "DEST": dest, **for_images, **for_faces, **for_both}, "making an archive, not --inspect"
+            {"SOURCE": source, "DEST": dest, **for_images, **for_faces, **for_both, "--seed": seed},
+            "making an archive, not --inspect",
         )
         return _inspect(inspect, strict)
     if source is None or dest is None:
         raise UserError("stylegan prepare SOURCE DEST makes an archive, stylegan prepare --inspect ARCHIVE shows one")
     if source == FACES3D and not Path(source).exists():
         _refuse({**for_images, "--strict": strict or None}, "images of your own, not faces3d")
-        given = {"count": count, "seed": seed, "split": split}
+        total, per_class = _count(count)
+        _refuse({f"--count {count}": per_class}, "images of your own, not faces3d")
+        given = {"count": total, "seed": seed, "split": split}
         return _prepare_faces3d(dest, resolution, given, workers=workers, overwrite=overwrite)
     _refuse(for_faces, "faces3d, not images of your own")
+    total, per_class = _count(count)
     _prepare_images(
         source,
         dest,
@@ -146,7 +165,12 @@ def prepare(
         align=align or "",
         labels=labels,
         labels_file=labels_from,
-        count=count,
+        count=total,
+        count_per_class=per_class,
+        shuffle=shuffle,
+        seed=seed or 0,
+        min_size=None if min_size is None else _resolution(min_size, "--min-size"),
+        levels=levels or "full",
         workers=workers,
         strict=strict,
         overwrite=overwrite,
@@ -235,8 +259,11 @@ def bench(
     )
 
 
-def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, **options: Any) -> None:
+def _prepare_images(
+    source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, levels: str, **options: Any
+) -> None:
     from stylegan.data.convert import Fit, ResizeFilter
+    from stylegan.data.deep_pixels import parse_levels
     from stylegan.data.parallel import thread_count
     from stylegan.data.prepare import ImageOptions, prepare_images
 
@@ -252,14 +279,15 @@ def _prepare_images(source: str, dest: Path, resolution: str | None, *, fit: str
             None if resolution is None else _resolution(resolution),
             fit=_choice("--fit", fit, {item.value: item for item in Fit}),
             filter=_choice("--filter", resize, {item.value: item for item in ResizeFilter}),
+            levels=parse_levels(levels),
             **options,
         ),
     )
-    counts = [f"{result.count} images"]
-    counts += [f"{len(result.skipped)} skipped"] if result.skipped else []
-    counts += [f"{len(result.duplicates)} near-duplicates"] if result.duplicates else []
-    listed = f"; listed in {result.report}" if result.report else ""
-    typer.echo(f"{result.path}: {', '.join(counts)}{listed}")
+    duplicates = f"{len(result.duplicates)} near-duplicates" if result.duplicates else ""
+    parts = [", ".join(filter(None, [f"{result.count} images", duplicates, result.tally.told_noted()]))]
+    parts += [f"not taken: {result.tally.told_left()}"] if result.tally.left else []
+    parts += [f"listed in {result.report}"] if result.report else []
+    typer.echo(shown(f"{result.path}: {'; '.join(parts)}"))
 
 
 def _prepare_faces3d(
@@ -276,10 +304,11 @@ def _prepare_faces3d(
 
 
 def _inspect(archive: Path, verify: bool) -> None:
+    from stylegan.data.image_files import CONTACT_SHEET
     from stylegan.data.inspection import contact_sheet, describe
 
     typer.echo(describe(archive, verify=verify))
-    typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}.contact-sheet.png')}")
+    typer.echo(f"sheet      {contact_sheet(archive, f'{archive.resolve().stem}{CONTACT_SHEET}')}")
 
 
 class _ListsMetrics(_Command):
@@ -475,11 +504,20 @@ def _choice(option: str, value: str, choices: dict[str, _Choice]) -> _Choice:
     return choices[value]
 
 
-def _resolution(text: str) -> tuple[int, int]:
+def _count(text: str | None) -> tuple[int | None, int | None]:
+    """A count of all images, or of each class, from `N` or `N/class`."""
+    number, slash, of_what = (text or "").partition("/")
+    if text is not None and (not re.fullmatch("[0-9]{1,12}", number, re.ASCII) or (slash and of_what != "class")):
+        raise UserError(f"--count {text}: give a number of images such as 1000, or 100/class for so many of each class")
+    count = None if text is None else int(number)
+    return (None, count) if slash else (count, None)
+
+
+def _resolution(text: str, option: str = "--resolution") -> tuple[int, int]:
     """(H, W) from `WIDTHxHEIGHT` or one number."""
     sides = text.lower().split("x")
     if len(sides) not in (1, 2) or not all(re.fullmatch("[1-9][0-9]{0,8}", side, re.ASCII) for side in sides):
-        raise UserError(f"--resolution {text}: give WIDTHxHEIGHT such as 64x64, or one number for both")
+        raise UserError(f"{option} {text}: give WIDTHxHEIGHT such as 64x64, or one number for both")
     return int(sides[-1]), int(sides[0])
 
 

@@ -53,15 +53,16 @@ from stylegan.data.labels import (
     parse_json,
     wrapping_folder,
 )
+from stylegan.data.selection import METADATA, Member, Tally, files_among, files_below, image_names
 from stylegan.errors import UnreadableError, UserError, refusal
-from stylegan.files import read_bounded
+from stylegan.files import nearest_path, read_bounded
 from stylegan.opening import require_regular_file
 from stylegan.rng import generator
 
-METADATA = "dataset.json"
 METADATA_BYTES = 2**28  # that are kept of a compressed one; read is what fits the number of images:
 _METADATA_SPARE, _METADATA_PER_IMAGE = 2**24, 2**15  # a vector of 512 numbers takes about 10,000 characters
 _DIRECTORY_BYTES = 2**30  # of a ZIP with 10 million members
+_LONGEST_PATH = 4096  # bytes of a link's target
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 
@@ -156,6 +157,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         fingerprint: Of the archive's files when it was opened (see the module's description), 64 hexadecimal digits.
         rows: Which of the archive's images these are, counted from 0 in archive order: int64 [N], ascending.
         names: The images' names, in order.
+        tally: What is not taken for an image.
 
     Raises:
         UserError: The path is missing, empty, damaged or no archive; images differ in size or channels; H and W do not
@@ -169,10 +171,13 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.xflip = xflip
         self._storage = open_storage(self.path)
         self.fingerprint = self._storage.fingerprint()
-        self._all_names = self._storage.image_names()
+        self.tally = Tally()
+        self._all_names = self._storage.image_names(self.tally)
         if not self._all_names:
+            left = self.tally.told_left()
             raise UserError(
-                f"{path} holds no images; `stylegan prepare SOURCE DEST` makes an archive of a folder of images"
+                f"{path} holds no images{left and f', but {left}'}; `stylegan prepare SOURCE DEST` makes an "
+                "archive of a folder of images"
             )
         metadata, self.info = read_metadata(self._storage, self._all_names)
         self.name = self.info.name or self.path.stem
@@ -306,11 +311,15 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _header(self, name: str) -> tuple[tuple[int, int], int]:
         try:
-            with GuardedFile(self._storage.open(name), IMAGE_BYTES, "an image") as file, open_image(file) as image:
+            with self._guarded(name) as file, open_image(file) as image:
                 width, height, mode = *image.size, image.mode
         except BROKEN_IMAGE as error:
             raise self._broken(name, error) from None
         return (height, width), self._channels(name, mode)
+
+    def _guarded(self, name: str) -> GuardedFile:
+        """An image of which the beginning is read, without belief in the length that it says to have."""
+        return GuardedFile(self._storage.open(name), IMAGE_BYTES, "an image", end=IMAGE_BYTES)
 
     def _channels(self, name: str, mode: str) -> int:
         if mode not in CHANNELS_OF_MODE:
@@ -437,14 +446,10 @@ class FolderStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def image_names(self) -> list[str]:
-        """Names of all images below the folder, sorted; hidden files are left out."""
-        found = (
-            Path(folder, file).relative_to(self.path).as_posix()
-            for folder, _, files in os.walk(self.path)
-            for file in files
-        )
-        return sorted(name for name in found if is_image_name(name))
+    def image_names(self, tally: Tally | None = None) -> list[str]:
+        """Names of all images below the folder, sorted; what is not taken is counted. See `files_below`."""
+        tally = tally or Tally()
+        return sorted(image_names(files_below(self.path, tally), tally))
 
     def open(self, name: str) -> IO[bytes]:
         """One file, to be closed by the caller. Raises FileNotFoundError."""
@@ -463,7 +468,7 @@ class FolderStorage:
 
 
 class ZipStorage:
-    """The members of a ZIP.
+    """The members of a ZIP, by the names that `files_among` gives them.
 
     Each process opens its own handle: forked workers that share one also share its file offset, and read each other's
     bytes. Threads of one process may share it, since zipfile seeks and reads under a lock.
@@ -471,43 +476,48 @@ class ZipStorage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        self._opened: tuple[int, zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None
         with refusal(f"{path} is not a readable ZIP archive", "if copying it was interrupted, copy it again"):
             self._zip()
 
-    def image_names(self) -> list[str]:
-        """Names of all images, sorted; hidden ones are left out."""
-        return sorted(name for name in self._zip().namelist() if is_image_name(name))
+    def image_names(self, tally: Tally | None = None) -> list[str]:
+        """Names of all images, sorted; what is not taken is counted."""
+        tally = tally or Tally()
+        return sorted(image_names(_zip_files(self._zip()[0], tally), tally))
 
     def open(self, name: str) -> IO[bytes]:
         """One member, to be closed by the caller. Raises FileNotFoundError."""
-        archive = self._zip()
-        try:
-            member = archive.getinfo(name)
-        except KeyError:
-            raise FileNotFoundError(f"no {name} in {self.path}") from None
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile unpacks the others as a whole, and bzip2 makes a gigabyte of a kilobyte.
-            raise UnreadableError("it is neither stored nor deflated in the ZIP; unpack that, and pack it again")
-        return archive.open(member)
+        archive, files = self._zip()
+        if name not in files:
+            raise FileNotFoundError(f"no {name} in {self.path}")
+        return _open_member(archive, files[name])
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
-        members = sorted(self._zip().infolist(), key=lambda member: member.filename)
         places = _metadata_places(self.image_names())
-        used = (member for member in members if member.filename in places or is_image_name(member.filename))
-        return _digest((member.filename, member.file_size, member.CRC) for member in used)
+        used = ((name, file) for name, file in sorted(self._zip()[1].items()) if name in places or is_image_name(name))
+        return _digest((name, file.file_size, file.CRC) for name, file in used)
 
-    def _zip(self) -> zipfile.ZipFile:
+    def _zip(self) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+        """The ZIP, and its files by name."""
         # Two threads may both find nothing and open twice; each uses its own, the later stays. No lock to fork in.
         opened = self._opened
         if opened is None or opened[0] != os.getpid():
-            file: Any = GuardedFile(self.path.open("rb"), _DIRECTORY_BYTES, "the directory of a ZIP")
-            self._opened = opened = (os.getpid(), zipfile.ZipFile(file))
-        return opened[1]
+            archive = _open_zip(self.path)
+            self._opened = opened = (os.getpid(), archive, _zip_files(archive, Tally()))
+        return opened[1:]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_opened": None}
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Names are UTF-8, also where the ZIP forgets to say so, as those of Unix do; where they cannot be, they are DOS's."""
+    file: Any = GuardedFile(path.open("rb"), _DIRECTORY_BYTES, "the directory of a ZIP")
+    try:
+        return zipfile.ZipFile(file, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(file)
 
 
 def open_storage(path: Path) -> FolderStorage | ZipStorage:
@@ -515,7 +525,9 @@ def open_storage(path: Path) -> FolderStorage | ZipStorage:
     if path.is_dir():
         return FolderStorage(path)
     if not path.exists():
-        raise UserError(f"there is no archive {path}; `stylegan prepare SOURCE {path}` makes one of a folder of images")
+        raise UserError(
+            f"there is no archive {path}{nearest_path(path)}; `stylegan prepare SOURCE {path}` makes one of a folder of images"
+        )
     require_regular_file(path, "archive")
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is neither a ZIP nor a folder; give an archive that `stylegan prepare` wrote")
@@ -572,6 +584,31 @@ def _open_metadata(storage: Storage, names: Sequence[str]) -> IO[bytes]:
 def _metadata_places(names: Sequence[str]) -> list[str]:
     """Where `dataset.json` may be: at the top, or in a folder around all images, as a packed folder has one."""
     return [folder + METADATA for folder in leading_folders(wrapping_folder(names))]
+
+
+def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member of a ZIP. Raises `UnreadableError` for what zipfile unpacks as a whole: bzip2 makes gigabytes of kilobytes."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnreadableError("it is neither stored nor deflated in the ZIP; unpack that, and pack it again")
+    return archive.open(info)
+
+
+def _zip_files(archive: zipfile.ZipFile, tally: Tally) -> dict[str, zipfile.ZipInfo]:
+    """The files of a ZIP by their clean names; see `files_among`."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    files = files_among((_zip_member(archive, info) for info in infos), tally, backslashes=True)
+    return {name: infos[number] for name, number in files.items()}
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    """A member of a ZIP; the content of a link, as Unix packs it, is where it leads to."""
+    if not stat.S_ISLNK(info.external_attr >> 16):
+        return Member(info.filename)
+    try:
+        with _open_member(archive, info) as file:
+            return Member(info.filename, link=file.read(_LONGEST_PATH).decode())
+    except BROKEN_IMAGE:  # UnicodeDecodeError among them
+        return Member(info.filename, link="")
 
 
 def _digest(rows: Iterable[tuple[str, int, int]]) -> str:

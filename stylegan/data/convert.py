@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from stylegan.data.archive import CHANNELS_OF_MODE
+from stylegan.data.deep_pixels import FULL, Levels, to_eight_bits
 
 MODE_OF_CHANNELS = {channels: mode for mode, channels in CHANNELS_OF_MODE.items()}
 
@@ -29,25 +30,25 @@ class ResizeFilter(StrEnum):
     LANCZOS = "lanczos"
 
 
-def convert_pixels(image: Image.Image, channels: int) -> Image.Image:
+def convert_pixels(image: Image.Image, channels: int, levels: Levels = FULL) -> Image.Image:
     """An opened image of any kind as 8-bit grey, RGB or RGBA in sRGB, turned upright as its EXIF data says.
 
-    16 bits become 8 by rounding (of 16-bit RGB, PIL gives the upper 8 bits). Colours are converted by the embedded
-    profile; a profile that is damaged or belongs to another kind of pixels is ignored, as viewers do. Transparent pixels
-    are laid on white where there is no alpha channel to keep them. Of an animation, the first frame is taken. An image
-    in sRGB that is of the right kind already keeps its very pixels.
+    16 bits become 8 by rounding (of 16-bit RGB, the upper 8 bits are taken), or as `levels` say. Colours are converted by
+    the embedded profile; a profile that is damaged or belongs to another kind of pixels is ignored, as viewers do.
+    Transparent pixels are laid on white where there is no alpha channel to keep them. Of an animation, the first frame is
+    taken. An image in sRGB that is of the right kind already keeps its very pixels.
+
+    Args:
+        image: As `open_image` gives it, with its pixels not yet decoded.
+        channels: 1, 3 or 4.
+        levels: What is black and white in pixels of 16 or 32 bits.
 
     Raises:
-        ValueError: Pixels of 32 bits, whose range nobody knows.
+        ValueError: See `to_eight_bits`.
         OSError and others of `BROKEN_IMAGE`: The file is damaged.
     """
-    sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    if sixteen_bit:
-        image = Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"its pixels have 32 bits (mode {image.mode}), of unknown range; save it with 8 or 16")
+    image = ImageOps.exif_transpose(to_eight_bits(image, levels))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = _to_srgb(image.convert("RGBA"), profile)
         if channels != 4:
@@ -104,6 +105,14 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     assert after is not None, "a transform gives an image unless it works in place"
     change = np.asarray(after).astype(int) - np.asarray(before.convert("RGB")).astype(int)
     return bool(np.abs(change).max() <= 2)
+
+
+def is_enlarged(size: tuple[float, float], resolution: tuple[int, int] | None, fit: Fit) -> bool:
+    """Whether `fit_image` makes pixels up: an image of `size` (width, height) is scaled by more than 1."""
+    if fit is Fit.NONE or resolution is None:
+        return False
+    scales = (resolution[1] / size[0], resolution[0] / size[1])
+    return (min if fit is Fit.CONTAIN else max)(scales) > 1
 
 
 def fit_image(image: Image.Image, resolution: tuple[int, int] | None, fit: Fit, resize: ResizeFilter) -> Image.Image:

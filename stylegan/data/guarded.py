@@ -38,7 +38,7 @@ class GuardedFile(io.BufferedIOBase):
         UnreadableError: More is asked for.
     """
 
-    def __init__(self, file: IO[bytes], most: int, what: str, *, end: int | None = None) -> None:
+    def __init__(self, file: Any, most: int, what: str, *, end: int | None = None) -> None:
         self._file = file
         self._most = most
         self._what = what
@@ -98,7 +98,12 @@ def open_tar_file(path: Path) -> GuardedFile:
 
     Sizes in it lead only to where it can end, and no header is longer than names and comments are.
     """
-    file, end = open_packed(path), None
-    if not isinstance(file, io.BufferedReader):
-        end = TAR_SPARE + TAR_GROWTH * path.stat().st_size
-    return GuardedFile(file, _TAR_HEADER_BYTES, "a TAR", end=end)
+    file = open_packed(path)
+    if isinstance(file, io.BufferedReader):
+        return GuardedFile(file, _TAR_HEADER_BYTES, "a TAR")
+    return guarded_tar(path, file)
+
+
+def guarded_tar(path: Path, unpacked: IO[bytes] | io.RawIOBase) -> GuardedFile:
+    """The same for what a compressed TAR unpacks to."""
+    return GuardedFile(unpacked, _TAR_HEADER_BYTES, "a TAR", end=TAR_SPARE + TAR_GROWTH * path.stat().st_size)

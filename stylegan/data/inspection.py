@@ -30,6 +30,7 @@ def describe(path: str | Path, *, verify: bool = False) -> str:
         "archive": str(path),
         "name": dataset.name,
         "images": str(len(dataset)),
+        **({"not taken": dataset.tally.told_left()} if dataset.tally.left else {}),
         "shape": f"{W}x{H} (width x height), {dataset.channels} channel{'s' * (dataset.channels != 1)}",
         "labels": ImageDataset(path, use_labels=True).labels_told if dataset.has_labels else "none",
         "attributes": ", ".join(info.attributes[0]) if info.attributes else "none",

@@ -12,6 +12,7 @@ from PIL import Image
 from stylegan.data.labelling import read_named
 from stylegan.data.labels import find_names
 from stylegan.errors import UserError, say
+from stylegan.files import nearest_path
 
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 
@@ -39,8 +40,8 @@ def _from_file(file: Path, names: Sequence[str]) -> Landmarks:
     """JSON: `{name: [[x, y], ...]}`, or FFHQ's. Else a table: a row per image, its name and then x and y of each point."""
     if not file.is_file():
         raise UserError(
-            f"--align {file}: there is no such file; give landmarks as JSON {{image name: [[x, y], ...]}} or CSV, FFHQ's or "
-            f"CelebA's list, or --align {MTCNN} for a detector"
+            f"--align {file}: there is no such file{nearest_path(file)}; give landmarks as JSON "
+            f"{{image name: [[x, y], ...]}} or CSV, FFHQ's or CelebA's list, or --align {MTCNN} for a detector"
         )
     found = read_named(file, names, _in_the_wild)
     keys, through = find_names(names, found.values)

@@ -11,9 +11,9 @@ large, in pages of their own.
 import os
 import struct
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 
+from stylegan.data.image_files import IMAGE_BYTES
 from stylegan.errors import UnreadableError
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
@@ -61,18 +61,22 @@ class LmdbFile:
         if len(self.keys) != entries:
             raise UnreadableError(f"it should hold {entries} entries and holds {len(self.keys)}")
 
-    def values(self, start: int = 0) -> Iterator[bytes]:
-        """The values of the keys from number `start` on.
+    def value(self, i: int) -> bytes:
+        """The value of key number `i`.
 
         Raises:
-            UnreadableError: The file was changed or cut short meanwhile.
+            UnreadableError: The file was changed or cut short meanwhile, or the value is larger than an image's file can be.
         """
-        for offset, size, large in zip(self._offsets[start:], self._sizes[start:], self._large[start:], strict=True):
-            if large:
-                number, flags, *_ = _HEADER.unpack(self._read(offset - _HEADER.size, _HEADER.size))
-                if number != offset // self._page_size or flags & _KIND != _OVERFLOW:
-                    raise UnreadableError(f"page {offset // self._page_size} is damaged")
-            yield self._read(offset, size)
+        offset, size = self._offsets[i], self._sizes[i]
+        if size > IMAGE_BYTES:
+            raise UnreadableError(
+                f"it holds a value of {size} bytes, {IMAGE_BYTES} are the most that is read of an image"
+            )
+        if self._large[i]:
+            number, flags, *_ = _HEADER.unpack(self._read(offset - _HEADER.size, _HEADER.size))
+            if number != offset // self._page_size or flags & _KIND != _OVERFLOW:
+                raise UnreadableError(f"page {offset // self._page_size} is damaged")
+        return self._read(offset, size)
 
     def _read(self, offset: int, size: int) -> bytes:
         if offset + size > self._bytes:

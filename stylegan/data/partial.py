@@ -48,6 +48,8 @@ class Entry:
     Attributes:
         item, signature: As in `Plan.items`.
         reason: Why it was left out; empty where it was not.
+        kind: The reason for which such are counted together.
+        notes: Of one that was not, what is said of it: pairs of the words for which such are counted together, and more.
         name, size, crc: The image in the archive: its name there, number of bytes and CRC-32.
         attributes: As given to `ArchiveWriter.add`.
     """
@@ -59,6 +61,8 @@ class Entry:
     size: int = 0
     crc: int = 0
     attributes: Mapping[str, Any] | None = None
+    kind: str = ""
+    notes: Sequence[Sequence[str]] = ()
 
 
 class PartialArchive:
@@ -102,15 +106,17 @@ class PartialArchive:
             self._lock.release()
             raise
 
-    def write(self, name: str, data: bytes, attributes: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self, name: str, data: bytes, attributes: Mapping[str, Any] | None = None, notes: Sequence[Sequence[str]] = ()
+    ) -> None:
         """Store an image, the plan's next one."""
         self._data.write(name, data)
         item, signature = self._next_item()
-        self._note(Entry(item, signature, "", name, len(data), zlib.crc32(data), attributes))
+        self._note(Entry(item, signature, "", name, len(data), zlib.crc32(data), attributes, notes=notes))
 
-    def skip(self, reason: str) -> None:
+    def skip(self, reason: str, kind: str) -> None:
         """Note that the plan's next image was left out."""
-        self._note(replace(Entry(*self._next_item()), reason=reason))
+        self._note(replace(Entry(*self._next_item()), reason=reason, kind=kind))
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of an image that was taken up. May be called in any thread."""
@@ -277,9 +283,13 @@ def _entry(line: Any, name: str) -> Entry | None:
         entry = Entry(**line)
     except TypeError:
         return None
-    texts, numbers = (entry.item, entry.signature, entry.reason, entry.name), (entry.size, entry.crc)
+    texts: list[Any] = [entry.item, entry.signature, entry.reason, entry.name, entry.kind]
+    numbers, pairs = (entry.size, entry.crc), isinstance(entry.notes, list | tuple)
+    for note in entry.notes if pairs else ():
+        pairs = pairs and isinstance(note, list) and len(note) == 2
+        texts += note if pairs else ()
     right = all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)
-    if not right or not isinstance(entry.attributes, dict | None):
+    if not right or not pairs or not isinstance(entry.attributes, dict | None):
         return None
     return entry if entry.reason or (entry.name == name and 0 < entry.size <= IMAGE_BYTES) else None
 

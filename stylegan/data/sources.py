@@ -1,32 +1,32 @@
 """What archives are made of: images in a folder, ZIP, TAR or LMDB, or the binary files of MNIST and CIFAR-10.
 
-Every source knows the names of its images before it reads any of them, and reads them once, in the order of the names.
+Every source knows the names of its images before it reads any of them, reads each once, and has a tally of what in it is not
+taken for an image.
 """
 
 import io
 import json
 import struct
-import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
-from stylegan.data.archive import METADATA, METADATA_BYTES, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
+from stylegan.data.archive import METADATA_BYTES, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
-from stylegan.data.guarded import open_packed, open_tar_file
-from stylegan.data.image_files import IMAGE_BYTES, is_image_name
+from stylegan.data.guarded import open_packed
+from stylegan.data.image_files import IMAGE_BYTES, why_no_image
 from stylegan.data.lmdb_file import LmdbFile
+from stylegan.data.selection import METADATA, Tally, image_names
+from stylegan.data.tar import Take, is_compressed, is_tar, refusal_of_tar, tar_files, tar_members, tar_names, tried
 from stylegan.errors import UnreadableError, UserError, refusal
-from stylegan.files import read_bounded
+from stylegan.files import nearest_path, read_bounded
 from stylegan.opening import require_regular_file
 
-_Take = Callable[[int, str], bytes]  # the arguments of `read_bounded` behind the file -> a member's content
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
 IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
@@ -40,10 +40,11 @@ class Source(Protocol):
 
     Attributes:
         path: Where they are.
-        names: All of them, in the order in which they are read.
+        names: All of them, in the order in which they are stored.
         metadata: The content of the source's `dataset.json`; {} where it has none.
         info: What that says, for a source that is an archive.
         labels: The class of each image where the format has classes; None elsewhere.
+        tally: What is not taken for an image.
     """
 
     path: Path
@@ -51,14 +52,37 @@ class Source(Protocol):
     metadata: dict[str, Any]
     info: ArchiveInfo
     labels: list[int] | None
+    tally: Tally
 
     def signature(self, name: str) -> str:
         """Changes when the image's file does."""
         ...
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
-        """For each image from number `start` on, what reads it; to be called once, in any thread."""
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """What reads the images of these numbers (positions in `names`), each to be called once, in any thread."""
         ...
+
+
+class Chosen:
+    """Some images of a source, in an order of their own: a `Source` as well."""
+
+    def __init__(self, source: Source, order: Sequence[int]) -> None:
+        self.path = source.path
+        self.names = [source.names[i] for i in order]
+        self.metadata = source.metadata
+        self.info = source.info
+        self.labels = None if source.labels is None else [source.labels[i] for i in order]
+        self.tally = source.tally
+        self._source = source
+        self._order = order
+
+    def signature(self, name: str) -> str:
+        """See `Source`."""
+        return self._source.signature(name)
+
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """See `Source`."""
+        return self._source.readers([self._order[i] for i in order])
 
 
 def open_source(path: str | Path) -> Source:
@@ -69,7 +93,9 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"there is no {path}; give a folder, ZIP, TAR or LMDB of images, or faces3d")
+        raise UserError(
+            f"there is no {path}{nearest_path(path)}; give a folder, ZIP, TAR or LMDB of images, or faces3d"
+        )
     if not path.is_dir():
         require_regular_file(path, "source of images")
     if path.name == "data.mdb" or (path / "data.mdb").is_file():
@@ -80,13 +106,27 @@ def open_source(path: str | Path) -> Source:
         source = idx_source(path)
     elif zipfile.is_zipfile(path):
         source = StoredSource(ZipStorage(path))
-    elif _is_tar(path):
+    elif is_tar(path):
         source = open_tar(path)
     else:
         raise UserError(f"{path} is not a folder, ZIP, TAR or LMDB of images; give one")
     if not source.names:
-        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...)")
+        left = source.tally.told_left()
+        raise UserError(f"{path} holds no images (PNG, JPEG, WebP, TIFF ...){left and f', but {left}'}")
     return source
+
+
+def attributes_by_name(source: Source) -> dict[str, Mapping[str, Any]]:
+    """What a source that is an archive knows about each image; {} where it knows nothing."""
+    attributes = source.info.attributes
+    if not attributes:
+        return {}
+    if len(attributes) != len(source.names):
+        source.tally.leave(
+            "tables of attributes", METADATA, f"it holds those of {len(attributes)} images, not of {len(source.names)}"
+        )
+        return {}
+    return dict(zip(sorted(source.names), attributes, strict=True))
 
 
 class StoredSource:
@@ -94,7 +134,8 @@ class StoredSource:
 
     def __init__(self, storage: FolderStorage | ZipStorage) -> None:
         self.path = storage.path
-        self.names = storage.image_names()
+        self.tally = Tally()
+        self.names = storage.image_names(self.tally)
         self.metadata, self.info = read_metadata(storage, self.names)
         self.labels: list[int] | None = None
         self._storage = storage
@@ -103,10 +144,10 @@ class StoredSource:
         """Size and time of the file, or of the ZIP."""
         return _signature(self.path / name if self.path.is_dir() else self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`."""
-        for name in self.names[start:]:
-            yield lambda name=name: self._read(name)
+        for i in order:
+            yield lambda name=self.names[i]: self._read(name)
 
     def _read(self, name: str) -> bytes:
         with self._storage.open(name) as file:
@@ -114,41 +155,53 @@ class StoredSource:
 
 
 class TarSource:
-    """A TAR, compressed or not, in the order in which it is stored: it can only be read from front to back."""
+    """A TAR, compressed or not, in the order in which it is stored.
 
-    def __init__(self, path: Path, names: list[str], metadata: bytes | None) -> None:
+    Args:
+        path: The file.
+        images: Number of the member that holds each image's bytes, by the image's name.
+        metadata: The content of its `dataset.json`.
+        tally: What is not taken.
+    """
+
+    def __init__(self, path: Path, images: Mapping[str, int], metadata: bytes | None, tally: Tally) -> None:
         self.path = path
-        self.names = names
-        self.metadata, self.info = read_metadata(_OneFile(path, metadata), names)
+        self.names = sorted(images, key=images.__getitem__)  # links behind what they lead to
+        self.metadata, self.info = read_metadata(_OneFile(path, metadata), self.names)
         self.labels: list[int] | None = None
+        self.tally = tally
+        self._holders = [images[name] for name in self.names]
 
     def signature(self, name: str) -> str:
         """Size and time of the TAR."""
         return _signature(self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
-        """See `Source`. Each image is read before it is yielded."""
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
+        """See `Source`. Each image is read before it is yielded.
+
+        Raises:
+            UserError: The order is not the stored one, and the TAR is compressed: it can only be read from front to back.
+        """
+        wanted = [self._holders[i] for i in order]
+        if wanted != sorted(wanted):
+            if is_compressed(self.path):
+                raise UserError(
+                    f"{self.path} is compressed, so it can only be read from front to back; unpack it for another order"
+                )
+            return tar_members(self.path, wanted)
+        return self._in_stored_order(wanted)
+
+    def _in_stored_order(self, wanted: list[int]) -> Iterator[Reader]:
         position = 0
-        for name, take in _tar_files(self.path):
-            if is_image_name(name):
-                if position >= start:
-                    yield _tried(take)
+        for number, (_, take) in enumerate(tar_files(self.path)):
+            if position == len(wanted):
+                return
+            if wanted[position] != number:
+                continue
+            read = tried(take)
+            while position < len(wanted) and wanted[position] == number:
+                yield read
                 position += 1
-
-
-def _tried(take: _Take) -> Reader:
-    """Read an image now; what is wrong with it alone is raised when it is asked for."""
-    try:
-        data = take(IMAGE_BYTES, "an image")
-    except UnreadableError as error:
-        reason = str(error)
-    else:
-        return lambda: data
-
-    def refuse() -> bytes:
-        raise UnreadableError(reason)
-
-    return refuse
 
 
 class LmdbSource:
@@ -159,6 +212,7 @@ class LmdbSource:
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo()
         self.labels: list[int] | None = None
+        self.tally = Tally()
         require_regular_file(path / "data.mdb", "database")
         with self._refused():
             self._file = LmdbFile(path / "data.mdb")
@@ -168,14 +222,11 @@ class LmdbSource:
         """Size and time of the database."""
         return _signature(self.path / "data.mdb")
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`. Each image is read before it is yielded: one thread reads the file."""
-        values = self._file.values(start)
-        while True:
+        for i in order:
             with self._refused():
-                data = next(values, None)
-            if data is None:
-                return
+                data = self._file.value(i)
             yield lambda data=data: data
 
     def _refused(self) -> AbstractContextManager[None]:
@@ -190,26 +241,33 @@ class ArraySource:
         images: uint8 [N, H, W, C].
         labels: The class of each, or None.
         class_names: The name of each class, or nothing.
+        tally: What is not taken.
     """
 
     def __init__(
-        self, path: Path, images: np.ndarray, labels: list[int] | None, class_names: tuple[str, ...] = ()
+        self,
+        path: Path,
+        images: np.ndarray,
+        labels: list[int] | None,
+        class_names: tuple[str, ...] = (),
+        tally: Tally | None = None,
     ) -> None:
         self.path = path
         self.names = [f"{i:08d}" for i in range(len(images))]
         self.metadata: dict[str, Any] = {}
         self.info = ArchiveInfo(class_names=class_names)
         self.labels = labels
+        self.tally = tally or Tally()
         self._images = images
 
     def signature(self, name: str) -> str:
         """Size and time of the file."""
         return _signature(self.path)
 
-    def readers(self, start: int = 0) -> Iterator[Reader]:
+    def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`."""
-        for image in self._images[start:]:
-            yield lambda image=image: encode_png(image)
+        for i in order:
+            yield lambda image=self._images[i]: encode_png(image)
 
 
 def idx_source(path: Path) -> ArraySource:
@@ -228,38 +286,52 @@ def idx_source(path: Path) -> ArraySource:
 
 def open_tar(path: Path) -> TarSource | ArraySource:
     """A TAR of images, or the binary version of CIFAR-10. Raises `UserError` where it is damaged."""
-    names: list[str] = []
-    others: dict[str, bytes] = {}
-    batches: list[tuple[str, bytes]] = []
+    tally = Tally()
+    kept: dict[int, bytes] = {}  # the members that are no images but tell about them
     left = _CIFAR_BYTES
-    for name, take in _tar_files(path):
-        base = name.rsplit("/", 1)[-1]
-        with _refusal_of_tar(path):
-            if is_image_name(name):
-                names.append(name)
-            elif name in (METADATA, f"./{METADATA}") or base == "batches.meta.txt":
-                others[base] = take(METADATA_BYTES, f"a {base}")
+
+    def read(number: int, name: str, take: Take) -> None:
+        nonlocal left
+        base = _base(name)
+        with refusal_of_tar(path):
+            if name == METADATA or base == "batches.meta.txt":
+                kept[number] = take(METADATA_BYTES, f"a {base}")
             elif base.startswith("data_batch_"):
-                if not base.endswith(".bin"):
-                    raise UserError(
-                        f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary "
-                        "version, cifar-10-binary.tar.gz"
-                    )
-                batches.append((name, take(left, "CIFAR-10")))
-                left -= len(batches[-1][1])
-    if names or not batches:
-        return TarSource(path, names, others.get(METADATA))
-    return _cifar_source(path, batches, others.get("batches.meta.txt", b""))
+                kept[number] = take(left, "CIFAR-10")
+                left -= len(kept[number])
+
+    files = tar_names(path, tally, read)
+    batches = {name: kept[number] for name, number in files.items() if _base(name).startswith("data_batch_")}
+    if not batches or any(not why_no_image(name) for name in files):
+        images = {name: files[name] for name in image_names(files, tally)}
+        return TarSource(path, images, kept.get(files.get(METADATA, -1)), tally)
+    pickled = [name for name in batches if not name.endswith(".bin")]
+    if pickled:
+        raise UserError(
+            f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary version, "
+            "cifar-10-binary.tar.gz"
+        )
+    meta = next((kept[number] for name, number in files.items() if _base(name) == "batches.meta.txt"), b"")
+    for name in files:
+        if name not in batches and _base(name) != "batches.meta.txt":
+            tally.leave("beside the batches of training images", name)
+    return _cifar_source(path, batches, meta, tally)
 
 
-def _cifar_source(path: Path, batches: list[tuple[str, bytes]], meta: bytes) -> ArraySource:
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _cifar_source(path: Path, batches: Mapping[str, bytes], meta: bytes, tally: Tally) -> ArraySource:
     """The training images: records of a class and 32x32 values of red, then green, then blue."""
-    for name, data in batches:
+    for name, data in batches.items():
         if not data or len(data) % _CIFAR_RECORD:
             raise UserError(f"{name} in {path} is cut short ({len(data)} bytes); get the file again")
-    records = np.concatenate([np.frombuffer(data, np.uint8) for _, data in sorted(batches)]).reshape(-1, _CIFAR_RECORD)
+    records = np.concatenate([np.frombuffer(data, np.uint8) for _, data in sorted(batches.items())])
+    records = records.reshape(-1, _CIFAR_RECORD)
     images = records[:, 1:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE).transpose(0, 2, 3, 1)
-    return ArraySource(path, images, records[:, 0].tolist(), tuple(meta.decode("ascii", "replace").split()))
+    class_names = tuple(meta.decode("ascii", "replace").split())
+    return ArraySource(path, images, records[:, 0].tolist(), class_names, tally)
 
 
 def _read_idx(path: Path, dimensions: int, most: int) -> np.ndarray:
@@ -283,50 +355,6 @@ def _read_idx(path: Path, dimensions: int, most: int) -> np.ndarray:
                 f"it claims the shape {shape}; more than {IDX_IMAGES} images, or empty ones, are not read"
             )
         return np.frombuffer(read_bounded(file, most, "an IDX file"), np.uint8).reshape(shape)
-
-
-def _tar_files(path: Path) -> Iterator[tuple[str, _Take]]:
-    """Name and content of each file in a TAR; what takes the content works until the next one is asked for."""
-    with (
-        _refusal_of_tar(path),
-        open_tar_file(path) as unpacked,
-        tarfile.open(fileobj=unpacked, mode="r:") as archive,
-    ):
-        before = -1
-        while (member := archive.next()) is not None:
-            if member.offset <= before:  # a negative size leads back, and round and round
-                raise UnreadableError("a member begins before the last one")
-            before = member.offset
-            archive.members = []  # pyright: ignore[reportAttributeAccessIssue] (documented; each takes a thousand bytes)
-            if member.isfile():
-                file = archive.extractfile(member)
-                assert file is not None, "extractfile gives None for what is no file only"
-                yield member.name.removeprefix("./"), partial(_take, path, file)
-
-
-def _take(path: Path, file: IO[bytes], limit: int, what: str) -> bytes:
-    """The content of a member. Raises `UnreadableError` where it is too large, `UserError` where the TAR is damaged."""
-    try:
-        return read_bounded(file, limit, what)
-    except UnreadableError:
-        raise
-    except Exception as error:
-        with _refusal_of_tar(path):
-            raise error
-
-
-def _is_tar(path: Path) -> bool:
-    try:
-        with open_tar_file(path) as file, tarfile.open(fileobj=file, mode="r:"):
-            return True
-    except UnreadableError:  # what that says is told when it is read
-        return True
-    except Exception:  # whatever a file that is no TAR makes of tarfile
-        return False
-
-
-def _refusal_of_tar(path: Path) -> AbstractContextManager[None]:
-    return refusal(f"{path} is not a readable TAR", "if copying it was interrupted, copy it again")
 
 
 class _OneFile:

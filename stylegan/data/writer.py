@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ class ArchiveWriter:
         encoded: bytes,
         label: int | list[float] | None = None,
         attributes: Mapping[str, Any] | None = None,
+        notes: Sequence[Sequence[str]] = (),
     ) -> None:
         """Add one image: the plan's next.
 
@@ -102,6 +103,7 @@ class ArchiveWriter:
             encoded: The same image as PNG (see `encode_png`), made by the caller since that is the slow part.
             label: A class, a vector, or None; for all images of one kind.
             attributes: What else is known about the image, as JSON can hold it; for all images or none.
+            notes: What is said of it; see `Entry`.
 
         Raises:
             ValueError: The image is not like the first one.
@@ -109,7 +111,7 @@ class ArchiveWriter:
         """
         self._check_alike(pixels)
         try:
-            self._partial.write(image_name(len(self)), encoded, attributes)
+            self._partial.write(image_name(len(self)), encoded, attributes, notes)
         except OSError as error:
             raise self._cannot_write(error) from None
         self._count(pixels, label, attributes)
@@ -119,10 +121,10 @@ class ArchiveWriter:
         self._check_alike(pixels)
         self._count(pixels, label, next(self._retained).attributes)
 
-    def skip(self, reason: str) -> None:
-        """Leave the plan's next image out. Raises `UserError` where the disk is full."""
+    def skip(self, reason: str, kind: str) -> None:
+        """Leave the plan's next image out; see `Entry`. Raises `UserError` where the disk is full."""
         try:
-            self._partial.skip(reason)
+            self._partial.skip(reason, kind)
         except OSError as error:
             raise self._cannot_write(error) from None
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.files import make_folder, sha256
+from stylegan.files import make_folder, nearest_path, sha256
 from stylegan.ops._build import cache_root
 
 
@@ -68,7 +68,7 @@ def find_weights(what: str, candidates: Iterable[Published], given: Path | None 
     known = list(candidates)
     path = given if given is not None else _found_or_downloaded(what, known[0])
     if not path.is_file():
-        raise UserError(f"--weights {what}={path}: there is no such file")
+        raise UserError(f"--weights {what}={path}: there is no such file{nearest_path(path)}")
     digest = sha256(path)
     published = next((item for item in known if digest.startswith(item.sha256)), None)
     promised = re.search(r"-([0-9a-f]{8,})\.", path.name)  # torch.hub's convention

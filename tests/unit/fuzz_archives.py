@@ -381,7 +381,7 @@ def read(source: Path, chosen: ImageOptions, out: Path) -> str:
             try:
                 attempt()
             except UserError as error:
-                refused.append(shown(error, 2000))
+                refused.append(shown(error, 1900))
     if len(refused) == len(attempts):
         raise UserError(refused[0])
     return "read" if not refused else "partly read"

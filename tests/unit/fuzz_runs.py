@@ -158,7 +158,7 @@ def go_on(run: Path, nimg: int) -> str:
             try:
                 attempt(run, nimg)
             except UserError as error:
-                refused.append(shown(error, 2000))
+                refused.append(shown(error, 1900))
     if len(refused) == 2:
         raise UserError(refused[0])
     return "partly read" if refused else "read"

@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).parents[2]
         ("fuzz_networks", 150, {"read": 10, "refused": 75}),
         ("fuzz_pickles", 600, {"read": 10, "refused": 300}),
         ("fuzz_checkpoints", 60, {"from the newest": 2, "from the one before": 30}),
+        ("fuzz_archives", 150, {"read": 3, "partly read": 30, "refused": 40}),
+        ("fuzz_runs", 80, {"read": 10, "partly read": 20, "refused": 2}),
     ],
 )
 def test_odd_files_are_read_or_refused(name: str, count: int, outcomes: dict[str, int]) -> None:

@@ -231,6 +231,21 @@ def test_folders_around_the_classes(tmp_path: Path, below: str, kind: str, capsy
     assert "no labels: 5 sub-folders; --labels makes them classes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp437"])
+def test_classes_in_a_zip_that_does_not_say_how_names_are_written(tmp_path: Path, encoding: str) -> None:
+    """Programs on Unix write UTF-8 without the flag for it, those of DOS code page 437."""
+
+    class Info(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+            return self.filename.encode(encoding), self.flag_bits & ~0x800
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("Ä", "Über"):
+            file.writestr(Info(f"{name}/0.png"), encode_png(np.zeros((4, 4, 3), np.uint8)))
+    prepare_images(tmp_path / "a.zip", tmp_path / "o.zip", ImageOptions((4, 4), labels=True))
+    assert ImageDataset(tmp_path / "o.zip").info.class_names == ("Ä", "Über")
+
+
 def test_images_of_one_folder_are_one_class(tmp_path: Path) -> None:
     options = ImageOptions((4, 4), labels=True)
     prepare_images(folder_of(tmp_path / "a", ("x/cat/0.png", "x/cat/1.png")), tmp_path / "a.zip", options)

@@ -32,7 +32,7 @@ def write(path: Path, count: int, *, seed: int = 0, largest: int = 9000) -> dict
 
 def read(path: Path, start: int = 0) -> list[tuple[bytes, bytes]]:
     file = LmdbFile(path / "data.mdb")
-    return list(zip(file.keys[start:], file.values(start), strict=True))
+    return [(file.keys[i], file.value(i)) for i in range(start, len(file.keys))]
 
 
 @pytest.mark.parametrize("count", [1, 30, 300, 6000])
@@ -83,7 +83,7 @@ def whole(path: Path, size: int) -> bool:
 def test_one_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
     write(tmp_path, 300)
     source = open_source(tmp_path)
-    readers = source.readers()
+    readers = source.readers(range(len(source.names)))
     next(readers)()
     with (tmp_path / "data.mdb").open("r+b") as file:
         file.truncate(8192)
@@ -103,7 +103,7 @@ def test_damage_of_any_kind_is_refused_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         try:
             file = LmdbFile(path)
-            assert sum(len(value) for value in file.values()) <= len(content)
+            assert sum(len(file.value(i)) for i in range(len(file.keys))) <= len(content)
         except UnreadableError:
             refused += 1
     assert 50 < refused < 1500

@@ -160,7 +160,7 @@ def test_figures_are_named_by_the_table_and_go_where_it_says() -> None:
     assert {name: name_of(figure()) for name, figure in FIGURES.items()} == {name: name for name in FIGURES}
     assert place(Scanline(), None) == Place(Path("scanline.png"), Path("scanline.json"))
     assert place(Grid(), "a.PNG", provenance=False) == Place(Path("a.PNG"), None)
-    assert place(Images(), "faces") == Place(Path("faces"), Path("faces/images.json"))
+    assert place(Images(), "faces") == Place(Path("faces"), Path("faces/images.json"), digits=5)
 
 
 @pytest.mark.parametrize(

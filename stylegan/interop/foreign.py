@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stylegan.errors import UnreadableError, UserError
+from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.interop.adapters import ARCHITECTURES, take_over
 from stylegan.interop.nvidia import network_from_record
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
-from stylegan.interop.refusal import printable
 from stylegan.interop.rosinality import is_rosinality, networks_from_rosinality
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
@@ -136,7 +135,7 @@ def _contains(path: Path, marker: bytes) -> bool:
 
 
 def _refusal(path: Path, error: UnreadableError) -> str:
-    why = printable(str(error), 300)
+    why = shown(error, 300)
     for name, markers in _OTHERS.items():
         if any(_contains(path, marker) for marker in markers):
             return (

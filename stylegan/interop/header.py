@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
 
-from stylegan.errors import UnreadableError, UserError
+from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.interop.fill import MOST_TENSORS, Layout
-from stylegan.interop.refusal import printable, why_no_snapshot
+from stylegan.interop.refusal import why_no_snapshot
 from stylegan.models.base import Network
 from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
 from stylegan.opening import require_regular_file
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
                     raise UnreadableError(f"holds a tensor {name[:100]} that belongs to none of its networks")
             yield file, metadata
     except UnreadableError as error:
-        raise UserError(f"{path} {printable(str(error), 600)}") from None
+        raise UserError(f"{path} {shown(error, 600)}") from None
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # of safetensors and torch
         raise UserError(why_no_snapshot(path, error)) from None
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stylegan.errors import shown
 from stylegan.files import nearest_path
 
 _CONVERT = (
@@ -25,7 +26,7 @@ def why_no_snapshot(path: Path, error: Exception) -> str:
     except OSError as problem:
         return f"cannot read the network file {path}: {problem.strerror}; {_READABLE}"
     if head[8:] == b"{":  # as safetensors files begin: the header's length in 8 bytes, then JSON
-        return f"{path} is damaged ({printable(str(error), 200)}); copy or download it again"
+        return f"{path} is damaged ({shown(error, 200)}); copy or download it again"
     if not head:
         what = f"is empty; {_READABLE}"
     elif head.startswith(b"PK\x03\x04"):
@@ -35,10 +36,3 @@ def why_no_snapshot(path: Path, error: Exception) -> str:
     else:
         what = f"is not a safetensors file, or its beginning is damaged; {_READABLE}"
     return f"{path} {what}"
-
-
-def printable(text: str, most: int = 80) -> str:
-    """Text of a file as a message may show it: in one line, without control codes, and not endless."""
-    text = text[: most + 1]
-    shown = text if text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stylegan.errors import UnreadableError
+from stylegan.errors import UnreadableError, shown
 from stylegan.interop.pickled import Storage, module_words, storage_of, tensor_words
-from stylegan.interop.refusal import printable
 from stylegan.interop.unpickle import Budget, Machine, Source, Word
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save begins a file of old with
@@ -108,7 +107,7 @@ def _read_zip(path: Path, size: int, progress: Callable[[int], None] | None) -> 
     except UnreadableError:
         raise
     except _ZIP_ERRORS as error:
-        raise UnreadableError(f"is a damaged ZIP archive: {printable(str(error))}") from None
+        raise UnreadableError(f"is a damaged ZIP archive: {shown(error, 80)}") from None
 
 
 def _read_archive(archive: zipfile.ZipFile, size: int, progress: Callable[[int], None] | None) -> Any:
@@ -131,7 +130,7 @@ def _read_archive(archive: zipfile.ZipFile, size: int, progress: Callable[[int],
     for key, storage in storages.items():
         name = f"{prefix}data/{key}"
         if name not in entries:
-            raise UnreadableError(f"lacks the tensor data {printable(key, 40)!r}")
+            raise UnreadableError(f"lacks the tensor data {shown(key, 40)!r}")
         storage.fill(archive.read(name))
         done += entries[name].file_size
         if progress is not None:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from stylegan.errors import UnreadableError
-from stylegan.interop.refusal import printable
+from stylegan.errors import UnreadableError, shown
 
 OPCODES = 1_000_000  # published files have 15 thousand to 60 thousand
 NESTING = 100  # published files reach 25
@@ -209,7 +208,7 @@ class Machine:
             raise
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             # What pickletools and the stack raise for damaged streams; KeyError: a memo entry that was never made.
-            raise UnreadableError(f"is damaged: {printable(str(error))} (byte {source.tell()})") from None
+            raise UnreadableError(f"is damaged: {shown(error, 80)} (byte {source.tell()})") from None
         check_nesting(value)
         return value
 
@@ -275,7 +274,7 @@ class Machine:
             value.set_state(state)
         elif name == "INST":
             self._word(*argument.split(" ", 1))
-            raise ForbiddenError(f"wants to make an object of {printable(argument.replace(' ', '.'))} (INST)")
+            raise ForbiddenError(f"wants to make an object of {shown(argument.replace(' ', '.'), 80)} (INST)")
         elif name in _EXTENSIONS:
             raise ForbiddenError(f"asks for the registered extension {argument} ({name})")
         elif name in ("PERSID", "BINPERSID"):
@@ -298,7 +297,7 @@ class Machine:
                 asked = old + asked.removeprefix(new)
         word = self.words.get(asked)
         if word is None:
-            raise ForbiddenError(f"asks for {printable(f'{module}.{attribute}')}")
+            raise ForbiddenError(f"asks for {shown(f'{module}.{attribute}', 80)}")
         return word
 
     def _call(self, word: Any, arguments: Any) -> Any:

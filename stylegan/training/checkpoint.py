@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from stylegan import run_dir as files
-from stylegan.errors import UnreadableError, UserError
+from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.files import atomic_path
 from stylegan.interop.fill import Layout, build_for, check_shared
 from stylegan.interop.pickled import plain
-from stylegan.interop.refusal import printable
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
 from stylegan.models.build import build_discriminator_from_metadata, build_from_metadata
@@ -133,7 +132,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _text(error: Exception) -> str:
-    return printable(str(error), 300)
+    return shown(error, 300)
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -87,10 +87,7 @@ def find_place(figure: Figure, request: Request, out: str | None, *, overwrite: 
     Raises:
         UserError: `out` is not what this figure makes, or files are there already and must not be replaced.
     """
-    name = name_of(figure)
-    digits = max(
-        [4, *(len(str(seed)) for seed in request.seeds)]
-    )  # files sort by seed, and small ones are named as ever
+    name, digits = name_of(figure), 4
     if figure.makes is Pictures:
         path = Path(out or name)
         if path.suffix.lower() == ".png" or path.is_file():

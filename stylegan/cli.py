@@ -507,7 +507,7 @@ def _choice(option: str, value: str, choices: dict[str, _Choice]) -> _Choice:
 def _count(text: str | None) -> tuple[int | None, int | None]:
     """A count of all images, or of each class, from `N` or `N/class`."""
     number, slash, of_what = (text or "").partition("/")
-    if text is not None and (not re.fullmatch("[0-9]{1,12}", number, re.ASCII) or (slash and of_what != "class")):
+    if text is not None and (not re.fullmatch("[1-9][0-9]{0,11}", number, re.ASCII) or (slash and of_what != "class")):
         raise UserError(f"--count {text}: give a number of images such as 1000, or 100/class for so many of each class")
     count = None if text is None else int(number)
     return (None, count) if slash else (count, None)

@@ -5,7 +5,6 @@ named by us, so a link there was planted or forgotten, and following it would wr
 """
 
 import contextlib
-import difflib
 import hashlib
 import io
 import os
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _PIECE = 2**20  # bytes that are read at a time of what may have no end
-_COMPARED = 5000  # names of a folder among which the nearest one is looked for
 _UNFINISHED = ".unfinished"  # in the names of temporary files, by which those of a killed process are known
 
 
@@ -196,22 +194,6 @@ def file_lock(path: Path) -> "BaseFileLock":
 
     refuse_link(path)  # and filelock opens it without following one that comes meanwhile
     return FileLock(path)
-
-
-def nearest_path(path: str | Path) -> str:
-    """`, did you mean 'x'?` for the middle of a message about a path that is not there; empty where nothing is like it.
-
-    What is compared is the first part of the path that does not exist, with what lies beside it.
-    """
-    path = Path(path)
-    parts = (*reversed(path.parents), path)
-    missing = next((part for part in parts if not os.path.exists(part)), path)  # noqa: PTH110 - False for what is no path
-    try:
-        names = sorted(os.listdir(missing.parent))[:_COMPARED]  # noqa: PTH208 - names, not paths
-    except (OSError, ValueError):
-        return ""
-    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.5)
-    return f", did you mean {str(missing.parent / close[0] / path.relative_to(missing))!r}?" if close else ""
 
 
 def sha256(path: str | Path) -> str:

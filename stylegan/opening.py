@@ -1,11 +1,13 @@
 """What a path leads to, asked before it is opened: a reader waits at a pipe for ever, and a device has no end."""
 
+import difflib
 import os
 import stat
 from pathlib import Path
 
 from stylegan.errors import UserError
 
+_COMPARED = 5000  # names of a folder among which the nearest one is looked for
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -25,7 +27,7 @@ def require_regular_file(path: Path, what: str) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise UserError(f"there is no {what} {path}; check the path") from None
+        raise UserError(f"there is no {what} {path}{nearest_path(path)}; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"cannot read the {what} {ascii(str(path))[:200]}: {reason}; check the path") from None
@@ -34,3 +36,19 @@ def require_regular_file(path: Path, what: str) -> None:
         raise UserError(f"cannot read the {what} {path}: it is {kind}; give the name of a file")
     if not os.access(path, os.R_OK):
         raise UserError(f"cannot read the {what} {path}: you may not read it; mend its permissions")
+
+
+def nearest_path(path: str | Path) -> str:
+    """`, did you mean 'x'?` for the middle of a message about a path that is not there; empty where nothing is like it.
+
+    What is compared is the first part of the path that does not exist, with what lies beside it.
+    """
+    path = Path(path)
+    parts = (*reversed(path.parents), path)
+    missing = next((part for part in parts if not os.path.exists(part)), path)  # noqa: PTH110 - False for what is no path
+    try:
+        names = sorted(os.listdir(missing.parent))[:_COMPARED]  # noqa: PTH208 - names, not paths
+    except (OSError, ValueError):
+        return ""
+    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.5)
+    return f", did you mean {str(missing.parent / close[0] / path.relative_to(missing))!r}?" if close else ""

@@ -49,14 +49,12 @@ from stylegan.data.labels import (
     find_names,
     label_pairs,
     label_table,
-    leading_folders,
     parse_json,
-    wrapping_folder,
 )
-from stylegan.data.selection import METADATA, Member, Tally, files_among, files_below, image_names
+from stylegan.data.selection import METADATA, Member, Tally, files_among, files_below, image_names, metadata_places
 from stylegan.errors import UnreadableError, UserError, refusal
-from stylegan.files import nearest_path, read_bounded
-from stylegan.opening import require_regular_file
+from stylegan.files import read_bounded
+from stylegan.opening import nearest_path, require_regular_file
 from stylegan.rng import generator
 
 METADATA_BYTES = 2**28  # that are kept of a compressed one; read is what fits the number of images:
@@ -463,7 +461,7 @@ class FolderStorage:
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and times of the images and the metadata."""
         names = self.image_names()
-        names += [place for place in _metadata_places(names) if (self.path / place).is_file()]
+        names += [place for place in metadata_places(names) if (self.path / place).is_file()]
         return _digest((name, *_size_and_time(self.path / name)) for name in names)
 
 
@@ -494,7 +492,7 @@ class ZipStorage:
 
     def fingerprint(self) -> str:
         """The SHA-256 of names, sizes and CRC-32 of the images and the metadata."""
-        places = _metadata_places(self.image_names())
+        places = metadata_places(self.image_names())
         used = ((name, file) for name, file in sorted(self._zip()[1].items()) if name in places or is_image_name(name))
         return _digest((name, file.file_size, file.CRC) for name, file in used)
 
@@ -575,15 +573,10 @@ def read_metadata(storage: Storage, names: Sequence[str] = ()) -> tuple[dict[str
 
 def _open_metadata(storage: Storage, names: Sequence[str]) -> IO[bytes]:
     """`dataset.json`, to be closed by the caller. Raises FileNotFoundError."""
-    for place in _metadata_places(names):
+    for place in metadata_places(names):
         with contextlib.suppress(FileNotFoundError):
             return storage.open(place)
     raise FileNotFoundError(f"no {METADATA} in {storage.path}")
-
-
-def _metadata_places(names: Sequence[str]) -> list[str]:
-    """Where `dataset.json` may be: at the top, or in a folder around all images, as a packed folder has one."""
-    return [folder + METADATA for folder in leading_folders(wrapping_folder(names))]
 
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:

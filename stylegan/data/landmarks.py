@@ -12,7 +12,7 @@ from PIL import Image
 from stylegan.data.labelling import read_named
 from stylegan.data.labels import find_names
 from stylegan.errors import UserError, say
-from stylegan.files import nearest_path
+from stylegan.opening import nearest_path
 
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 

@@ -7,12 +7,13 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stylegan.data.image_files import is_hidden, why_no_image
+from stylegan.data.labels import leading_folders, wrapping_folder
 
 METADATA = "dataset.json"
 _TOLD = 8  # reasons in a line; the report holds all
@@ -75,15 +76,25 @@ class Tally:
 
 
 def image_names(files: Iterable[str], tally: Tally) -> list[str]:
-    """Those of the files that are images, in order. Only `dataset.json` is neither taken nor counted."""
+    """Those of the files that are images, in order. Only the `dataset.json` that is read is neither taken nor counted."""
     names: list[str] = []
+    others: dict[str, str] = {}
     for name in files:
         reason = why_no_image(name)
         if not reason:
             names.append(name)
-        elif name != METADATA:
+        else:
+            others[name] = reason
+    used = next((place for place in metadata_places(names) if place in others), None)
+    for name, reason in others.items():
+        if name != used:
             tally.leave(reason, name)
     return names
+
+
+def metadata_places(names: Collection[str]) -> list[str]:
+    """Where `dataset.json` may be: at the top, or in a folder around all images, as a packed folder has one."""
+    return [folder + METADATA for folder in leading_folders(wrapping_folder(names))]
 
 
 def files_below(folder: Path, tally: Tally) -> list[str]:

@@ -19,18 +19,18 @@ import numpy as np
 from stylegan.data.archive import METADATA_BYTES, ArchiveInfo, FolderStorage, ZipStorage, read_metadata
 from stylegan.data.convert import encode_png
 from stylegan.data.guarded import open_packed
-from stylegan.data.image_files import IMAGE_BYTES, why_no_image
+from stylegan.data.image_files import IMAGE_BYTES, is_image_name
 from stylegan.data.lmdb_file import LmdbFile
 from stylegan.data.selection import METADATA, Tally, image_names
 from stylegan.data.tar import Take, is_compressed, is_tar, refusal_of_tar, tar_files, tar_members, tar_names, tried
 from stylegan.errors import UnreadableError, UserError, refusal
-from stylegan.files import nearest_path, read_bounded
-from stylegan.opening import require_regular_file
+from stylegan.files import read_bounded
+from stylegan.opening import nearest_path, require_regular_file
 
 Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged one is in `BROKEN_IMAGE`
 
 IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
-_CIFAR_BYTES = 2**28  # of all files together; genuine ones have 0.15 GiB
+_CIFAR_BATCH, _CIFAR_META = "data_batch_", "batches.meta.txt"
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 
@@ -160,14 +160,14 @@ class TarSource:
     Args:
         path: The file.
         images: Number of the member that holds each image's bytes, by the image's name.
-        metadata: The content of its `dataset.json`.
+        metadata: The content of each `dataset.json`, by its name.
         tally: What is not taken.
     """
 
-    def __init__(self, path: Path, images: Mapping[str, int], metadata: bytes | None, tally: Tally) -> None:
+    def __init__(self, path: Path, images: Mapping[str, int], metadata: Mapping[str, bytes], tally: Tally) -> None:
         self.path = path
         self.names = sorted(images, key=images.__getitem__)  # links behind what they lead to
-        self.metadata, self.info = read_metadata(_OneFile(path, metadata), self.names)
+        self.metadata, self.info = read_metadata(_Kept(path, metadata), self.names)
         self.labels: list[int] | None = None
         self.tally = tally
         self._holders = [images[name] for name in self.names]
@@ -288,32 +288,32 @@ def open_tar(path: Path) -> TarSource | ArraySource:
     """A TAR of images, or the binary version of CIFAR-10. Raises `UserError` where it is damaged."""
     tally = Tally()
     kept: dict[int, bytes] = {}  # the members that are no images but tell about them
-    left = _CIFAR_BYTES
+    left = METADATA_BYTES  # also enough for CIFAR-10, of 0.15 GiB
 
-    def read(number: int, name: str, take: Take) -> None:
+    def keep(number: int, name: str, take: Take) -> None:
         nonlocal left
         base = _base(name)
+        if is_image_name(name) or not (base in (METADATA, _CIFAR_META) or base.startswith(_CIFAR_BATCH)):
+            return
+        is_batch = base.startswith(_CIFAR_BATCH)
         with refusal_of_tar(path):
-            if name == METADATA or base == "batches.meta.txt":
-                kept[number] = take(METADATA_BYTES, f"a {base}")
-            elif base.startswith("data_batch_"):
-                kept[number] = take(left, "CIFAR-10")
-                left -= len(kept[number])
+            is_pickled = is_batch and not base.endswith(".bin")
+            kept[number] = b"" if is_pickled else take(left, "CIFAR-10" if is_batch else f"a {base}")
+        left -= len(kept[number])
 
-    files = tar_names(path, tally, read)
-    batches = {name: kept[number] for name, number in files.items() if _base(name).startswith("data_batch_")}
-    if not batches or any(not why_no_image(name) for name in files):
+    files = tar_names(path, tally, keep)
+    batches = {name: kept.get(number, b"") for name, number in files.items() if _base(name).startswith(_CIFAR_BATCH)}
+    if not batches or any(map(is_image_name, files)):
         images = {name: files[name] for name in image_names(files, tally)}
-        return TarSource(path, images, kept.get(files.get(METADATA, -1)), tally)
-    pickled = [name for name in batches if not name.endswith(".bin")]
-    if pickled:
+        return TarSource(path, images, {name: kept[number] for name, number in files.items() if number in kept}, tally)
+    if not all(name.endswith(".bin") for name in batches):
         raise UserError(
             f"{path} is CIFAR-10 for Python, which runs code from the file when it is read; get the binary version, "
             "cifar-10-binary.tar.gz"
         )
-    meta = next((kept[number] for name, number in files.items() if _base(name) == "batches.meta.txt"), b"")
+    meta = next((kept.get(number, b"") for name, number in files.items() if _base(name) == _CIFAR_META), b"")
     for name in files:
-        if name not in batches and _base(name) != "batches.meta.txt":
+        if name not in batches and _base(name) != _CIFAR_META:
             tally.leave("beside the batches of training images", name)
     return _cifar_source(path, batches, meta, tally)
 
@@ -357,17 +357,17 @@ def _read_idx(path: Path, dimensions: int, most: int) -> np.ndarray:
         return np.frombuffer(read_bounded(file, most, "an IDX file"), np.uint8).reshape(shape)
 
 
-class _OneFile:
-    """`dataset.json` as found in a TAR, for `read_metadata`."""
+class _Kept:
+    """Members of a TAR by name, for `read_metadata`."""
 
-    def __init__(self, path: Path, content: bytes | None) -> None:
+    def __init__(self, path: Path, members: Mapping[str, bytes]) -> None:
         self.path = path
-        self._content = content
+        self._members = members
 
     def open(self, name: str) -> IO[bytes]:
-        if self._content is None:
+        if name not in self._members:
             raise FileNotFoundError(name)
-        return io.BytesIO(self._content)
+        return io.BytesIO(self._members[name])
 
 
 def _signature(path: Path) -> str:

@@ -86,7 +86,8 @@ def tar_members(path: Path, numbers: Sequence[int]) -> Iterator[Reader]:
         UserError: It is damaged.
     """
     with _opened(path) as (archive, _):
-        members = list(_members(archive))
+        wanted = set(numbers)
+        members = {number: member for number, member in enumerate(_members(archive)) if number in wanted}
         for number in numbers:
             yield tried(partial(_content, path, archive, members[number]))
 

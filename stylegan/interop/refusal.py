@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from stylegan.errors import shown
-from stylegan.files import nearest_path
 
 _CONVERT = (
     "if it holds a published network, `stylegan convert FILE NAME.safetensors` makes one of it, and runs nothing in it"
@@ -21,8 +20,6 @@ def why_no_snapshot(path: Path, error: Exception) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(9)
-    except FileNotFoundError:
-        return f"there is no network file {path}{nearest_path(path)}; check the path"
     except OSError as problem:
         return f"cannot read the network file {path}: {problem.strerror}; {_READABLE}"
     if head[8:] == b"{":  # as safetensors files begin: the header's length in 8 bytes, then JSON

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.files import make_folder, nearest_path, sha256
+from stylegan.files import make_folder, sha256
+from stylegan.opening import nearest_path
 from stylegan.ops._build import cache_root
 
 

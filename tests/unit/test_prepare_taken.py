@@ -25,6 +25,7 @@ from stylegan.data.prepare import FacesOptions, ImageOptions, prepare_faces3d, p
 from stylegan.data.selection import Member, Tally, clean_name, files_among, files_below
 from stylegan.data.sources import open_source
 from stylegan.errors import UserError
+from stylegan.opening import require_regular_file
 
 OPTIONS = ImageOptions((8, 8), workers=1)
 NO_FILE = "links to what is no file of the archive"
@@ -286,6 +287,55 @@ def test_a_tar_that_ends_before_its_end_is_refused(tmp_path: Path, compress: Cal
     assert len(open_source(source).names) == 10
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_what_tells_about_images_is_no_file_that_is_left(tmp_path: Path, kind: str) -> None:
+    """Also in a folder around all of them, unless one at the top is read."""
+    labels = json.dumps({"labels": [["a.png", 1], ["b.png", 0]]}).encode()
+    files = {"set/dataset.json": labels, "set/a.png": png(0), "set/b.png": png(1)}
+    for at_the_top in ({}, {"dataset.json": labels}):
+        source = tmp_path / f"{len(at_the_top)}.{kind}"
+        if kind == "zip":
+            with zipfile.ZipFile(source, "w") as packed:
+                for name, content in {**files, **at_the_top}.items():
+                    packed.writestr(name, content)
+        for name, content in {**files, **at_the_top}.items() if kind != "zip" else ():
+            path = (source if kind == "folder" else tmp_path / "unpacked") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if kind == "tar":
+            with tarfile.open(source, "w") as packed:
+                packed.add(tmp_path / "unpacked", ".")
+        found = open_source(source)
+        assert found.tally.left == ({"named .json": 1} if at_the_top else {})
+        assert found.metadata["labels"] == [("a.png", 1), ("b.png", 0)]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_image_of_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffle: bool) -> None:
+    source = tar_of(tmp_path / "in.tar", *(f"{i}.png" for i in range(9)), ("a.png", tarfile.LNKTYPE, "0.png"))
+    with tarfile.open(source, "a") as archive:
+        info = tarfile.TarInfo("large.png")
+        info.size = 2000
+        archive.addfile(info, io.BytesIO(png(0).ljust(2000)))
+    monkeypatch.setattr(tar, "IMAGE_BYTES", 1000)
+    result = prepare_images(source, tmp_path / "out.zip", ImageOptions((8, 8), workers=1, shuffle=shuffle))
+    assert result.skipped == (("large.png", "it holds more than 1000 bytes, the most that is read of an image"),)
+    assert sorted(seeds(tmp_path / "out.zip", source)) == [0, 0, *range(1, 9)]
+
+
+def test_zips_packed_in_other_ways(tmp_path: Path) -> None:
+    """bzip2 and LZMA make a gigabyte of a kilobyte at once, so that not even the end of a link is read in them."""
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.writestr("0.png", png(0))
+        archive.writestr("1.png", png(1), zipfile.ZIP_BZIP2)
+        link = zipfile.ZipInfo("2.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "0.png", zipfile.ZIP_BZIP2)
+    result = prepare_images(tmp_path / "in.zip", tmp_path / "out.zip", OPTIONS)
+    assert [name for name, _ in result.skipped] == ["1.png"] and "neither stored nor deflated" in result.skipped[0][1]
+    assert result.tally.left == {NO_FILE: 1, "damaged or of no known kind": 1}
+
+
 def test_zstandard(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
     plain = tar_of(tmp_path / "in.tar", *(f"{i}.png" for i in range(9)), ("a.png", tarfile.LNKTYPE, "0.png"))
@@ -407,6 +457,8 @@ def test_the_nearest_path_is_told(tmp_path: Path, given: str, meant: str) -> Non
         open_source(tmp_path / given)
     with pytest.raises(UserError, match=f"there is no archive .*{given}, did you mean '.*{meant}'"):
         ImageDataset(tmp_path / given)
+    with pytest.raises(UserError, match=f"there is no network file .*{given}, did you mean '.*{meant}'"):
+        require_regular_file(tmp_path / given, "network file")
 
 
 def test_no_nearest_path(tmp_path: Path) -> None:

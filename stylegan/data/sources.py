@@ -31,6 +31,7 @@ Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged 
 
 IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
 _CIFAR_BYTES = 2**28  # of all files together; genuine ones have 0.15 GiB
+_CIFAR_NAMES_BYTES = 2**16  # of the names of its ten classes
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 
@@ -295,7 +296,7 @@ def open_tar(path: Path) -> TarSource | ArraySource:
         base = _base(name)
         with refusal_of_tar(path):
             if name == METADATA or base == "batches.meta.txt":
-                kept[number] = take(METADATA_BYTES, f"a {base}")
+                kept[number] = take(METADATA_BYTES if name == METADATA else _CIFAR_NAMES_BYTES, f"a {base}")
             elif base.startswith("data_batch_"):
                 kept[number] = take(left, "CIFAR-10")
                 left -= len(kept[number])

@@ -276,6 +276,17 @@ def test_the_batches_of_cifar_are_bounded_together(tmp_path: Path) -> None:
         prepare_images(source, tmp_path / "out.zip", OPTIONS)
 
 
+def test_the_names_of_cifar_are_bounded(tmp_path: Path) -> None:
+    source = tmp_path / "cifar.tar.gz"
+    with tarfile.open(source, "w:gz", compresslevel=1) as archive:
+        for name, size in (("data_batch_1.bin", 3073), ("batches.meta.txt", 2**20)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    with pytest.raises(UserError, match=r"more than 64 KiB, the most that is read of a batches.meta.txt"):
+        prepare_images(source, tmp_path / "out.zip", OPTIONS)
+
+
 @pytest.mark.parametrize("what", ["fifo", "dangling", "loop", "device", "sparse", "folder"])
 def test_what_is_no_image_in_a_folder_is_left_out_by_name(tmp_path: Path, what: str) -> None:
     source, odd = tmp_path / "in", tmp_path / "in" / "b.png"

@@ -51,12 +51,24 @@ def _at_home(argument: str) -> str:
 
 
 command = partial(app.command, cls=_Command)
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, which typer brings with it or not
 
 
 def main() -> None:
     """What the installed `stylegan` script runs: wrong input ends with one message and exit code 2."""
     with one_message():
-        app()
+        try:
+            status = app(standalone_mode=False)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except _USAGE_ERROR as error:  # typer would draw a box of several lines
+            context, text = getattr(error, "ctx", None), error.format_message().removesuffix(".")
+            if "\n" in text:  # no arguments at all: the help
+                typer.echo(text, err=True)
+                raise SystemExit(2) from None
+            help_of = f"{context.command_path if context else 'stylegan'} --help"
+            raise UserError(f"{text[:1].lower()}{text[1:]}; `{help_of}` tells what there is") from None
+    raise SystemExit(status if isinstance(status, int) else 0)
 
 
 @app.callback()

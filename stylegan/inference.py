@@ -25,7 +25,7 @@ from stylegan.models.movement import moved
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
-from stylegan.values import COUNT, COUNT_OR_NONE, at_home, check_values
+from stylegan.values import COUNT, COUNT_OR_NONE, SEED32, at_home, check_values
 
 _T = TypeVar("_T")
 DEMO = "datasets/faces3d/demo.safetensors"
@@ -178,6 +178,7 @@ class Sampling:
         truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
         truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
         noise_mode: Layer noise: `const` (one fixed pattern for all images), `random` (drawn by seed) or `none`.
+        noise_seed: The seed of the layer noise of all images with `noise_mode="random"`; None: each image's own.
         class_idx: The class, for a network that has classes: its number, or its name where the network knows it.
         translate: Move what a StyleGAN3 network shows, to the right and down, in image sides.
         rotate: Turn it, in degrees clockwise, about the centre; before the translation.
@@ -188,6 +189,7 @@ class Sampling:
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     noise_mode: NoiseMode | str = NoiseMode.const
+    noise_seed: int | None = field(default=None, metadata={"range": SEED32})
     class_idx: int | str | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     translate: Sequence[float] = (0.0, 0.0)
     rotate: float = 0.0
@@ -203,6 +205,8 @@ class Sampling:
             raise UserError(f"noise_mode={self.noise_mode}: {nearest(self.noise_mode, list(NoiseMode))}")
         object.__setattr__(self, "translate", tuple(self.translate))
         check_values(self)
+        if self.noise_seed is not None and self.noise_mode != NoiseMode.random:
+            raise UserError(f"noise_seed={self.noise_seed} needs noise_mode=random: no other noise is drawn")
         if len(self.translate) != 2:
             raise UserError(f"translate={','.join(map(str, self.translate))}: give two numbers, as translate=0.1,0")
 
@@ -297,6 +301,8 @@ def render(
     """
     synthesis = require_w(G, "render", "use sample").synthesis
     _check(G, sampling)
+    if sampling.noise_mode == NoiseMode.random and sampling.noise_seed is not None:
+        noise_seeds = [sampling.noise_seed] * len(ws)
     if sampling.noise_mode == NoiseMode.random and (noise_seeds is None or len(noise_seeds) != len(ws)):
         raise UserError("noise_mode=random: a seed of the noise is needed for each of the ws (noise_seeds)")
 
@@ -330,6 +336,8 @@ def _noise(G: Generator, seeds: Sequence[int], sampling: Sampling) -> dict[str, 
     """What a network is told about noise."""
     if sampling.noise_mode != NoiseMode.random:
         return {"noise_mode": str(sampling.noise_mode)}
+    if sampling.noise_seed is not None:
+        seeds = [sampling.noise_seed] * len(seeds)
     return {"noise_mode": "random", "noise": layer_noise(seeds, G.noise_size).to(next(G.parameters()).device)}
 
 

@@ -60,6 +60,7 @@ LARGEST = 2.0**63  # above any number that means something here; products of two
 COUNT = Range(1, 2**53)
 COUNT_OR_NONE = Range(0, 2**53)
 SEED = Range(0, 2**63 - 1)
+SEED32 = Range(0, 2**32 - 1)  # of a picture, as NumPy takes them
 POSITIVE = Range(0, LARGEST, above=True)
 NOT_NEGATIVE = Range(0, LARGEST)
 FINITE = Range(-LARGEST, LARGEST)

@@ -431,8 +431,8 @@ def match_labels(
             f"{len(missing)} of the {len(names)} images in {where} have no label in {METADATA}, the first is "
             f"{missing[0]}; add theirs, or remove `labels` from it and train without (data.use_labels=false)"
         )
-    labels = {name: table[key] for name, key in zip(names, keys, strict=True) if key is not None}
-    return check_labels(labels, place, lambda name: place, images_per_class=images_per_class)
+    labels = [table[key] for key in keys if key is not None]
+    return check_labels(names, labels, place, lambda name: place, images_per_class=images_per_class)
 
 
 def label_bytes(labels: Labels) -> bytes:

@@ -176,15 +176,15 @@ def _from_file(source: Source, file: Path, unused: tuple[str, ...]) -> Labelling
             f"{len(missing)} of the {len(source.names)} images in {source.path} have no label in {file}, the first is "
             f"{missing[0]}; names there are relative to the source: {found.nearest(missing[0])}"
         )
-    used = {key: found.values[key] for key in keys if key is not None}
-    labels, names = check_labels(used, file, found.place, images_per_class=_IMAGES_PER_CLASS)
+    used = [key for key in keys if key is not None]
+    labels = [found.values[key] for key in used]
+    labels, names = check_labels(used, labels, file, found.place, images_per_class=_IMAGES_PER_CLASS)
     names = names or found.class_names
-    by_key: dict[str, Label] = dict(zip(used, labels, strict=True))
-    labels = [by_key[key] for key in keys if key is not None]
     notes = [f"names in {file} are looked up {through}"] if through else []
     notes.append(f"labels: {described(labels, names, found.entry_names)}")
-    if len(used) < len(found.values):
-        notes.append(f"{len(found.values) - len(used)} labels in {file} lie unused: they belong to none of the images")
+    unused_here = len(found.values) - len(set(used))
+    if unused_here:
+        notes.append(f"{unused_here} labels in {file} lie unused: they belong to none of the images")
     return Labelling(labels, names, found.entry_names, (*notes, *unused))
 
 

@@ -4,7 +4,7 @@ import json
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import product, takewhile
 from typing import Any
 
@@ -116,14 +116,20 @@ def label_table(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_labels(
-    labels: Mapping[str, Any], where: object, place: Callable[[str], str], *, images_per_class: float = 0
+    names: Sequence[str],
+    labels: Sequence[Any],
+    where: object,
+    place: Callable[[str], str],
+    *,
+    images_per_class: float = 0,
 ) -> tuple[Labels, tuple[str, ...]]:
     """Labels all of one kind: classes (whole numbers from 0, or names), or vectors of one length.
 
     Names of classes are numbered, see `number_classes`. Numbers that are not all whole and from 0 are vectors of length 1.
 
     Args:
-        labels: By the name of the image, in the images' order.
+        names: Of the images; in some sources two have the same.
+        labels: Theirs.
         where: What holds them, for messages.
         place: Where the label of an image stands, for messages.
         images_per_class: Refuse more than 1000 classes with fewer images for each; 0: any number that int64 holds.
@@ -134,34 +140,33 @@ def check_labels(
     Raises:
         UserError: A label is none, they are of several kinds, or there are more classes than fit the images.
     """
-    first: dict[str, str] = {}
-    for name, label in labels.items():
+    first: dict[str, int] = {}
+    for i, label in enumerate(labels):
         try:
-            first.setdefault(_kind(label), name)
+            first.setdefault(_kind(label), i)
         except ValueError as error:
-            raise UserError(f"{place(name)}: the label of {name}, {label!r}, {error}") from None
+            raise UserError(f"{place(names[i])}: the label of {names[i]}, {label!r}, {error}") from None
     if len(first) > 1:
-        one, other = list(first.values())[:2]
+        told = " and ".join(f"{labels[i]!r} for {names[i]} ({place(names[i])})" for i in list(first.values())[:2])
         raise UserError(
-            f"labels of mixed kinds in {where}: {labels[one]!r} for {one} ({place(one)}) and {labels[other]!r} for {other} "
-            f"({place(other)}); give all images a class (a whole number or a name), or all a vector of numbers of one length"
+            f"labels of mixed kinds in {where}: {told}; give all images a class (a whole number or a name), or all a vector "
+            "of numbers of one length"
         )
-    values = list(labels.values())
     if "name" in first:
-        return number_classes([value.strip() for value in values], where, images_per_class=images_per_class)
+        return number_classes([label.strip() for label in labels], where, images_per_class=images_per_class)
     if "number" not in first:
-        return values, ()
-    if not all(isinstance(value, int) and value >= 0 for value in values):
-        return [[float(value)] for value in values], ()
-    name, largest = max(labels.items(), key=lambda item: item[1])
-    most = _most_classes(len(values), images_per_class)
+        return list(labels), ()
+    if not all(isinstance(label, int) and label >= 0 for label in labels):
+        return [[float(label)] for label in labels], ()
+    largest, most = max(labels), _most_classes(len(labels), images_per_class)
     if largest >= most:
+        name = names[labels.index(largest)]
         raise UserError(
             f"{place(name)}: {name} has the class {largest}, so that there are {largest + 1} classes from 0 on, where {most} "
-            f"fit {len(values)} images; {len(set(values))} distinct values are in use. Number classes from 0 without gaps, "
+            f"fit {len(labels)} images; {len(set(labels))} distinct values are in use. Number classes from 0 without gaps, "
             "or give names instead, which are numbered so; quantities and dates are vectors if written with decimals (1.0)"
         )
-    return values, ()
+    return list(labels), ()
 
 
 def number_classes(

@@ -6,7 +6,7 @@ from typing import Any
 from stylegan.inference import NoiseMode
 from stylegan.models.layers import Precision
 from stylegan.ops.backend import SamplingOpsConfig
-from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, check_values
+from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, SEED32, check_values
 
 
 @dataclass
@@ -30,6 +30,13 @@ class GenerateConfig:
         default=None, metadata={"help": "truncate only so many first layers; null: all", "range": COUNT_OR_NONE}
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
+    noise_seed: int | None = field(
+        default=None,
+        metadata={
+            "help": "noise_mode=random: one seed of the noise of all images; null: each one's own",
+            "range": SEED32,
+        },
+    )
     class_idx: int | str | None = field(
         default=None,
         metadata={"help": "class of a conditional network: its number, from 0, or its name", "range": COUNT_OR_NONE},

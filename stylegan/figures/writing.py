@@ -34,11 +34,13 @@ class Place:
         path: A file, or the folder of a figure that is many pictures.
         record: The JSON; None for plain files.
         outdated: The JSON of the picture that a plain file replaces; it goes, too.
+        digits: Of a seed in the name of a file.
     """
 
     path: Path
     record: Path | None
     outdated: Path | None = None
+    digits: int = 4
 
     def write(self, result: Picture | Pictures, about: Mapping[str, Any], command: Sequence[str]) -> Path:
         """Write what a figure drew, each file whole or not at all.
@@ -61,7 +63,9 @@ class Place:
             save_png(result.image, self.path, told)
         else:
             for seed, image in result.images:
-                save_png(image, self.path / _file_name(seed), None if told is None else {**told, "seeds": seed})
+                save_png(
+                    image, self.path / _file_name(seed, self.digits), None if told is None else {**told, "seeds": seed}
+                )
         if self.record is not None:
             versions = {"stylegan": stylegan.__version__, "torch": torch.__version__}
             versions["python"] = platform.python_version()
@@ -83,19 +87,22 @@ def find_place(figure: Figure, request: Request, out: str | None, *, overwrite: 
     Raises:
         UserError: `out` is not what this figure makes, or files are there already and must not be replaced.
     """
-    name = name_of(figure)
+    name, digits = name_of(figure), 4
     if figure.makes is Pictures:
         path = Path(out or name)
         if path.suffix.lower() == ".png" or path.is_file():
             raise UserError(f"out={path}: this figure is a folder of PNG files; give it the name of a folder")
-        files, record = [path / _file_name(seed) for seed in request.seeds], path / f"{name}.json"
+        digits = max([4, *(len(str(seed)) for seed in request.seeds)])  # files sort; small seeds are named as ever
+        files, record = [path / _file_name(seed, digits) for seed in request.seeds], path / f"{name}.json"
     else:
         path = Path(out or f"{name}.png")
         if path.suffix.lower() != ".png":
             raise UserError(f"out={out}: this figure is one PNG file; give it a name that ends in .png")
         files, record = [path], path.with_suffix(".json")
     _check_free([*files, record] if provenance else files, overwrite)
-    return Place(path, record) if provenance else Place(path, None, record if overwrite else None)
+    if not provenance:
+        return Place(path, None, record if overwrite else None, digits)
+    return Place(path, record, digits=digits)
 
 
 def name_of(figure: Figure) -> str:
@@ -140,8 +147,8 @@ def save_png(picture: Image.Image, path: str | Path, about: Mapping[str, Any] | 
         picture.save(temporary, format="PNG", pnginfo=None if about is None else png_text(about))
 
 
-def _file_name(seed: int) -> str:
-    return f"seed{seed:04d}.png"
+def _file_name(seed: int, digits: int) -> str:
+    return f"seed{seed:0{digits}d}.png"
 
 
 def _check_free(paths: Sequence[Path], overwrite: bool) -> None:

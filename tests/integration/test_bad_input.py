@@ -175,7 +175,7 @@ def test_a_config_that_someone_edited_wrongly(run: Run, archive: Path, tmp_path:
     ("source", "says"),
     [
         ("nowhere.pt", "does not exist"),
-        ("x" * 5000, "File name too long"),
+        ("x" * 5000, "is a text of 5000 characters"),
         ("noise.zip", "neither"),
         ("notes.safetensors", "notes.safetensors"),
         ("notes.pt", "notes.pt"),
@@ -184,7 +184,7 @@ def test_a_config_that_someone_edited_wrongly(run: Run, archive: Path, tmp_path:
 def test_init_from_the_wrong_kind(run: Run, archive: Path, tmp_path: Path, source: str, says: str) -> None:
     for name in ("notes.safetensors", "notes.pt"):
         (tmp_path / name).write_text("not what the name says")
-    refused(short(run, archive, f"init_from={source}"), source, says)
+    refused(short(run, archive, f"init_from={source}"), source if len(source) < 100 else "init_from", says)
     assert not (tmp_path / "runs").exists()
 
 

@@ -17,8 +17,9 @@ import stylegan
 from stylegan.errors import UserError
 from stylegan.interop.card import model_card
 from stylegan.interop.convert import save_public
+from stylegan.interop.header import KEY
 from stylegan.interop.networks import read_networks
-from stylegan.interop.snapshot import KEY, read_snapshot
+from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.unit import fuzzing

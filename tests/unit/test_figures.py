@@ -160,7 +160,7 @@ def test_figures_are_named_by_the_table_and_go_where_it_says() -> None:
     assert {name: name_of(figure()) for name, figure in FIGURES.items()} == {name: name for name in FIGURES}
     assert place(Scanline(), None) == Place(Path("scanline.png"), Path("scanline.json"))
     assert place(Grid(), "a.PNG", provenance=False) == Place(Path("a.PNG"), None)
-    assert place(Images(), "faces") == Place(Path("faces"), Path("faces/images.json"))
+    assert place(Images(), "faces") == Place(Path("faces"), Path("faces/images.json"), digits=5)
 
 
 @pytest.mark.parametrize(
@@ -289,11 +289,11 @@ def test_a_folder_of_pictures_has_one_record(tmp_path: Path, G: StyleBased) -> N
     assert isinstance(drawn, Pictures) and not isinstance(drawn, Picture)
     where = place(Images(), tmp_path / "faces")
     assert where.write(drawn, {"seeds": "3,12345", "x": 1}, ["generate.py"]) == tmp_path / "faces"
-    names = ["images.json", "seed0003.png", "seed12345.png"]
+    names = ["images.json", "seed00003.png", "seed12345.png"]
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == names
     assert json.loads((tmp_path / "faces" / "images.json").read_text())["seeds"] == "3,12345"
     for seed, image in zip(request.seeds, sample(G, request.seeds), strict=True):
-        with Image.open(tmp_path / "faces" / f"seed{seed:04d}.png") as picture:
+        with Image.open(tmp_path / "faces" / f"seed{seed:05d}.png") as picture:
             assert torch.equal(pil_to_tensor(picture), image)
             assert json.loads(picture.info["stylegan"]) == {"seeds": seed, "x": 1}
 

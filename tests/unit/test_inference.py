@@ -239,6 +239,13 @@ def test_random_noise_is_drawn_by_seed(G: StyleBased) -> None:
     assert torch.equal(draw(G, [5, 6], noise_mode="random", batch=2), to_uint8(expected))
     ws = sample_ws(G, [5, 6], random)
     assert torch.equal(torch.stack(list(render(G, ws, random, noise_seeds=[5, 6]))), to_uint8(expected))
+    alike = Sampling(noise_mode="random", noise_seed=6, batch=2)
+    assert torch.equal(torch.stack(list(render(G, ws, alike)))[1], to_uint8(expected)[1])
+    one, two = draw(G, [5, 5], noise_mode="random", noise_seed=6), draw(G, [5, 6], noise_mode="random", noise_seed=6)
+    assert torch.equal(one[0], two[0]) and torch.equal(two[1], draw(G, [5, 6], noise_mode="random")[1])
+    assert not torch.equal(one[0], draw(G, [5, 6], noise_mode="random")[0])
+    with pytest.raises(UserError, match="noise_seed=6 needs noise_mode=random"):
+        Sampling(noise_seed=6)
     for wrong in (None, [5]):
         with pytest.raises(UserError, match="a seed of the noise is needed"):
             render(G, ws, random, noise_seeds=wrong)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan.data.archive import ImageDataset
+from stylegan.data.archive import ImageDataset, match_labels
 from stylegan.data.convert import encode_png
 from stylegan.data.labels import Labels, check_labels, find_names, wrapping_folder
 from stylegan.data.prepare import ImageOptions, prepare_images
@@ -110,7 +110,7 @@ def test_dates_are_no_classes(tmp_path: Path) -> None:
 
 def test_how_many_classes_fit() -> None:
     def check(labels: list[Any]) -> Labels:
-        return check_labels({str(i): label for i, label in enumerate(labels)}, "l.csv", str, images_per_class=2)[0]
+        return check_labels([*map(str, range(len(labels)))], labels, "l.csv", str, images_per_class=2)[0]
 
     assert check([0, 999]) == [0, 999]
     with pytest.raises(UserError, match="1000 fit 2 images; 2 distinct"):
@@ -327,6 +327,10 @@ def test_labels_from_an_archive(tmp_path: Path) -> None:
     prepare_images(source, tmp_path / "a", ImageOptions((4, 4), labels=True))
     dataset = prepared(tmp_path / "a", "l.json", (tmp_path / "a/dataset.json").read_bytes())
     assert classes(dataset) == ["cat", "dog"]
+
+
+def test_two_images_of_one_name_have_one_label() -> None:
+    assert match_labels([["a", 1], ["b", 0]], ["a", "a", "b"], "x.zip") == ([1, 1, 0], ())
 
 
 def test_finding_names() -> None:

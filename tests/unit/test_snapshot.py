@@ -18,7 +18,8 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.interop.card import model_card
-from stylegan.interop.snapshot import FORMAT, KEY, LONGEST_HEADER, LONGEST_METADATA, read_snapshot
+from stylegan.interop.header import FORMAT, KEY, LONGEST_HEADER, LONGEST_METADATA
+from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import add_provenance, save_snapshot
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig

@@ -15,6 +15,7 @@ from stylegan.values import at_home, check_text
 
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
+MOST_PIXELS = 178_956_970  # more are refused by Pillow
 MOST = 2**53
 MAX_SEED = 2**63 - 1
 BYTES_OF_A_PIXEL = 10  # while an image is prepared: as Pillow holds it, as an array and as a file
@@ -116,6 +117,10 @@ def prepare(
     min_size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT or one number: leave smaller images out. The rest is enlarged.")
     ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PIXELS, help="Leave out images of more pixels (default 8192x8192, 67108864)."),
+    ] = None,
     levels: Annotated[
         str | None,
         typer.Option(
@@ -135,7 +140,7 @@ def prepare(
     for_images = {
         **{"--fit": fit, "--filter": resize, "--channels": channels, "--align": align, "--labels": labels or None},
         **{"--labels-from": labels_from, "--name": name, "--origin": origin, "--licence": licence},
-        **{"--shuffle": shuffle or None, "--min-size": min_size, "--range": levels},
+        **{"--shuffle": shuffle or None, "--min-size": min_size, "--max-pixels": max_pixels, "--range": levels},
     }
     for_faces = {"--seed": None if shuffle else seed, "--split": split}
     for_both = {"--resolution": resolution, "--count": count, "--overwrite": overwrite or None}
@@ -170,6 +175,7 @@ def prepare(
         shuffle=shuffle,
         seed=seed or 0,
         min_size=None if min_size is None else _resolution(min_size, "--min-size"),
+        max_pixels=max_pixels,
         levels=levels or "full",
         workers=workers,
         strict=strict,
@@ -260,10 +266,19 @@ def bench(
 
 
 def _prepare_images(
-    source: str, dest: Path, resolution: str | None, *, fit: str, resize: str, levels: str, **options: Any
+    source: str,
+    dest: Path,
+    resolution: str | None,
+    *,
+    fit: str,
+    resize: str,
+    levels: str,
+    max_pixels: int | None,
+    **options: Any,
 ) -> None:
     from stylegan.data.convert import Fit, ResizeFilter
     from stylegan.data.deep_pixels import parse_levels
+    from stylegan.data.image_files import IMAGE_PIXELS
     from stylegan.data.parallel import thread_count
     from stylegan.data.prepare import ImageOptions, prepare_images
 
@@ -280,6 +295,7 @@ def _prepare_images(
             fit=_choice("--fit", fit, {item.value: item for item in Fit}),
             filter=_choice("--filter", resize, {item.value: item for item in ResizeFilter}),
             levels=parse_levels(levels),
+            max_pixels=max_pixels or IMAGE_PIXELS,
             **options,
         ),
     )

@@ -25,6 +25,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import stat
 import zipfile
@@ -62,6 +63,7 @@ _METADATA_SPARE, _METADATA_PER_IMAGE = 2**24, 2**15  # a vector of 512 numbers t
 _DIRECTORY_BYTES = 2**30  # of a ZIP with 10 million members
 _LONGEST_PATH = 4096  # bytes of a link's target
 DECODED_TOGETHER = 256  # images that wait in memory while all of an archive is read
+DECODED_BYTES = 2**28  # ... but not more than these
 CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
@@ -255,8 +257,9 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         digest = hashlib.sha256()
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(self._all_names), DECODED_TOGETHER):
-                for pixels in pool.map(self._read, self._all_names[start : start + DECODED_TOGETHER]):
+            together = max(1, min(DECODED_TOGETHER, DECODED_BYTES // (math.prod(self.resolution) * self.channels)))
+            for start in range(0, len(self._all_names), together):
+                for pixels in pool.map(self._read, self._all_names[start : start + together]):
                     digest.update(pixels.tobytes())
                     yield pixels
         if self._raw_labels is not None:

@@ -48,9 +48,10 @@ def convert_pixels(image: Image.Image, channels: int, levels: Levels = FULL) -> 
         OSError and others of `BROKEN_IMAGE`: The file is damaged.
     """
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(to_eight_bits(image, levels))
+    image = to_eight_bits(image, levels)
+    ImageOps.exif_transpose(image, in_place=True)  # else it copies what is upright already
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = _to_srgb(image.convert("RGBA"), profile)
+        image = _to_srgb(image if image.mode == "RGBA" else image.convert("RGBA"), profile)
         if channels != 4:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     else:

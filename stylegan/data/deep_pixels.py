@@ -138,7 +138,7 @@ def _all_bits(image: Image.Image, raw: str) -> np.ndarray:
         raise ValueError(f"its 16 bits are stored in a way of which the upper 8 are read only ({raw}); save it as RGB")
     upper = np.asarray(image).astype(np.uint16)
     file.seek(0)
-    with open_image(file) as again:
+    with open_image(file, image.width * image.height) as again:
         other = raw[:-1] + _OTHER_BYTE[raw[-1]]
         vars(again)["tile"] = [tile._replace(args=_with_raw_mode(tile.args, other)) for tile in vars(again)["tile"]]
         return upper << 8 | np.asarray(again)

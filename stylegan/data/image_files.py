@@ -19,6 +19,8 @@ from typing import IO, Any, cast
 
 from PIL import Image
 
+from stylegan.errors import UnreadableError
+
 IMAGE_SUFFIXES = frozenset(
     (
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -29,6 +31,7 @@ IMAGE_SUFFIXES = frozenset(
 # Pillow's names of these. TGA has no mark at its beginning by which to know it, so it is tried when no other fits.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "GIF", "JPEG2000", "AVIF", "TGA")
 CONTACT_SHEET = ".contact-sheet.png"  # ends the name of a picture of an archive, which is no image of a data set
+IMAGE_PIXELS = 2**26  # 8192x8192, of which conversions need some 16 bytes each
 IMAGE_BYTES = 2**28  # of a file; Pillow refuses more pixels than a larger one would need
 # What PIL, zlib and zipfile raise for files that are damaged, cut short, locked or not images at all; decoders of damaged
 # files stumble anywhere.
@@ -73,16 +76,24 @@ _JXL = PlugIn("pillow-jxl-plugin", "pillow_jxl", "JXL")
 PLUG_INS = {".heic": _HEIF, ".heif": _HEIF, ".hif": _HEIF, ".jxl": _JXL}
 
 
-def open_image(file: IO[bytes] | BufferedIOBase) -> Image.Image:
+def open_image(file: IO[bytes] | BufferedIOBase, most: int = IMAGE_PIXELS) -> Image.Image:
     """Open an image of one of the `FORMATS`, or of an installed plug-in's; see `PLUG_INS`.
 
     Its pixels are decoded when they are asked for, from the file, which stays open.
 
+    Args:
+        file: The file.
+        most: Pixels that an image may have.
+
     Raises:
+        UnreadableError: It has more; a file of one colour is small, however many they are.
         PIL.UnidentifiedImageError: It is of none of these formats.
         Others of `BROKEN_IMAGE`: It is damaged, or so large that Pillow takes it for an attack.
     """
-    return Image.open(cast(IO[bytes], file), formats=_known_formats())
+    image = Image.open(cast(IO[bytes], file), formats=_known_formats())
+    if image.width * image.height > most:
+        raise UnreadableError(f"it has {image.width}x{image.height} pixels, more than {most} (see --max-pixels)")
+    return image
 
 
 def why_no_image(name: str) -> str:

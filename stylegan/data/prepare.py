@@ -8,8 +8,8 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -51,11 +51,11 @@ from stylegan.data.faces3d import (
     iterate_faces,
 )
 from stylegan.data.faces3d_looks import SPLITS
-from stylegan.data.image_files import BROKEN_IMAGE, open_image
+from stylegan.data.image_files import BROKEN_IMAGE, IMAGE_PIXELS, open_image
 from stylegan.data.image_warnings import Collect, kept_warnings
 from stylegan.data.labelling import Labelling, label_images
 from stylegan.data.landmarks import Landmarks, open_landmarks
-from stylegan.data.parallel import in_parallel, progress, thread_count
+from stylegan.data.parallel import Turns, in_parallel, progress, thread_count
 from stylegan.data.partial import Entry, Plan, report_path
 from stylegan.data.selection import Tally
 from stylegan.data.sources import Chosen, Reader, Source, attributes_by_name, open_source
@@ -85,6 +85,7 @@ class ImageOptions:
         shuffle: Take images in a random order, so that `count` is a sample.
         seed: Another one gives another order.
         min_size: (H, W) that an image must have at least, after it is turned upright; of an aligned face, its square.
+        max_pixels: How many an image may have; large ones are converted one at a time.
         levels: What is black and white in pixels of 16 or 32 bits; None: the bits that the brightest one needs.
         workers: Threads; 0: one per core.
         strict: Stop at the first image that cannot be used, instead of leaving it out.
@@ -104,6 +105,7 @@ class ImageOptions:
     shuffle: bool = False
     seed: int = 0
     min_size: tuple[int, int] | None = None
+    max_pixels: int = IMAGE_PIXELS
     levels: Levels | None = FULL
     workers: int = 0
     strict: bool = False
@@ -238,6 +240,7 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
         say(note)
     landmarks = open_landmarks(options.align, images.names) if options.align else None
     done = _Progress(images.tally)
+    turns = Turns(IMAGE_PIXELS)
     with kept_warnings() as collect:
         levels = options.levels or _measured_levels(images, options, collect)
         plan = Plan(_made_from(images, options, levels), [(name, images.signature(name)) for name in images.names])
@@ -246,7 +249,7 @@ def prepare_images(source: str | Path, dest: str | Path, options: ImageOptions) 
             ArchiveWriter(dest, info, overwrite=options.overwrite, plan=plan) as writer,
             closing(
                 in_parallel(
-                    lambda job: _make(job, writer, options, levels, landmarks, collect),
+                    lambda job: _make(job, writer, options, levels, landmarks, collect, turns),
                     _jobs(images, writer.taken_up),
                     options.workers,
                 )
@@ -329,12 +332,21 @@ def _make(
     levels: Levels,
     landmarks: Landmarks | None,
     collect: Collect,
+    turns: Turns,
 ) -> _Made:
     """Read and convert one image, or read back what an interrupted run made of it. Runs in several threads."""
     with collect() as warned:
         if isinstance(job.todo, Entry):
             return _read_back(job.todo, writer)
-        made = _converted(job.name, job.todo, options, levels, landmarks)
+        with ExitStack() as stack:
+            made = _converted(
+                job.name,
+                job.todo,
+                options,
+                levels,
+                landmarks,
+                lambda pixels: stack.enter_context(turns.taken(pixels)),
+            )
     texts = list(dict.fromkeys(warned))
     if made.reason:
         return replace(made, reason="; ".join([made.reason, *texts]))
@@ -350,12 +362,20 @@ def _read_back(entry: Entry, writer: ArchiveWriter) -> _Made:
     return _Made(pixels, notes=entry.notes, retained=True, hash=picture_hash(pixels))
 
 
-def _converted(name: str, read: Reader, options: ImageOptions, levels: Levels, landmarks: Landmarks | None) -> _Made:
-    """Read and convert one image."""
+def _converted(
+    name: str,
+    read: Reader,
+    options: ImageOptions,
+    levels: Levels,
+    landmarks: Landmarks | None,
+    wait: Callable[[int], None],
+) -> _Made:
+    """Read and convert one image; `wait` is told its pixels before they are decoded."""
     kind = "damaged or of no known kind"
     try:
         data = read()
-        with open_image(io.BytesIO(data)) as opened:
+        with open_image(io.BytesIO(data), options.max_pixels) as opened:
+            wait(opened.width * opened.height)
             deep = has_sixteen_bits(opened) and not levels.given
             image = convert_pixels(opened, options.channels, levels)
         bits = _bits(lambda: data) if deep else 0
@@ -542,6 +562,7 @@ def _made_from(images: Source, options: ImageOptions, levels: Levels) -> dict[st
         "filter": options.filter.value,
         "channels": options.channels,
         "min_size": options.min_size,
+        "max_pixels": options.max_pixels,
         "range": [levels.low, levels.high],
         "align": [options.align, align.stat().st_mtime_ns if align.is_file() else 0],
         "pillow": Image.__version__,

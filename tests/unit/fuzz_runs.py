@@ -90,7 +90,7 @@ def odd_records(content: bytes, rng: random.Random) -> bytes:
 
 def odd_place(place: Path, rng: random.Random) -> None:
     """Something else where a file or folder should be."""
-    if place.is_dir():
+    if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
     match rng.randrange(6):

@@ -9,8 +9,11 @@ import os
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -19,6 +22,7 @@ from stylegan.data.archive import METADATA, ImageDataset
 from stylegan.data.guarded import TAR_GROWTH, TAR_SPARE, GuardedFile, open_packed
 from stylegan.data.image_files import IMAGE_BYTES
 from stylegan.data.inspection import describe
+from stylegan.data.parallel import Turns
 from stylegan.data.prepare import ImageOptions, prepare_images
 from stylegan.errors import UnreadableError, UserError, refusal
 from stylegan.files import read_bounded, read_file
@@ -126,6 +130,49 @@ def test_a_member_that_unpacks_to_gigabytes_is_left_out(tmp_path: Path) -> None:
     assert count == 1 and reasons == ["it holds more than 256 MiB, the most that is read of an image"]
     with pytest.raises(UserError, match=r"b.png.*more than 256 MiB"):
         ImageDataset(source).verify()
+
+
+def one_colour(side: int) -> bytes:
+    """A PNG of so many pixels in a side, RGBA; it is small."""
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + 4 * side)) for _ in range(side)) + packer.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    framed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_an_image_of_too_many_pixels_is_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
+    source = tmp_path / "in.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("a.png", image())
+        archive.writestr("b.png", one_colour(8200))
+    count, reasons = prepared(source, tmp_path / "out.zip")
+    assert count == 1 and reasons == ["it has 8200x8200 pixels, more than 67108864 (see --max-pixels)"]
+    with pytest.raises(UserError, match=r"8200x8200 pixels"):
+        ImageDataset(source)
+    made = prepare_images(source, tmp_path / "all.zip", ImageOptions((8, 8), workers=1, max_pixels=8200**2))
+    assert made.count == 2
+
+
+def test_large_images_are_converted_one_at_a_time() -> None:
+    turns, begun, go = Turns(10), Event(), Event()
+
+    def large() -> None:
+        with turns.taken(99):  # more than there is: all
+            begun.set()
+            go.wait(30)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(large)
+        assert begun.wait(30)
+        second = pool.submit(lambda: turns.taken(1).__enter__())
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        go.set()
+        first.result(30)
+        second.result(30)
+    with turns.taken(9):
+        pass
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -273,6 +320,17 @@ def test_the_batches_of_cifar_are_bounded_together(tmp_path: Path) -> None:
             member.size = 3073 * 40_000
             archive.addfile(member, io.BytesIO(bytes(member.size)))
     with pytest.raises(UserError, match="the most that is read of CIFAR-10"):
+        prepare_images(source, tmp_path / "out.zip", OPTIONS)
+
+
+def test_the_names_of_cifar_are_bounded(tmp_path: Path) -> None:
+    source = tmp_path / "cifar.tar.gz"
+    with tarfile.open(source, "w:gz", compresslevel=1) as archive:
+        for name, size in (("data_batch_1.bin", 3073), ("batches.meta.txt", 2**20)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    with pytest.raises(UserError, match=r"more than 64 KiB, the most that is read of a batches.meta.txt"):
         prepare_images(source, tmp_path / "out.zip", OPTIONS)
 
 

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,32 @@ def write(
         about: Goes into the file's metadata: text as it is, anything else as JSON.
     """
     named = {name: {0: BATCH} if name == inputs[0] else None for name in inputs}  # and all others that share its size
-    model = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=inputs,
-        output_names=[output],
-        dynamic_shapes=named,
-        verbose=False,
-    )
+    with _without_hints():
+        model = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=[output],
+            dynamic_shapes=named,
+            verbose=False,
+        )
     assert model is not None
     for key, value in about.items():
         model.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     model.save(path, external_data=False)
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """The optimiser tells which constants it leaves as they are; that is no message for whoever exports a network."""
+    logger = logging.getLogger("onnxscript.optimizer")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def runner(path: Path) -> Callable[..., Tensor]:

@@ -141,7 +141,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         ops = activate(config.ops.backend, device)
         here = environment(device, ranks, ops.name)
         interval, notes = _find_start(config, state, dataset, architecture, here, resuming)
-        if resuming:  # after the checkpoint's own objections, which say more
+        if resuming and distributed.is_main():  # after the checkpoint's own objections, which say more
             check_unedited(run_dir / layout.CONFIG)
 
         def tell(text: str) -> None:

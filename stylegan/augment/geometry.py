@@ -79,7 +79,7 @@ def largest_margins(config: Strengths, size: tuple[int, int]) -> tuple[int, int,
     if config.rotate:
         x = y = (x**2 + y**2) ** 0.5
     stretches = [config.aniso_std * (config.aniso > 0), config.scale_std * (config.scale > 0)]
-    x, y = (c * 2 ** (LARGEST_NORMAL * sum(stretches)) for c in (x, y))
+    x, y = (c * 2 ** min(LARGEST_NORMAL * sum(stretches), 500) for c in (x, y))  # the sides bound it in any case
     if config.xint:
         x, y = (c + round(config.xint_max * side) for c, side in ((x, W), (y, H)))
     if config.rotate90:

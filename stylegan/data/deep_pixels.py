@@ -140,7 +140,7 @@ def _all_bits(image: Image.Image, raw: str) -> np.ndarray:
     file.seek(0)
     with open_image(file, image.width * image.height) as again:
         other = raw[:-1] + _OTHER_BYTE[raw[-1]]
-        vars(again)["tile"] = [tile._replace(args=_with_raw_mode(tile.args, other)) for tile in vars(again)["tile"]]
+        vars(again)["tile"] = [type(tile)(*tile[:3], _with_raw_mode(tile.args, other)) for tile in vars(again)["tile"]]
         return upper << 8 | np.asarray(again)
 
 

@@ -31,6 +31,7 @@ Reader = Callable[[], bytes]  # the encoded image; what it raises for a damaged 
 
 IDX_BYTES, IDX_IMAGES = 2**30, 2**22  # of a file; the largest known ones have 0.6 GiB and 814,255
 _CIFAR_BATCH, _CIFAR_META = "data_batch_", "batches.meta.txt"
+_CIFAR_NAMES_BYTES = 2**16  # of the names of its ten classes
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 
@@ -298,7 +299,8 @@ def open_tar(path: Path) -> TarSource | ArraySource:
         is_batch = base.startswith(_CIFAR_BATCH)
         with refusal_of_tar(path):
             is_pickled = is_batch and not base.endswith(".bin")
-            kept[number] = b"" if is_pickled else take(left, "CIFAR-10" if is_batch else f"a {base}")
+            most = min(left, _CIFAR_NAMES_BYTES) if base == _CIFAR_META else left
+            kept[number] = b"" if is_pickled else take(most, "CIFAR-10" if is_batch else f"a {base}")
         left -= len(kept[number])
 
     files = tar_names(path, tally, keep)

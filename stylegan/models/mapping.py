@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.layers import FullyConnected, normalize_second_moment
+from stylegan.ops.update import set_where_finite_
 from stylegan.values import COUNT, LAYERS, POSITIVE, SHARE, check_values
 
 
@@ -95,7 +96,7 @@ class MappingNetwork(nn.Module):
     @torch.no_grad()
     def update_w_avg(self, w_mean: Tensor) -> None:
         """One step of the moving average: w_avg <- lerp(w_mean, w_avg, w_avg_beta), with w_mean [w_dim] of a batch."""
-        self.w_avg.copy_(w_mean.detach().lerp(self.w_avg, self.config.w_avg_beta))
+        set_where_finite_(self.w_avg, w_mean.detach().lerp(self.w_avg, self.config.w_avg_beta))
 
     @staticmethod
     def _checked(x: Tensor | None, features: int, name: str) -> Tensor:

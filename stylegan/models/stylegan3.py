@@ -26,6 +26,7 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.ops.filtered_lrelu import filtered_lrelu
 from stylegan.ops.modulated_conv2d import normalized_modulated_conv2d
 from stylegan.ops.modulated_epilogue import modulated_epilogue
+from stylegan.ops.update import set_where_finite_
 from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, LAYERS, POSITIVE, SHARE, Range, check_values
 
 
@@ -338,4 +339,4 @@ class SynthesisNetwork(Synthesis):
     def update_magnitudes(self, magnitudes: Tensor) -> None:
         """One step of every layer's `magnitude_ema`, by mean squares [num_magnitudes]."""
         for layer, magnitude in zip(self.layers, magnitudes, strict=True):
-            layer.magnitude_ema.copy_(layer.averaged(magnitude))
+            set_where_finite_(layer.magnitude_ema, layer.averaged(magnitude))

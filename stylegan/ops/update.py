@@ -82,6 +82,11 @@ def lerp_(averages: list[Tensor], targets: list[Tensor], weight: Tensor) -> None
         _lerp_(averages, targets, weight)
 
 
+def set_where_finite_(average: Tensor, new: Tensor) -> None:
+    """Give a moving average its next values, in place, where they are finite: what is not would stay for ever."""
+    average.copy_(torch.where(new.isfinite(), new, average))
+
+
 def clamp_nonfinite_(gradient: Tensor) -> None:
     """Put 0 for NaN and +-1e5 for infinities, in place: what the papers' code does before a step."""
     torch.nan_to_num(gradient, **_CLAMPED, out=gradient)

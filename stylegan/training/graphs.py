@@ -49,6 +49,10 @@ def build_graphs(mode: GraphMode, device: torch.device, ranks: int, tell: Callab
 class Recorder(Protocol):
     """Records what a phase does."""
 
+    def forget(self) -> None:
+        """What was recorded is not run any more."""
+        ...
+
     def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
         """Run it as it is."""
         ...
@@ -69,7 +73,12 @@ class CudaRecorder:
     """Records what is started on a GPU; all recordings share one pool of memory, since they never run at once."""
 
     def __init__(self) -> None:
-        self._aside, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self._aside = torch.cuda.Stream()
+        self.forget()
+
+    def forget(self) -> None:
+        """See `Recorder`. A pool that nothing is recorded in any more cannot be used again."""
+        self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
         """See `Recorder`. It runs beside the default stream, on which nothing can be recorded."""
@@ -81,10 +90,14 @@ class CudaRecorder:
 
     def record(self, body: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
         """See `Recorder`."""
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may pin memory meanwhile, which only a mode of this thread allows.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._aside, capture_error_mode="thread_local"):
-            outcome = body()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Other threads may pin memory meanwhile, which only a mode of this thread allows.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside, capture_error_mode="thread_local"):
+                outcome = body()
+        except RuntimeError:
+            torch.cuda.set_stream(before)  # torch leaves its own where the end of the capture fails, too
+            raise
         return graph.replay, outcome
 
 
@@ -127,6 +140,7 @@ class Graphs:
         """See `Run`."""
         if shape != self._shape:
             self._shape, self._phases = shape, {}
+            self._recorder.forget()
         phase = self._phases.setdefault(name, _Phase())
         if phase.replay is None and phase.runs >= WARM_UP and not self._given_up:
             self._capture(name, phase, body)
@@ -144,7 +158,10 @@ class Graphs:
         try:
             phase.replay, phase.outcome = self._recorder.record(body)
         except RuntimeError as error:
-            why = f"{name} cannot be captured as a CUDA graph ({str(error).splitlines()[0]})"
+            cause = error.__context__ or error  # of an end that fails because of what came before
+            why = (
+                f"{name} cannot be captured as a CUDA graph ({(str(cause).splitlines() or [type(cause).__name__])[0]})"
+            )
             if self._must:
                 raise UserError(f"{why}; training.cuda_graphs=auto goes on without") from error
             self._given_up = True

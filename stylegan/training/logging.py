@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from time import strftime
 from types import TracebackType
@@ -235,7 +235,8 @@ class RunLogger:
         }
         self.unreported.clear()
         with open_below(self._run_dir, layout.STATS, "a") as file:
-            file.write(json.dumps(record) + "\n")
+            finite = {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in record.items()}
+            file.write(json.dumps(finite) + "\n")  # JSON has no infinity
         if self._events is not None:
             for name, value in record.items():
                 if name != "nimg" and value is not None:

@@ -18,7 +18,12 @@ def go_back(job: Job, error: NonfiniteGradientsError) -> None:
         UserError: The policy is to stop, there is no checkpoint, or going back did not help.
     """
     nimg, rollbacks = job.state.nimg, job.state.rollbacks
-    checkpoint, _ = newest_checkpoint(job.run_dir)
+    try:
+        checkpoint, complaints = newest_checkpoint(job.run_dir)
+    except UserError as damaged:
+        raise UserError(f"stopped at {nimg / 1000:.3f} kimg: {error}; {damaged}") from damaged
+    for complaint in complaints:
+        job.logger.message(complaint)
     kept = checkpoint.path if checkpoint else "none yet"
     advice = "lower optim.G_lr and optim.D_lr or raise loss.r1_gamma in a new run, or resume with training.on_nonfinite=clamp"
     if job.config.training.on_nonfinite is OnNonfinite.stop or checkpoint is None:

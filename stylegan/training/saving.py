@@ -45,7 +45,7 @@ class Keeper:
             self._show(anew=snapshot)
         if last and now >= training.total_nimg:
             self._measure_last()
-        elif snapshot and job.watch is not None and job.watch.due(int(now // (training.snapshot_kimg * 1000))):
+        elif snapshot and job.watch is not None and job.watch.due(now // round(training.snapshot_kimg * 1000)):
             job.logger.metrics(job.watch.measure(job.state.G_ema, now), now)
         if checkpoint:
             self._save_checkpoint()
@@ -61,7 +61,7 @@ class Keeper:
 
     def _passed(self, interval_kimg: float) -> bool:
         """Whether a multiple of the interval was reached or passed since the last call."""
-        interval = interval_kimg * 1000
+        interval = round(interval_kimg * 1000)
         return self.job.state.nimg // interval > self.nimg // interval
 
     def _show(self, *, anew: bool) -> list[Path]:

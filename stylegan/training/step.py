@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stylegan.losses.base import STEERING, Batch, LossOutput, Networks, Phase, check_output
+from stylegan.ops.update import set_where_finite_
 from stylegan.schedule import Dials, Moment, Now
 from stylegan.training.adam import Adam, OptimConfig
 from stylegan.training.reduction import GradientBuckets
@@ -177,7 +178,7 @@ def accumulate_gradients(
             stats[name].append(value.detach().flatten())
         given = {name: value.detach() for name in STEERING if (value := getattr(output, name)) is not None}
         if "pl_mean" in given:
-            networks.pl_mean.copy_(given["pl_mean"])
+            set_where_finite_(networks.pl_mean, given["pl_mean"])
         outputs.append(LossOutput(output.loss.detach(), {}, **given))
     if networks.loss_scale != 1:
         for gradient in optimizer.gradients:

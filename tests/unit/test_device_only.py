@@ -184,6 +184,8 @@ def test_two_iterations_are_the_same_ops(name: str) -> None:
 class Refuses:
     """A recorder that cannot."""
 
+    def forget(self) -> None: ...
+
     def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
         return body()
 

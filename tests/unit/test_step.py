@@ -304,6 +304,32 @@ def test_skip_leaves_the_network_and_its_optimizer_alone() -> None:
         torch.testing.assert_close(p, (1 - 0.5 ** (8 / 1000)) * q)
 
 
+@pytest.mark.parametrize("policy", [OnNonfinite.clamp, OnNonfinite.skip])
+def test_one_overflow_does_not_stay_in_the_averages(policy: OnNonfinite) -> None:
+    training = make_training()
+    Greg, Dmain = training.phase("Greg"), training.phase("Dmain")
+
+    def path_lengths(networks: Networks, batch: Batch, now: Now) -> LossOutput:
+        output = Greg.loss(networks, batch, now)
+        return output._replace(pl_mean=output.pl_mean * float("inf")) if training.state.step == 0 else output  # pyright: ignore[reportOptionalOperand]
+
+    def means(networks: Networks, batch: Batch, now: Now) -> LossOutput:
+        output = Dmain.loss(networks, batch, now)
+        return output._replace(means=output.means * float("nan")) if training.state.step == 0 else output  # pyright: ignore[reportOptionalOperand]
+
+    training.phases = [replace(Greg, loss=path_lengths), replace(Dmain, loss=means)]
+    state, before = training.state, make_training().state.G.get_buffer("mapping.w_avg")
+    drawn = {name: batches(training, name, 1, 8) for name in ("Greg", "Dmain")}
+    training.step(drawn, policy)
+    assert state.pl_mean == 0 and torch.equal(state.G.get_buffer("mapping.w_avg"), before)
+    for _ in range(Greg.interval):
+        training.step(drawn, policy)
+    assert state.pl_mean > 0
+    for network in (state.G, state.G_ema):
+        assert network.get_buffer("mapping.w_avg").isfinite().all()
+        assert not torch.equal(network.get_buffer("mapping.w_avg"), before)
+
+
 def test_the_average_moves_after_the_phase_that_says_so() -> None:
     """ProGAN's moves before G's step of the iteration: after D's, which comes first there."""
     training = make_training(optim=OptimConfig(ema_beta=0.25))

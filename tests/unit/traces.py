@@ -59,6 +59,9 @@ class TraceRecorder:
         self._state = state
         self.recorded: list[Trace] = []
 
+    def forget(self) -> None:
+        """Nothing is held."""
+
     def warm_up(self, body: Callable[[], Outcome]) -> Outcome:
         """Run it."""
         return body()

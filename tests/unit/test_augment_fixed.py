@@ -123,3 +123,9 @@ def test_ada_adapts_where_no_value_can_be_read() -> None:
     assert ada.p is p and p.device.type == "meta" and ada.r_t is not None and ada.iterations == 1
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
         ada.state_dict()
+
+
+def test_margins_of_stretches_without_end_are_those_of_the_side() -> None:
+    config = PipeConfig(preset="bgc", scale_std=100, aniso_std=100)
+    drawn = AugmentPipe(config, channels=3, resolution=(32, 32), fixed=True).draw(0, "s", [0, 1], 0.5, "cpu")
+    assert drawn.margin == (31, 31, 31, 31)

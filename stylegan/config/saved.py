@@ -17,6 +17,7 @@ from stylegan.training.config import TrainConfig
 
 LARGEST = 2**20  # bytes; ours have 4 KB
 DEEPEST = 16
+LARGEST_NUMBER = 10**30
 _CHECKSUM = re.compile(r"# sha256: ([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -59,6 +60,8 @@ def load_config(path: Path) -> dict[str, Any]:
             raise UserError(
                 f"{path} has {name}={value}: a saved configuration holds values, nothing is looked up; {wrong}"
             )
+        if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:  # OmegaConf and messages stumble over those
+            raise UserError(f"{path} has a whole number of {value.bit_length()} bits for {name}; {wrong}")
         if value == "???":
             raise UserError(f"{path} has no value for {name}; {wrong}")
     return tree  # pyright: ignore[reportReturnType]

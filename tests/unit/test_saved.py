@@ -71,6 +71,8 @@ def test_no_part_may_be_missing(run_dir: Path, gone: str) -> None:
         ("seed: 0", "seed: ???", "has no value for seed"),
         ("seed: 0", "seed: x", "config.yaml: .*'x'"),
         ("seed: 0", "seed: " + "9" * 5000, "no YAML any more"),
+        ("seed: 0", "seed: " + "9" * 400, "a whole number of 1329 bits for seed"),
+        ("kimg: 25000.0", "kimg: 0x" + "f" * 4000, "a whole number of 16000 bits for training.kimg"),
         ("seed: 0", "seed: .nan", "config.yaml: "),
         ("seed: 0", "sed: 0", "has sed, which is no setting; did you mean 'seed'"),
         ("seed: 0", "seed: [", "no YAML any more"),

@@ -112,16 +112,14 @@ def sum_over_ranks(tensor: Tensor, device: torch.device) -> Tensor:
     if world_size() == 1:
         return tensor
     total = tensor.to(device)
-    dist.all_reduce(total)
+    sum_(total)
     return total.cpu()
 
 
 def average(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over ranks, in place."""
-    if world_size() == 1:
-        return
     for tensor in tensors:
-        dist.all_reduce(tensor)
+        sum_(tensor)
         tensor.div_(world_size())
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stylegan.ops import normal as ops
+from stylegan.ops.device import on_device
 
 
 def generator(seed: int, stream: str, index: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
@@ -73,5 +74,4 @@ def _placed(indices: Sequence[int] | Tensor, device: str | torch.device) -> Tens
         return indices.to(device)
     if isinstance(indices, range):
         return torch.arange(indices.start, indices.stop, indices.step, device=device)
-    on_gpu = torch.device(device).type == "cuda"  # a copy from pinned memory does not wait
-    return torch.tensor(indices, dtype=torch.int64, pin_memory=on_gpu).to(device, non_blocking=True)
+    return on_device(torch.tensor(indices, dtype=torch.int64, device="cpu"), torch.device(device))

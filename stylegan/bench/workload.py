@@ -196,8 +196,7 @@ class WholeIteration:
             given = given.placed(self._graphs.place)
 
         def draw(phase: Phase, present: Now) -> list[Batch]:
-            p = present.settings["augment.p"] if state.ada is None else state.ada.p
-            return self._drawer.draw(phase, present, state.G, given, seed=0, p=p)
+            return self._drawer.draw(phase, present, state.G, given, seed=0, p=state.augment_p(present))
 
         run = eager if self._graphs is None else self._graphs.run
         report = train_step(state, self.phases, draw, now, self._dials, self.config.optim, run=run)

@@ -38,6 +38,11 @@ def load_config(path: Path) -> dict[str, Any]:
         UserError: It cannot be read, is no YAML, too large or nested too deeply, has aliases, holds no settings, or asks for
             something to be looked up instead of holding a value.
     """
+    return _load(path)[0]
+
+
+def _load(path: Path) -> tuple[dict[str, Any], str]:
+    """The same, and the text that it was read from."""
     wrong = "put back what the run wrote there"
     try:
         if path.stat().st_size > LARGEST:
@@ -64,13 +69,13 @@ def load_config(path: Path) -> dict[str, Any]:
             raise UserError(f"{path} has a whole number of {value.bit_length()} bits for {name}; {wrong}")
         if value == "???":
             raise UserError(f"{path} has no value for {name}; {wrong}")
-    return tree  # pyright: ignore[reportReturnType]
+    return tree, text  # pyright: ignore[reportReturnType]
 
 
 def check_unedited(path: Path) -> None:
     """Raise a `UserError` where a configuration is not as `save_config` wrote it."""
-    tree = load_config(path)
-    found = _CHECKSUM.search(path.read_text(encoding="utf-8"))
+    tree, text = _load(path)
+    found = _CHECKSUM.search(text)
     if found is None or found[1] != _checksum(tree):
         raise UserError(
             f"{path} is not as the run wrote it: put that back. What may change is given on the command line, such as "

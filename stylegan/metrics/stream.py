@@ -15,8 +15,8 @@ from stylegan.data.parallel import in_parallel
 from stylegan.inference import to_uint8
 from stylegan.metrics.collect import Batch, Collector, Tensors, rank_starts
 from stylegan.metrics.features import FeatureNetwork
+from stylegan.metrics.metric import Drawn
 from stylegan.models.base import Generator
-from stylegan.rng import choices, normal
 
 Sampler = Callable[[int, range], Tensor]  # seed, which of its fakes -> uint8 [n, C, H, W]
 ImageBatches = Iterator[tuple[int, Tensor]]  # the number of a batch's first image, and the batch
@@ -99,10 +99,10 @@ def sampler_of(G: Generator, labels: Tensor | None) -> Sampler:
 
     @torch.inference_mode()
     def sample(seed: int, indices: range) -> Tensor:
-        z = normal(seed, "metrics/fakes/z", indices, [G.z_dim], device)
-        noise = normal(seed, "metrics/fakes/noise", indices, [G.noise_size], device)
-        c = None if labels is None else labels[choices(seed, "metrics/fakes/c", indices, len(labels))].to(device)
-        return to_uint8(G(z, c, noise_mode="random", noise=noise))
+        drawn = Drawn(seed, "metrics/fakes", indices, device)
+        c = None if labels is None else drawn.rows("c", labels)
+        noise = drawn.normal("noise", G.noise_size)
+        return to_uint8(G(drawn.normal("z", G.z_dim), c, noise_mode="random", noise=noise))
 
     return sample
 

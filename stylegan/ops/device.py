@@ -38,7 +38,7 @@ def compute_exactly(*, tf32: bool = False) -> None:
     """Set how this process computes in float32 on a GPU: for scripts that own the process, since torch holds it for all.
 
     torch lets convolutions round their inputs to TF32's 10 bits; the papers' code, and so the published numbers, do not. cuDNN
-    does not choose algorithms by trying them: two runs could choose differently, and what it wins is not known
+    does not choose algorithms by trying them: two runs could choose differently, and it won nothing where we measured
     (`tests/gpu/README.md`). Nothing changes on a CPU.
 
     Args:
@@ -50,6 +50,14 @@ def compute_exactly(*, tf32: bool = False) -> None:
 
 def send(numbers: float | Sequence[float], to: Tensor) -> None:
     """Write numbers of the host into a tensor of their shape, without waiting for its device."""
-    host = torch.tensor(numbers, dtype=to.dtype, device="cpu")
-    # torch keeps pinned memory from being used again until the copy is done.
-    to.copy_(host.pin_memory() if to.is_cuda else host, non_blocking=True)
+    to.copy_(_ready(torch.tensor(numbers, dtype=to.dtype, device="cpu"), to.device), non_blocking=True)
+
+
+def on_device(t: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for it."""
+    return _ready(t, device).to(device, non_blocking=True)
+
+
+def _ready(t: Tensor, device: torch.device) -> Tensor:
+    """In memory from which a copy to the device need not wait; torch keeps it from being used again until that is done."""
+    return t.pin_memory() if device.type == "cuda" else t

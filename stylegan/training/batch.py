@@ -18,6 +18,7 @@ from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
 from stylegan.models.growing import faded
+from stylegan.ops.device import on_device
 from stylegan.rng import choices, normal, uniform
 from stylegan.schedule import Moment, Now
 
@@ -150,11 +151,6 @@ class Drawer:
         if needs.path_noise:
             found["path_noise"] = normal(seed, f"path_noise/{name}", indices, [G.channels, *now.resolution], device)
         return found
-
-
-def on_device(t: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; a copy from pinned memory, for which nobody waits."""
-    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else t.to(device)
 
 
 def _share(size: int, phase: Phase) -> int:

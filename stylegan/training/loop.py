@@ -86,8 +86,7 @@ def iterate(job: Job, given_images: Shown) -> None:
         given = given.placed(job.graphs.place)
 
     def draw(phase: Phase, present: Now) -> Sequence[Batch]:
-        p = present.settings["augment.p"] if state.ada is None else state.ada.p
-        return job.drawer.draw(phase, present, state.G, given, seed=seed, p=p)
+        return job.drawer.draw(phase, present, state.G, given, seed=seed, p=state.augment_p(present))
 
     policy = job.config.training.on_nonfinite
     run = eager if job.graphs is None else job.graphs.run

@@ -17,7 +17,7 @@ from stylegan.models.growing import Growing
 from stylegan.ops.device import send
 from stylegan.ops.torch_private import foreach_copy_
 from stylegan.ops.update import lerp_
-from stylegan.schedule import Moment, Plan, Stage
+from stylegan.schedule import Moment, Now, Plan, Stage
 from stylegan.training.adam import Adam
 from stylegan.training.reduction import GradientBuckets
 
@@ -145,6 +145,10 @@ class TrainState:
             counts = self.optimizer(name).take_nonfinite()
             found |= {f"{name}.{k}": n for (k, _), n in zip(network.named_parameters(), counts, strict=True) if n}
         return found
+
+    def augment_p(self, now: Now) -> Tensor:
+        """The probability of augmentations, float64 []: as adapted, else as the settings have it."""
+        return now.settings["augment.p"] if self.ada is None else self.ada.p
 
     def begin(self, plan: Plan) -> Moment:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""

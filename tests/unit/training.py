@@ -16,9 +16,10 @@ from stylegan.losses.base import Batch, LossOutput, Networks, Phase, Reals
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.table import check_phases
 from stylegan.models.base import Discriminator, Generator
+from stylegan.ops.device import on_device
 from stylegan.schedule import Dials, Moment, Now, Plan
 from stylegan.training.adam import OptimConfig
-from stylegan.training.batch import Drawer, Given, on_device
+from stylegan.training.batch import Drawer, Given
 from stylegan.training.config import TrainConfig, TrainingConfig, resolved
 from stylegan.training.graphs import Graphs
 from stylegan.training.split import split_positions
@@ -146,7 +147,7 @@ class Iterations:
             given = given.placed(self.graphs.place)
 
         def draw(phase: Phase, present: Now) -> Sequence[Batch]:
-            p = present.settings["augment.p"] if state.ada is None else state.ada.p
+            p = state.augment_p(present)
             return self.drawer.draw(phase, present, state.G, given, seed=state.stream_seed, p=p)
 
         run = self.how if self.graphs is None else self.graphs.run

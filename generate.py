@@ -32,15 +32,19 @@ def make_figure(config: GenerateConfig) -> Path:
         UserError: Something in the configuration cannot be done.
     """
     figure = config.figure
-    sampling = Sampling(**{item.name: getattr(config, item.name) for item in fields(Sampling)})
-    request = Request(parse_seeds(config.seeds), sampling, progress=True)
-    place = find_place(figure, request, config.out, overwrite=config.overwrite, provenance=config.provenance)
+    settings = {item.name: getattr(config, item.name) for item in fields(Sampling)}
+    if config.truncation_center is not None:
+        settings["truncation_center"] = parse_seeds(config.truncation_center, "truncation_center")
+    request = Request(parse_seeds(config.seeds), Sampling(**settings), progress=True)
+    files = {"overwrite": config.overwrite, "provenance": config.provenance, "latents": config.latents}
+    place = find_place(figure, request, config.out, **files)
     compute_exactly()
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)
     check_images(config.batch, G.channels, G.resolution, "batch")
     about = describe(figure, G, network, config.seeds, request)
-    return place.write(figure.draw(G, request), about, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
+    return place.write(figure.draw(G, request), about, command, G, progress=True)
 
 
 def main() -> None:

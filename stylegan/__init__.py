@@ -17,9 +17,11 @@ if TYPE_CHECKING:  # for editors and type checkers, the same as in _OFFERED
     from stylegan.inference import Sampling as Sampling
     from stylegan.inference import load as load
     from stylegan.inference import load_generator as load_generator
+    from stylegan.inference import locate as locate
     from stylegan.inference import render as render
     from stylegan.inference import sample as sample
     from stylegan.inference import sample_ws as sample_ws
+    from stylegan.interop.latents import read_latents as read_latents
     from stylegan.metrics.evaluate import evaluate as evaluate
     from stylegan.training.config import TrainConfig as TrainConfig
 
@@ -33,7 +35,9 @@ _OFFERED = {
     "image_grid": "stylegan.figures.grid",
     "load": "stylegan.inference",
     "load_generator": "stylegan.inference",
+    "locate": "stylegan.inference",
     "open_dataset": "stylegan.data.loader",
+    "read_latents": "stylegan.interop.latents",
     "render": "stylegan.inference",
     "sample": "stylegan.inference",
     "sample_ws": "stylegan.inference",

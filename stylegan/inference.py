@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import index
 from pathlib import Path
@@ -16,20 +16,26 @@ from torch import Tensor
 from stylegan import run_dir
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
+from stylegan.interop.latents import Latents, join
 from stylegan.interop.networks import Networks, read_networks
 from stylegan.models.base import Generator
 from stylegan.models.class_names import class_number
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
 from stylegan.models.movement import moved
+from stylegan.models.truncation import cluster_centers, truncated
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
 from stylegan.values import COUNT, COUNT_OR_NONE, SEED32, at_home, check_values
 
 _T = TypeVar("_T")
+Seeds = Sequence[int | Latents]
+"""What stands for images: numbers, and latents that were kept."""
 DEMO = "datasets/faces3d/demo.safetensors"
 MAX_SEED = 2**32 - 1
+CLUSTERED = 10_000
+_AT_ONCE = 1000
 
 
 class NoiseMode(StrEnum):
@@ -177,6 +183,9 @@ class Sampling:
     Attributes:
         truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
         truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
+        truncation_center: Towards what: a seed, `Latents`, or a list of these, of which each w takes the nearest; None: the
+            mean of w.
+        truncation_clusters: Instead: the nearest of so many centres that k-means finds in the ws of seeds 0 to 9999.
         noise_mode: Layer noise: `const` (one fixed pattern for all images), `random` (drawn by seed) or `none`.
         noise_seed: The seed of the layer noise of all images with `noise_mode="random"`; None: each image's own.
         class_idx: The class, for a network that has classes: its number, or its name where the network knows it.
@@ -188,6 +197,8 @@ class Sampling:
 
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
+    truncation_center: "Seeds | int | Latents | None" = None
+    truncation_clusters: int | None = field(default=None, metadata={"range": COUNT})
     noise_mode: NoiseMode | str = NoiseMode.const
     noise_seed: int | None = field(default=None, metadata={"range": SEED32})
     class_idx: int | str | None = field(default=None, metadata={"range": COUNT_OR_NONE})
@@ -207,8 +218,21 @@ class Sampling:
         check_values(self)
         if self.noise_seed is not None and self.noise_mode != NoiseMode.random:
             raise UserError(f"noise_seed={self.noise_seed} needs noise_mode=random: no other noise is drawn")
+        if self.truncation_center is not None and self.truncation_clusters is not None:
+            raise UserError(
+                "truncation_center and truncation_clusters are two ways to choose a centre; leave one of them out"
+            )
+        for name in ("truncation_center", "truncation_clusters"):
+            if getattr(self, name) is not None and self.truncation_psi == 1:
+                raise UserError(f"{name} needs truncation_psi other than 1: nothing is truncated")
         if len(self.translate) != 2:
             raise UserError(f"translate={','.join(map(str, self.translate))}: give two numbers, as translate=0.1,0")
+
+    @property
+    def centers(self) -> Seeds:
+        """What `truncation_center` names, none or more."""
+        center = self.truncation_center
+        return () if center is None else (center,) if isinstance(center, int | Latents) else center
 
     @property
     def moves(self) -> bool:
@@ -219,10 +243,8 @@ class Sampling:
 _AS_TRAINED = Sampling()
 
 
-def sample(
-    G: Generator, seeds: Sequence[int], sampling: Sampling = _AS_TRAINED, *, progress: bool = False
-) -> Iterator[Tensor]:
-    """Generate the image of each seed, in the order of `seeds`, a batch at a time.
+def sample(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED, *, progress: bool = False) -> Iterator[Tensor]:
+    """Generate the image of each seed or latent, in the order of `seeds`, a batch at a time.
 
     Everything random about an image is a function of its seed: its z and, with `noise_mode="random"`, its layer noise.
     On one machine with one number of threads and one back end of the ops, the image's bits are a function of its seed,
@@ -231,8 +253,9 @@ def sample(
 
     Args:
         G: A generator in eval mode, on any device.
-        seeds: Whole numbers from 0 to 2^32 - 1.
-        sampling: Truncation, noise, class, batch and so on.
+        seeds: Whole numbers from 0 to 2^32 - 1, and `Latents` (`stylegan.read_latents`), each of which may be many.
+        sampling: Truncation, noise, class, batch and so on. The ws of `Latents` are taken as they are, but for a truncation
+            that is asked for here; noise that they bring is used.
         progress: Show a progress bar on a terminal's stderr while there is more than one batch.
 
     Returns:
@@ -244,52 +267,47 @@ def sample(
     Raises:
         UserError: At once, for a setting that this network cannot follow.
     """
-    for seed in seeds:
-        check_seed(seed)
-    _check(G, sampling)
+    find = _finder(G, seeds, sampling)
     label = class_label(G, sampling.class_idx)
-    truncation: dict[str, Any] = {}
-    if isinstance(G, StyleBased):
-        truncation = {"truncation_psi": sampling.truncation_psi, "truncation_cutoff": sampling.truncation_cutoff}
-
-    def images(chunk: list[int]) -> Tensor:
-        return G(*_inputs(G, chunk, label), **_noise(G, chunk, sampling), **truncation)
-
-    return _batches(G, images, seeds, sampling, progress)
+    return _batches(G, lambda chunk: _paint(G, find(chunk), label, sampling), _each(seeds), sampling, progress)
 
 
 @torch.inference_mode()
-def sample_ws(G: Generator, seeds: Sequence[int], sampling: Sampling = _AS_TRAINED) -> Tensor:
+def locate(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED) -> Latents:
+    """Where the images of seeds lie: their z, ws (truncated as `sampling` says) and noise (None: the network's own).
+
+    Arguments as for `sample`. `render` makes the same images of them, `Latents.save` keeps them.
+
+    Raises:
+        UserError: As `sample`.
+    """
+    find = _finder(G, seeds, sampling)
+    chunks = list(_chunks(_each(seeds), sampling.batch))
+    return join([find(full)[: len(chunk)] for chunk, full in chunks])
+
+
+def sample_ws(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED) -> Tensor:
     """The intermediate latents of each seed's image, [N, num_ws, w_dim], on G's device; arguments as for `sample`.
 
     Raises:
         UserError: As `sample`, and for a network that has no w.
     """
-    style_based = require_w(G, "sample_ws", "use sample")
-    _check(G, sampling)
-    label = class_label(G, sampling.class_idx)
-    truncation = sampling.truncation_psi, sampling.truncation_cutoff
-    chunks = _chunks(seeds, sampling.batch)
-    return torch.cat(
-        [style_based.mapping(*_inputs(G, full, label), *truncation)[: len(chunk)] for chunk, full in chunks]
-    )
+    require_w(G, "sample_ws", "use sample")
+    ws = locate(G, seeds, sampling).ws
+    assert ws is not None
+    return ws
 
 
 def render(
-    G: Generator,
-    ws: Tensor,
-    sampling: Sampling = _AS_TRAINED,
-    *,
-    noise_seeds: Sequence[int] | None = None,
-    progress: bool = False,
+    G: Generator, latents: Tensor | Latents, sampling: Sampling = _AS_TRAINED, *, progress: bool = False
 ) -> Iterator[Tensor]:
     """The images of latents, as `sample` gives them: uint8 [C, H, W] each, on the CPU.
 
     Args:
         G: A generator in eval mode.
-        ws: [N, num_ws, w_dim], taken as they are: truncation and class are those of who made them.
-        sampling: Noise, movement, precision and batch.
-        noise_seeds: The N seeds of the layer noise with `noise_mode="random"`.
+        latents: ws [N, num_ws, w_dim], or `Latents`, of which the ws count where there are some. They are taken as they are:
+            truncation and class are those of who made them.
+        sampling: Noise, movement, precision and batch; the class, where there is nothing but z.
         progress: As for `sample`.
 
     Example:
@@ -299,17 +317,122 @@ def render(
     Raises:
         UserError: At once, for a setting that this network cannot follow.
     """
-    synthesis = require_w(G, "render", "use sample").synthesis
+    if isinstance(latents, Tensor):
+        require_w(G, "render", "give it Latents with z")
+        latents = Latents(("ws",) * len(latents), ws=latents)
+    sampling = replace(
+        sampling, truncation_psi=1.0, truncation_cutoff=None, truncation_center=None, truncation_clusters=None
+    )
     _check(G, sampling)
-    if sampling.noise_mode == NoiseMode.random and sampling.noise_seed is not None:
-        noise_seeds = [sampling.noise_seed] * len(ws)
-    if sampling.noise_mode == NoiseMode.random and (noise_seeds is None or len(noise_seeds) != len(ws)):
-        raise UserError("noise_mode=random: a seed of the noise is needed for each of the ws (noise_seeds)")
+    latents.check(G)
+    points = latents
+    if sampling.noise_mode == NoiseMode.random and points.noise is None and sampling.noise_seed is None:
+        raise UserError("noise_mode=random: latents bring no seed of their noise; give noise_seed")
+    label = class_label(G, sampling.class_idx) if points.ws is None else None
+    if points.ws is None and isinstance(G, StyleBased):
+        raise UserError(f"{points.names[0]} has no ws; stylegan.locate finds them")
 
     def images(chunk: list[int]) -> Tensor:
-        return synthesis(ws[chunk], **_noise(G, [noise_seeds[i] for i in chunk] if noise_seeds else [], sampling))
+        return _paint(G, points[chunk], label, sampling)
 
-    return _batches(G, images, range(len(ws)), sampling, progress)
+    return _batches(G, images, range(len(points)), sampling, progress)
+
+
+def _each(seeds: Seeds) -> list[int | Latents]:
+    """One item an image."""
+    return [one for item in seeds for one in (item if isinstance(item, Latents) else [item])]
+
+
+def _finder(G: Generator, seeds: Seeds, sampling: Sampling) -> Callable[[Sequence[int | Latents]], Latents]:
+    """Check everything at once; what it returns gives a batch's points on G's device."""
+    for item in (*seeds, *sampling.centers):
+        if isinstance(item, Latents):
+            item.check(G)
+        else:
+            check_seed(item)
+    _check(G, sampling)
+    label = class_label(G, sampling.class_idx)
+    centers = _centers(G, sampling, label)
+    return lambda chunk: _locate(G, chunk, sampling, label, centers)
+
+
+def _locate(
+    G: Generator, chunk: Sequence[int | Latents], sampling: Sampling, label: Tensor | None, centers: Tensor | None
+) -> Latents:
+    device = next(G.parameters()).device
+    names = tuple(item.names[0] if isinstance(item, Latents) else f"seed {item}" for item in chunk)
+    zs = [item.z if isinstance(item, Latents) else latents([item], G.z_dim) for item in chunk]
+    without = next((name for name, z in zip(names, zs, strict=True) if z is None), None)
+    # What has no z gets a zero, so that all batches are alike to the kernels.
+    z = torch.cat([torch.zeros(1, G.z_dim) if z is None else z.cpu() for z in zs]).to(device)
+    noise = _noise_of(G, chunk, sampling)
+    if not isinstance(G, StyleBased):
+        if without:
+            raise UserError(f"{without} holds ws and no z, and this network has no w; use it with the network it is of")
+        return Latents(names, z, None, noise)
+    given = {i: item.ws for i, item in enumerate(chunk) if isinstance(item, Latents) and item.ws is not None}
+    plain = centers is not None or bool(given)  # truncated here then, else by the mapping network
+    c = None if label is None else label.expand(len(chunk), -1).to(device)
+    psi, cutoff = sampling.truncation_psi, sampling.truncation_cutoff
+    ws = G.mapping(z, c) if plain else G.mapping(z, c, psi, cutoff)
+    if given:
+        ws = torch.cat([given[i].to(ws) if i in given else ws[i : i + 1] for i in range(len(chunk))])
+    if plain and psi != 1:
+        ws = truncated(ws, G.mapping.w_avg.expand(1, *ws.shape[1:]) if centers is None else centers, psi, cutoff)
+    return Latents(names, None if without else z, ws, noise)
+
+
+def _centers(G: Generator, sampling: Sampling, label: Tensor | None) -> Tensor | None:
+    """What ws are truncated towards, [K, num_ws, w_dim]; None: the mean of w."""
+    if sampling.centers:
+        return sample_ws(G, sampling.centers, Sampling(class_idx=sampling.class_idx, batch=1))
+    if (count := sampling.truncation_clusters) is None:
+        return None
+    style_based = require_w(G, f"truncation_clusters={count}", "leave it out")
+    if count > CLUSTERED:
+        raise UserError(
+            f"truncation_clusters={count}: at most {CLUSTERED}, the number of the ws among which they are found"
+        )
+    chunks = [range(start, start + _AT_ONCE) for start in range(0, CLUSTERED, _AT_ONCE)]
+    with torch.inference_mode():
+        w = torch.cat([style_based.mapping(*_inputs(G, chunk, label))[:, 0] for chunk in chunks])
+        return cluster_centers(w, count)[:, None].expand(-1, style_based.num_ws, -1)
+
+
+def _noise_of(G: Generator, chunk: Sequence[int | Latents], sampling: Sampling) -> Tensor | None:
+    """The noise of each image [N, noise_size]; None where all have the network's own, or none."""
+    device = next(G.parameters()).device
+    if sampling.noise_mode == NoiseMode.none:
+        return None
+    if sampling.noise_mode == NoiseMode.random and sampling.noise_seed is not None:
+        return layer_noise([sampling.noise_seed], G.noise_size).expand(len(chunk), -1).to(device)
+    brought = [item.noise if isinstance(item, Latents) else None for item in chunk]
+    if sampling.noise_mode == NoiseMode.const:
+        if all(noise is None for noise in brought):
+            return None
+        own = G.stored_noise()[None]
+        return torch.cat([own if noise is None else noise.to(device) for noise in brought])
+    for item, noise in zip(chunk, brought, strict=True):
+        if noise is None and isinstance(item, Latents):
+            raise UserError(f"noise_mode=random: {item.names[0]} brings no seed of its noise; give noise_seed")
+    drawn = [layer_noise([item], G.noise_size) if isinstance(item, int) else item.noise for item in chunk]
+    return torch.cat([noise for noise in drawn if noise is not None]).to(device)
+
+
+def _paint(G: Generator, points: Latents, label: Tensor | None, sampling: Sampling) -> Tensor:
+    """The float images of points, [N, C, H, W]."""
+    device = next(G.parameters()).device
+    noise: dict[str, Any] = {"noise_mode": str(sampling.noise_mode)}
+    if sampling.noise_mode == NoiseMode.random and points.noise is None:
+        noise["noise"] = _noise_of(G, [0] * len(points), sampling)
+    if sampling.noise_mode != NoiseMode.none and points.noise is not None:
+        noise = {"noise_mode": "random", "noise": points.noise.to(device)}
+    if isinstance(G, StyleBased):
+        assert points.ws is not None
+        return G.synthesis(points.ws.to(device), **noise)
+    assert points.z is not None
+    c = None if label is None else label.expand(len(points), -1).to(device)
+    return G(points.z.to(device), c, **noise)
 
 
 def _check(G: Generator, sampling: Sampling) -> None:
@@ -332,22 +455,13 @@ def _inputs(G: Generator, seeds: Sequence[int], label: Tensor | None) -> tuple[T
     return latents(seeds, G.z_dim).to(device), None if label is None else label.expand(len(seeds), -1).to(device)
 
 
-def _noise(G: Generator, seeds: Sequence[int], sampling: Sampling) -> dict[str, Any]:
-    """What a network is told about noise."""
-    if sampling.noise_mode != NoiseMode.random:
-        return {"noise_mode": str(sampling.noise_mode)}
-    if sampling.noise_seed is not None:
-        seeds = [sampling.noise_seed] * len(seeds)
-    return {"noise_mode": "random", "noise": layer_noise(seeds, G.noise_size).to(next(G.parameters()).device)}
-
-
 def _batches(
-    G: Generator, images: Callable[[list[int]], Tensor], items: Sequence[int], sampling: Sampling, progress: bool
+    G: Generator, images: Callable[[list[_T]], Tensor], items: Sequence[_T], sampling: Sampling, progress: bool
 ) -> Iterator[Tensor]:
     """uint8 images of items, a batch at a time."""
 
     @torch.inference_mode()
-    def batch_images(count: int, full: list[int]) -> Tensor:
+    def batch_images(count: int, full: list[_T]) -> Tensor:
         with _set_up(G, sampling):
             return to_uint8(images(full)[:count]).cpu()
 
@@ -355,7 +469,7 @@ def _batches(
     return (image for chunk, full in batches for image in batch_images(len(chunk), full))
 
 
-def _chunks(items: Sequence[int], batch: int) -> Iterator[tuple[list[int], list[int]]]:
+def _chunks(items: Sequence[_T], batch: int) -> Iterator[tuple[list[_T], list[_T]]]:
     """Batches, each as it is and filled up to `batch` with its last: kernels are chosen by the batch's size."""
     for start in range(0, len(items), batch):
         chunk = list(items[start : start + batch])

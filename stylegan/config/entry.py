@@ -47,7 +47,7 @@ def run_entry(run: Callable[[DictConfig], None], script: Callable[[], Script], c
 
     with one_message(), distributed.one_voice():
         try:
-            register()
+            register(typed[1:])
             sys.argv = [typed[0], *hydra_arguments(typed[1:], told)]
             hydra.main(version_base="1.3", config_path=str(config_path), config_name=told.name)(job)()
         except UserError:

@@ -1,6 +1,6 @@
 """The configurations' registration with Hydra, and composed configurations as dataclasses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import hydra
@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, help_page
+from stylegan.config.help import GENERATE_HELP, TRAIN_HELP, choice_page, help_page
 from stylegan.config.schema import train_schema
 from stylegan.config.script import Script, names_in, script_of
 from stylegan.errors import UserError, nearest
@@ -25,15 +25,23 @@ _TABLES: dict[str, Mapping[str, type[Any]]] = {"model/G": GENERATORS, "model/D":
 _FIGURES: dict[str, Mapping[str, type[Any]]] = {"figure": FIGURES}
 
 
-def register() -> None:
-    """Make the configurations known to Hydra: each table is a group of its own."""
+def register(typed: Sequence[str] = ()) -> None:
+    """Make the configurations known to Hydra: each table is a group of its own.
+
+    Args:
+        typed: The settings on the command line; the help page is about the figure that they choose.
+    """
     store = ConfigStore.instance()
     store.store(name="train_schema", node=train_schema())
     store.store(name="generate_schema", node=GenerateConfig)
     for group, table in (*_TABLES.items(), *_FIGURES.items()):
         for name, config in table.items():
             store.store(group=group, name=name, node=config)
-    generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), _FIGURES)
+    chosen = next((word.removeprefix("figure=") for word in typed if word.startswith("figure=")), None)
+    if chosen in FIGURES:
+        generate = choice_page("generate.py", "figure", chosen, FIGURES[chosen])
+    else:
+        generate = help_page("generate.py", GENERATE_HELP, GenerateConfig(figure=Grid()), _FIGURES, brief=["figure"])
     store.store(group="hydra/help", name="generate", node=generate)
     train = help_page("train.py", TRAIN_HELP, TrainConfig(), _TABLES, names_in(shipped("configs")))
     store.store(group="hydra/help", name="train", node=train)

@@ -1,6 +1,7 @@
 """The pages of `--help`, made from the documentation of the dataclasses' fields."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -20,7 +21,8 @@ TRAIN_HELP = """Train a style-based GAN.
 GENERATE_HELP = """Make a picture from a trained network.
 
   python generate.py network=runs/demo seeds=0-31 out=grid.png
-  python generate.py network=demo figure=images seeds=0-3,7 out=faces truncation_psi=0.7"""
+  python generate.py network=demo figure=images seeds=0-3,7 out=faces truncation_psi=0.7
+  python generate.py figure=NAME --help                      the options of a figure"""
 
 
 def help_page(
@@ -29,6 +31,7 @@ def help_page(
     root: Any,
     choices: Mapping[str, Mapping[str, type[Any]]],
     files: Mapping[str, Sequence[str]] | None = None,
+    brief: Sequence[str] = (),
 ) -> dict[str, str]:
     """A help page for Hydra's `--help`, made from the documentation of the dataclasses' fields.
 
@@ -38,8 +41,9 @@ def help_page(
         root: The script's configuration with its defaults.
         choices: Tables by Hydra's group, such as `model/G`: all that may stand in that place is listed with its options.
         files: Names of the YAML files that may be chosen, by group.
+        brief: Groups of which only the names are listed; a choice's own page has its options.
     """
-    settings = "\n".join(f"  {name:<34}  {text}".rstrip() for name, text in _field_help(root, choices))
+    settings = "\n".join(f"  {name:<34}  {text}".rstrip() for name, text in _field_help(root, choices, brief=brief))
     page = f"{header}\n\nSettings (name=value), with what they are when not given:\n\n{settings}"
     listed = "\n".join(
         f"{group}: {', '.join(sorted(names))}" for group, names in sorted({**choices, **(files or {})}.items())
@@ -49,7 +53,7 @@ def help_page(
 
 
 def _field_help(
-    config: Any, choices: Mapping[str, Mapping[str, type[Any]]], prefix: str = ""
+    config: Any, choices: Mapping[str, Mapping[str, type[Any]]], prefix: str = "", brief: Sequence[str] = ()
 ) -> Iterator[tuple[str, str]]:
     for item in dataclasses.fields(config):
         value, key = getattr(config, item.name), f"{prefix}{item.name}"
@@ -57,7 +61,8 @@ def _field_help(
         if group in choices:
             for name, kind in choices[group].items():
                 yield f"{group}={name}", (kind.__doc__ or "").splitlines()[0]
-                yield from ((f"  {option}", text) for option, text in _field_help(kind(), choices, f"{key}."))
+                if group not in brief:
+                    yield from ((f"  {option}", text) for option, text in _field_help(kind(), choices, f"{key}."))
         elif dataclasses.is_dataclass(value):
             yield from _field_help(value, choices, f"{key}.")
         else:
@@ -71,3 +76,12 @@ def shown(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return value.name if isinstance(value, Enum) else value
+
+
+def choice_page(app: str, group: str, name: str, kind: type[Any]) -> dict[str, str]:
+    """The help page of one choice of a group: what it is, and its options."""
+    options = "\n".join(f"  {option:<34}  {text}".rstrip() for option, text in _field_help(kind(), {}, f"{group}."))
+    text = inspect.getdoc(kind) or ""
+    page = f"{group}={name}: {text}\n\nOptions (name=value), with what they are when not given:\n\n{options}\n"
+    page += f"\n{app} --help lists the settings of all.\n"
+    return {"app_name": app, "header": "", "footer": "", "template": page.replace("$", "$$")}

@@ -5,14 +5,23 @@ A new figure is a file with a class derived from `Figure`, and a line in `styleg
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar
 
 from PIL import Image
 
-from stylegan.inference import Sampling
+from stylegan.figures.page import Lettering, Page
+from stylegan.figures.seeds import parse_seeds
+from stylegan.figures.sheet import Print, Sheet
+from stylegan.inference import Sampling, Seeds
+from stylegan.interop.latents import Latents
 from stylegan.models.base import Generator
+from stylegan.values import Range, check_values
+
+WIDTH = Range(1, 500)
+DPI = Range(10, 5000)
 
 
 @dataclass(frozen=True)
@@ -20,14 +29,20 @@ class Request:
     """What a figure shows.
 
     Attributes:
-        seeds: One a latent, whole numbers from 0 to 2^32 - 1; what the figure does with them is its own.
+        seeds: One a latent: whole numbers from 0 to 2^32 - 1, or `Latents` that were kept; what the figure does with them is
+            its own.
         sampling: How images are made of the latents.
         progress: Show a progress bar on a terminal's stderr.
     """
 
-    seeds: Sequence[int]
+    seeds: Seeds
     sampling: Sampling = field(default_factory=Sampling)
     progress: bool = False
+
+    @property
+    def items(self) -> list[int | Latents]:
+        """The seeds, with each of several `Latents` for itself: one item an image."""
+        return [one for item in self.seeds for one in (item if isinstance(item, Latents) else [item])]
 
 
 @dataclass(frozen=True)
@@ -35,10 +50,26 @@ class Picture:
     """A figure that is one picture; a notebook shows it.
 
     Attributes:
-        image: Mode L, RGB or RGBA.
+        page: What is drawn.
+        facts: What was found out, as JSON types; it goes into the record.
+        latents: Of the images, in their order, where the figure keeps them.
     """
 
-    image: Image.Image
+    page: Page
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    latents: Latents | None = None
+
+    @staticmethod
+    def of(image: Image.Image, width_cm: float = 17.0, latents: Latents | None = None) -> "Picture":
+        """A picture that is an image and nothing else, in its own mode."""
+        page = Page(image.width, image.height, image.width / width_cm * 2.54, mode=image.mode)
+        page.image(0, 0, image)
+        return Picture(page, latents=latents)
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """As pixels: mode L, RGB or RGBA."""
+        return self.page.picture()
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -51,24 +82,66 @@ class Pictures:
     """A figure that is many pictures, of which only a batch is in memory at a time.
 
     Attributes:
-        images: Each with the seed that it was made of. They are drawn as they are asked for, once.
+        images: Each with the seed or latent that it was made of. They are drawn as they are asked for, once.
+        latents: Finds those of the images, where the figure keeps them.
+        facts: What was found out, as JSON types.
     """
 
-    images: Iterator[tuple[int, Image.Image]]
+    images: Iterator[tuple[int | Latents, Image.Image]]
+    latents: Callable[[], Latents] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A figure that moves, of which only a batch of frames is in memory at a time.
+
+    Attributes:
+        count: Its frames, from 0 on.
+        frames: The frames of some numbers, in that order, drawn as they are asked for; all of one size.
+        fps: Frames a second.
+        loops: Whether the last frame precedes the first.
+        latents: Of the key frames.
+        facts: What was found out, as JSON types.
+    """
+
+    count: int
+    frames: Callable[[Sequence[int]], Iterator[Image.Image]]
+    fps: float
+    loops: bool = True
+    latents: Latents | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Result = Picture | Pictures | Clip
 
 
 @dataclass
 class Figure(ABC):
     """A kind of figure: a dataclass of its options, which are checked as it is made.
 
+    Options that name seeds or latent files have `"seeds": True` in their metadata; `chosen` reads them.
+
     Attributes:
         makes: What `draw` gives; from it follows what `out` may be, before anything is drawn.
+        keeps: Whether there are latents that `latents=FILE` can keep.
     """
 
-    makes: ClassVar[type[Picture] | type[Pictures]] = Picture
+    makes: ClassVar[type[Picture] | type[Pictures] | type[Clip]] = Picture
+    keeps: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_values(self, "figure")
+        for option in fields(self):
+            if option.metadata.get("seeds") and getattr(self, option.name) is not None:
+                self.chosen(option.name)
+
+    def chosen(self, option: str) -> list[int | Latents]:
+        """The seeds and latents that an option names; raises `UserError` where it names none, or a file cannot be read."""
+        return parse_seeds(getattr(self, option), f"figure.{option}")
 
     @abstractmethod
-    def draw(self, G: Generator, request: Request) -> Picture | Pictures:
+    def draw(self, G: Generator, request: Request) -> Result:
         """Draw. Nothing is written: `stylegan.figures.writing` does.
 
         Args:
@@ -78,3 +151,26 @@ class Figure(ABC):
         Raises:
             UserError: This network, or what is asked for, cannot make such a figure.
         """
+
+
+@dataclass
+class Printed(Figure):
+    """A figure with labels, laid out for print."""
+
+    width_cm: float = field(default=17.0, metadata={"help": "width in print; a column has 8 to 9", "range": WIDTH})
+    dpi: float | None = field(
+        default=None, metadata={"help": "pixels an inch; null: whole multiples of the images' pixels", "range": DPI}
+    )
+    labels: bool = field(default=True, metadata={"help": "write what rows, columns and images are"})
+    font: str | None = field(default=None, metadata={"help": ".ttf or .otf file for labels in other scripts"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Lettering(self.font)
+
+    def sheet(self, sheet: Sheet, facts: Mapping[str, Any] | None = None, latents: Latents | None = None) -> Picture:
+        """A sheet as a picture of the size that is wanted, without its text where none is wanted."""
+        if not self.labels:
+            sheet = Sheet(sheet.cells, gap=sheet.gap)
+        size = Print(self.width_cm, self.dpi, Lettering(self.font))
+        return Picture(sheet.page(size), facts or {}, latents)

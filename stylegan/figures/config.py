@@ -19,15 +19,30 @@ class GenerateConfig:
     )
     figure: Any = "???"  # one of stylegan.figures.table
     seeds: Any = field(
-        default="0-31", metadata={"help": "one image a seed, from 0 to 2^32 - 1: 5 or 0-31 or 0-3,7", "seeds": True}
+        default="0-31",
+        metadata={
+            "help": "one image a seed, from 0 to 2^32 - 1, or latent: 5 or 0-31 or 0-3,me.safetensors,7",
+            "seeds": True,
+        },
     )
-    out: str | None = field(default=None, metadata={"help": "file or folder; null: FIGURE.png here (images: a folder)"})
+    out: str | None = field(default=None, metadata={"help": "file or folder; null: here, named as the figure"})
+    latents: str | None = field(
+        default=None, metadata={"help": "keep the images' latents: NAME.safetensors, which may stand for seeds then"}
+    )
     overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`, and the JSON beside it"})
     truncation_psi: float = field(
         default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face", "range": FINITE}
     )
     truncation_cutoff: int | None = field(
         default=None, metadata={"help": "truncate only so many first layers; null: all", "range": COUNT_OR_NONE}
+    )
+    truncation_center: Any = field(
+        default=None,
+        metadata={"help": "truncate towards the nearest of these seeds or latents; null: the mean face", "seeds": True},
+    )
+    truncation_clusters: int | None = field(
+        default=None,
+        metadata={"help": "truncate towards the nearest of so many centres found in W; null: the mean", "range": COUNT},
     )
     noise_mode: NoiseMode = field(default=NoiseMode.const, metadata={"help": "layer noise: const, random or none"})
     noise_seed: int | None = field(
@@ -39,7 +54,10 @@ class GenerateConfig:
     )
     class_idx: int | str | None = field(
         default=None,
-        metadata={"help": "class of a conditional network: its number, from 0, or its name", "range": COUNT_OR_NONE},
+        metadata={
+            "help": "class of a conditional network: its number, from 0, or name; grid, images: all",
+            "range": COUNT_OR_NONE,
+        },
     )
     translate: list[float] = field(
         default_factory=lambda: [0.0, 0.0],

@@ -1,6 +1,7 @@
 """The figure `grid`: one picture of many images in rows and columns."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -8,10 +9,10 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Request
-from stylegan.inference import sample
+from stylegan.inference import locate, render
 from stylegan.memory import check_images
 from stylegan.models.base import Generator
-from stylegan.values import COUNT, check_values
+from stylegan.values import COUNT
 
 _PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -33,16 +34,17 @@ class Grid(Figure):
         default=None, metadata={"help": "images from left to right; null: about square", "range": COUNT}
     )
 
-    def __post_init__(self) -> None:
-        check_values(self, "figure")
+    keeps: ClassVar = True
 
     def draw(self, G: Generator, request: Request) -> Picture:
         """See `Figure`. Raises `UserError`, too, where rows and columns have too few cells."""
-        columns = self.columns(len(request.seeds))
-        cells = columns * (self.rows or -(-len(request.seeds) // columns))
+        count = len(request.items)
+        columns = self.columns(count)
+        cells = columns * (self.rows or -(-count // columns))
         check_images(cells, G.channels, G.resolution, "figure.rows, figure.cols or fewer seeds")
-        images = torch.stack(list(sample(G, request.seeds, request.sampling, progress=request.progress)))
-        return Picture(image_grid(images, columns, self.rows))
+        latents = locate(G, request.seeds, request.sampling)
+        images = torch.stack(list(render(G, latents, request.sampling, progress=request.progress)))
+        return Picture.of(image_grid(images, columns, self.rows), latents=latents)
 
     def columns(self, count: int) -> int:
         """How many columns `count` images get: as configured, else few empty cells, about square, rather wide than high.

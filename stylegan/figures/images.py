@@ -1,11 +1,12 @@
 """The figure `images`: one picture a seed, in a folder."""
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
 from stylegan.figures.base import Figure, Pictures, Request
 from stylegan.figures.grid import to_picture
-from stylegan.inference import sample
+from stylegan.inference import locate, sample
 from stylegan.models.base import Generator
 
 
@@ -18,8 +19,10 @@ class Images(Figure):
     """
 
     makes: ClassVar = Pictures
+    keeps: ClassVar = True
 
     def draw(self, G: Generator, request: Request) -> Pictures:
         """See `Figure`."""
         images = sample(G, request.seeds, request.sampling, progress=request.progress)
-        return Pictures(zip(request.seeds, map(to_picture, images), strict=True))
+        find = functools.partial(locate, G, request.seeds, request.sampling)
+        return Pictures(zip(request.items, map(to_picture, images), strict=True), find)

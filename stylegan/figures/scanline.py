@@ -18,7 +18,7 @@ from stylegan.inference import NoiseMode, render, sample_ws
 from stylegan.memory import check_images
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
-from stylegan.values import COUNT, SHARE, check_values
+from stylegan.values import COUNT, SHARE
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Scanline(Figure):
     scale: int = field(default=4, metadata={"help": "side of a pixel in the picture", "range": COUNT})
 
     def __post_init__(self) -> None:
-        check_values(self, "figure")
+        super().__post_init__()
         if self.top >= self.bottom:
             raise UserError(f"figure.top={self.top} figure.bottom={self.bottom}: the top must be above the bottom")
 
@@ -46,19 +46,20 @@ class Scanline(Figure):
         """See `Figure`. The walk goes in straight lines between the seeds' ws, so that a network must have w, and there must be
         two seeds; random noise is refused, since it would be new in every image."""
         require_w(G, "figure=scanline, which walks through w,", "choose another figure")
-        if len(request.seeds) < 2:
+        if len(request.items) < 2:
             raise UserError(
-                f"seeds={list(request.seeds)}: this figure walks from one seed to the next; give at least two, such as 0-1"
+                f"seeds={','.join(map(str, request.seeds))}: this figure walks from one seed to the next; give at least two, "
+                "such as 0-1"
             )
         if request.sampling.noise_mode == NoiseMode.random:
             raise UserError("noise_mode=random: every image of the walk would have other noise; choose const or none")
-        moments = self.frames * (len(request.seeds) - 1) + 1
+        moments = self.frames * (len(request.items) - 1) + 1
         H, W = G.resolution
         # Each moment becomes a column, and every W-th stands above as a picture.
         check_images(moments * self.scale**2, G.channels, (2 * H, 1), "figure.frames, figure.scale or fewer seeds")
         check_images(moments / W, G.channels, (H, W), "figure.frames or fewer seeds")
         ws = walk(sample_ws(G, request.seeds, request.sampling), self.frames)
-        return Picture(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
+        return Picture.of(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
 
 
 def walk(ws: Tensor, frames: int) -> Tensor:

@@ -105,6 +105,10 @@ class Generator(Network):
             UserError: Unknown noise mode, random noise from nowhere, or an argument of another shape.
         """
 
+    def stored_noise(self) -> Tensor:
+        """What `noise_mode="const"` adds, in the form of `noise`: [noise_size]."""
+        return torch.zeros(self.noise_size, device=next(self.parameters()).device)
+
     @property
     def precision(self) -> Precision:
         """The format in which convolutions compute."""

@@ -58,6 +58,10 @@ class Synthesis(nn.Module):
     def update_magnitudes(self, magnitudes: Tensor) -> None:
         """One step of the moving averages of layers' mean squares, [num_magnitudes], as `forward` tracked them."""
 
+    def stored_noise(self) -> Tensor:
+        """See `Generator.stored_noise`."""
+        return torch.zeros(self.noise_size, device=next(self.parameters()).device)
+
     def checked_noise(
         self, ws: Tensor, noise_mode: str, noise: Tensor | None, generator: torch.Generator | None
     ) -> Tensor | None:
@@ -177,6 +181,10 @@ class StyleBased(Generator):
         w_mean, magnitudes = means.split([self.w_dim, self.synthesis.num_magnitudes])
         self.mapping.update_w_avg(w_mean)
         self.synthesis.update_magnitudes(magnitudes)
+
+    def stored_noise(self) -> Tensor:
+        """See `Generator`."""
+        return self.synthesis.stored_noise()
 
     @property
     def precision(self) -> Precision:

@@ -293,6 +293,10 @@ class SynthesisNetwork(Synthesis):
         assert img is not None  # the last block makes one in every architecture
         return img
 
+    def stored_noise(self) -> Tensor:
+        """See `Generator.stored_noise`."""
+        return torch.cat([layer.noise_const.flatten() for block in self.blocks for layer in block.layers])
+
     def _noises(self, noise_mode: str, noise: Tensor | None) -> Sequence[Tensor | None]:
         """For each layer: noise [N, 1, H, W], the stored one [H, W] for all images, or None."""
         layers = [layer for block in self.blocks for layer in block.layers]

@@ -160,7 +160,9 @@ def test_figures_are_named_by_the_table_and_go_where_it_says() -> None:
     assert {name: name_of(figure()) for name, figure in FIGURES.items()} == {name: name for name in FIGURES}
     assert place(Scanline(), None) == Place(Path("scanline.png"), Path("scanline.json"))
     assert place(Grid(), "a.PNG", provenance=False) == Place(Path("a.PNG"), None)
-    assert place(Images(), "faces") == Place(Path("faces"), Path("faces/images.json"), digits=5)
+    assert place(Images(), "faces") == Place(
+        Path("faces"), Path("faces/images.json"), names=["seed00003.png", "seed12345.png"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_a_picture_and_its_record(tmp_path: Path, G: StyleBased) -> None:
     figure, request = Grid(cols=2), Request([0, 1], Sampling(truncation_psi=0.5, translate=[0, 0]))
     about = describe(figure, G, network, "0-1", request)
     where = place(figure, tmp_path / "new" / "a.png")
-    where.write(figure.draw(G, request), about, ["python", "generate.py", "network=net x.safetensors", "seeds=0-1"])
+    where.write(figure.draw(G, request), about, ["python", "generate.py", "network=net x.safetensors", "seeds=0-1"], G)
     record = json.loads((tmp_path / "new" / "a.json").read_text())
     assert record["command"] == "python generate.py 'network=net x.safetensors' seeds=0-1"
     assert sorted(record["versions"]) == ["python", "stylegan", "torch"]
@@ -279,7 +281,7 @@ def test_a_plain_picture_leaves_no_record_of_the_one_that_it_replaces(tmp_path: 
     (tmp_path / "a.json").write_text("{}")
     for overwrite in (False, True):
         where = find_place(figure, request, str(out), overwrite=overwrite, provenance=False)
-        where.write(figure.draw(G, request), {}, ["generate.py"])
+        where.write(figure.draw(G, request), {}, ["generate.py"], G)
         assert (tmp_path / "a.json").exists() is not overwrite
 
 
@@ -288,7 +290,7 @@ def test_a_folder_of_pictures_has_one_record(tmp_path: Path, G: StyleBased) -> N
     drawn = Images().draw(G, request)
     assert isinstance(drawn, Pictures) and not isinstance(drawn, Picture)
     where = place(Images(), tmp_path / "faces")
-    assert where.write(drawn, {"seeds": "3,12345", "x": 1}, ["generate.py"]) == tmp_path / "faces"
+    assert where.write(drawn, {"seeds": "3,12345", "x": 1}, ["generate.py"], G) == tmp_path / "faces"
     names = ["images.json", "seed00003.png", "seed12345.png"]
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == names
     assert json.loads((tmp_path / "faces" / "images.json").read_text())["seeds"] == "3,12345"

@@ -21,6 +21,7 @@ from stylegan.inference import (
     layer_noise,
     load,
     load_generator,
+    locate,
     render,
     resolve_network,
     sample,
@@ -237,8 +238,8 @@ def test_random_noise_is_drawn_by_seed(G: StyleBased) -> None:
     expected = G(latents([5, 6], G.z_dim), noise_mode="random", noise=noise)
     random = Sampling(noise_mode="random", batch=2)
     assert torch.equal(draw(G, [5, 6], noise_mode="random", batch=2), to_uint8(expected))
+    assert torch.equal(torch.stack(list(render(G, locate(G, [5, 6], random), random))), to_uint8(expected))
     ws = sample_ws(G, [5, 6], random)
-    assert torch.equal(torch.stack(list(render(G, ws, random, noise_seeds=[5, 6]))), to_uint8(expected))
     alike = Sampling(noise_mode="random", noise_seed=6, batch=2)
     assert torch.equal(torch.stack(list(render(G, ws, alike)))[1], to_uint8(expected)[1])
     one, two = draw(G, [5, 5], noise_mode="random", noise_seed=6), draw(G, [5, 6], noise_mode="random", noise_seed=6)
@@ -246,9 +247,8 @@ def test_random_noise_is_drawn_by_seed(G: StyleBased) -> None:
     assert not torch.equal(one[0], draw(G, [5, 6], noise_mode="random")[0])
     with pytest.raises(UserError, match="noise_seed=6 needs noise_mode=random"):
         Sampling(noise_seed=6)
-    for wrong in (None, [5]):
-        with pytest.raises(UserError, match="a seed of the noise is needed"):
-            render(G, ws, random, noise_seeds=wrong)
+    with pytest.raises(UserError, match="latents bring no seed of their noise; give noise_seed"):
+        render(G, ws, random)
 
 
 def test_rendered_ws_are_the_images_of_their_seeds(G: StyleBased) -> None:

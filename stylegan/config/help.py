@@ -81,7 +81,7 @@ def shown(value: Any) -> Any:
 def choice_page(app: str, group: str, name: str, kind: type[Any]) -> dict[str, str]:
     """The help page of one choice of a group: what it is, and its options."""
     options = "\n".join(f"  {option:<34}  {text}".rstrip() for option, text in _field_help(kind(), {}, f"{group}."))
-    text = inspect.getdoc(kind) or ""
+    text = (inspect.getdoc(kind) or "").partition("\n\nExample:")[0]
     page = f"{group}={name}: {text}\n\nOptions (name=value), with what they are when not given:\n\n{options}\n"
     page += f"\n{app} --help lists the settings of all.\n"
     return {"app_name": app, "header": "", "footer": "", "template": page.replace("$", "$$")}

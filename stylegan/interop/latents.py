@@ -11,6 +11,7 @@ One key and sorted JSON make the file's bytes a function of the latents alone.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,6 @@ SUFFIX = ".safetensors"
 MOST_BYTES = 2**30
 MOST_LATENTS = 1_000_000
 _DIMENSIONS = {"z": 2, "ws": 3, "noise": 2}
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +171,10 @@ def _about(content: bytes) -> dict[str, Any]:
     if not isinstance(about, dict) or type(about.get("format")) is not int:
         raise ValueError
     if about["format"] > FORMAT:
-        raise _NoLatentsError(f"has format {about['format']:.5g}; this version reads {FORMAT}: update stylegan")
-    for key in ("network", "weights_sha256"):
-        if not isinstance(about.get(key), str) or len(about[key]) > _LONGEST_NAME:
-            raise ValueError
+        raise _NoLatentsError(f"has another format than {FORMAT}, which this version reads: update stylegan")
+    network, weights = about.get("network"), about.get("weights_sha256")
+    if not isinstance(network, str) or not isinstance(weights, str) or not re.fullmatch("([0-9a-f]{64})?", weights):
+        raise ValueError
     return about
 
 

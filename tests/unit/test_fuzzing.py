@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
     ("name", "count", "outcomes"),
     [
         ("fuzz_networks", 150, {"read": 10, "refused": 75}),
+        ("fuzz_latents", 300, {"read": 10, "refused": 150}),
         ("fuzz_pickles", 600, {"read": 10, "refused": 300}),
         ("fuzz_checkpoints", 60, {"from the newest": 2, "from the one before": 30}),
         ("fuzz_archives", 150, {"read": 3, "partly read": 30, "refused": 40}),

@@ -7,7 +7,6 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,7 @@ class Page:
         sheet.setCreator("stylegan")
         sheet.setSubject(subject)
         sheet.setKeywords(keywords)
-        pdfmetrics.registerFont(TTFont("Labels", self._font_file))
+        pdfmetrics.registerFont(TTFont("Labels", self._font_file()))
         for item in self._items:
             match item:
                 case _Image(x, y, picture):
@@ -217,7 +216,6 @@ class Page:
         sheet.save()
         return file.getvalue()
 
-    @cached_property
     def _font_file(self) -> Any:
         if self.lettering.file is not None:
             return self.lettering.file

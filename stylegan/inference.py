@@ -445,7 +445,7 @@ def _check(G: Generator, sampling: Sampling) -> None:
             raise UserError(f"truncation_cutoff={cutoff}: this network takes 0 to {num_ws}, or null for all")
     if sampling.noise_mode == NoiseMode.random and G.noise_size == 0:
         raise UserError(f"noise_mode=random: {G.config.kind} networks have no layer noise; leave it out")
-    with _set_up(G, sampling):
+    with adjusted(G, sampling):
         pass  # it refuses what it cannot do
 
 
@@ -462,7 +462,7 @@ def _batches(
 
     @torch.inference_mode()
     def batch_images(count: int, full: list[_T]) -> Tensor:
-        with _set_up(G, sampling):
+        with adjusted(G, sampling):
             return to_uint8(images(full)[:count]).cpu()
 
     batches = _bar(list(_chunks(items, sampling.batch)), progress)
@@ -477,7 +477,7 @@ def _chunks(items: Sequence[_T], batch: int) -> Iterator[tuple[list[_T], list[_T
 
 
 @contextmanager
-def _set_up(G: Generator, sampling: Sampling) -> Iterator[None]:
+def adjusted(G: Generator, sampling: Sampling) -> Iterator[None]:
     """The network with another precision and moved input, inside of the body only."""
     with ExitStack() as undo:
         if sampling.moves:

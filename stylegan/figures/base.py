@@ -40,6 +40,12 @@ class Request:
     progress: bool = False
 
     @property
+    def named(self) -> str:
+        """The first few of the seeds and latents, for a caption."""
+        names = [f"seed {item}" if isinstance(item, int) else item.names[0] for item in self.items[:8]]
+        return ", ".join(names) + (f" and {len(self.items) - 8} more" if len(self.items) > 8 else "")
+
+    @property
     def items(self) -> list[int | Latents]:
         """The seeds, with each of several `Latents` for itself: one item an image."""
         return [one for item in self.seeds for one in (item if isinstance(item, Latents) else [item])]

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.figures.base import Figure, Picture, Request
-from stylegan.figures.grid import image_grid
+from stylegan.figures.base import Picture, Printed, Request
+from stylegan.figures.grid import to_picture
+from stylegan.figures.sheet import Sheet
 from stylegan.inference import NoiseMode, render, sample_ws
 from stylegan.memory import check_images
 from stylegan.models.base import Generator
@@ -22,7 +23,7 @@ from stylegan.values import COUNT, SHARE
 
 
 @dataclass
-class Scanline(Figure):
+class Scanline(Printed):
     """One column of pixels of a slow walk from seed to seed, time to the right.
 
     Above it stand images of the walk, each at its moment.
@@ -35,7 +36,6 @@ class Scanline(Figure):
     column: float = field(default=0.5, metadata={"help": "where the column lies, 0 left to 1 right", "range": SHARE})
     top: float = field(default=0.0, metadata={"help": "where it begins, 0 top to 1 bottom", "range": SHARE})
     bottom: float = field(default=1.0, metadata={"help": "where it ends", "range": SHARE})
-    scale: int = field(default=4, metadata={"help": "side of a pixel in the picture", "range": COUNT})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,10 +56,14 @@ class Scanline(Figure):
         moments = self.frames * (len(request.items) - 1) + 1
         H, W = G.resolution
         # Each moment becomes a column, and every W-th stands above as a picture.
-        check_images(moments * self.scale**2, G.channels, (2 * H, 1), "figure.frames, figure.scale or fewer seeds")
+        check_images(moments, G.channels, (2 * H, 1), "figure.frames or fewer seeds")
         check_images(moments / W, G.channels, (H, W), "figure.frames or fewer seeds")
         ws = walk(sample_ws(G, request.seeds, request.sampling), self.frames)
-        return Picture.of(scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self))
+        strip = scanline(render(G, ws, request.sampling, progress=request.progress), len(ws), self)
+        caption = (
+            f"One column of pixels, {self.frames} moments from latent to latent, time to the right: {request.named}"
+        )
+        return self.sheet(Sheet([[strip]], caption=caption))
 
 
 def walk(ws: Tensor, frames: int) -> Tensor:
@@ -90,5 +94,4 @@ def scanline(images: Iterator[Tensor], count: int, options: Scanline) -> Image.I
     if shown:
         above = torch.cat(shown, dim=2)
         rows.insert(0, torch.nn.functional.pad(above, [0, strip.shape[2] - above.shape[2]]))
-    picture = image_grid(torch.cat(rows, dim=1)[None], columns=1)
-    return picture.resize((picture.width * options.scale, picture.height * options.scale), Image.Resampling.NEAREST)
+    return to_picture(torch.cat(rows, dim=1))

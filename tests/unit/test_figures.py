@@ -220,7 +220,7 @@ def test_images_are_drawn_as_they_are_asked_for(G: StyleBased) -> None:
 
 
 def test_scanline(G: StyleBased) -> None:
-    drawn = Scanline(frames=20, scale=1).draw(G, Request([0, 1], Sampling(truncation_psi=0.5, batch=4)))
+    drawn = Scanline(frames=20, labels=False).draw(G, Request([0, 1], Sampling(truncation_psi=0.5, batch=4)))
     ws = sample_ws(G, [0, 1], Sampling(truncation_psi=0.5, batch=4))
     first, last = (next(render(G, w[None], Sampling(batch=1))) for w in ws)
     assert drawn.image.size == (21, 16 + 16)
@@ -235,9 +235,7 @@ def test_scanline(G: StyleBased) -> None:
             Scanline().draw(G, request)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"frames": 0}, {"scale": 0}, {"column": 1.1}, {"column": math.nan}, {"top": 0.5, "bottom": 0.5}]
-)
+@pytest.mark.parametrize("bad", [{"frames": 0}, {"column": 1.1}, {"column": math.nan}, {"top": 0.5, "bottom": 0.5}])
 def test_options_have_ranges(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"figure.{next(iter(bad))}="):
         Scanline(**bad)

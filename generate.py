@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from stylegan.config.entry import run_entry
 from stylegan.config.groups import generate_script, to_typed
+from stylegan.errors import UserError
 from stylegan.figures.base import Request
 from stylegan.figures.config import GenerateConfig
 from stylegan.figures.seeds import parse_seeds
@@ -33,6 +34,9 @@ def make_figure(config: GenerateConfig) -> Path:
     """
     figure = config.figure
     settings = {item.name: getattr(config, item.name) for item in fields(Sampling)}
+    for name in ("truncation_center", "truncation_clusters"):
+        if settings[name] is not None and config.truncation_psi == 1 and not figure.truncates:
+            raise UserError(f"{name} needs truncation_psi other than 1: nothing is truncated")
     if config.truncation_center is not None:
         settings["truncation_center"] = parse_seeds(config.truncation_center, "truncation_center")
     request = Request(parse_seeds(config.seeds), Sampling(**settings), progress=True)

@@ -222,9 +222,6 @@ class Sampling:
             raise UserError(
                 "truncation_center and truncation_clusters are two ways to choose a centre; leave one of them out"
             )
-        for name in ("truncation_center", "truncation_clusters"):
-            if getattr(self, name) is not None and self.truncation_psi == 1:
-                raise UserError(f"{name} needs truncation_psi other than 1: nothing is truncated")
         if len(self.translate) != 2:
             raise UserError(f"translate={','.join(map(str, self.translate))}: give two numbers, as translate=0.1,0")
 
@@ -272,7 +269,7 @@ def sample(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED, *, prog
     return _batches(G, lambda chunk: _paint(G, find(chunk), label, sampling), _each(seeds), sampling, progress)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: who keeps them may want to change them
 def locate(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED) -> Latents:
     """Where the images of seeds lie: their z, ws (truncated as `sampling` says) and noise (None: the network's own).
 

@@ -61,7 +61,7 @@ def train_script() -> Script:
 
 def generate_script() -> Script:
     """What generate.py can be told."""
-    return script_of("generate", GenerateConfig, _FIGURES, {})
+    return script_of("generate", GenerateConfig, _FIGURES, {}, ["figure=grid"])
 
 
 def to_typed(config: DictConfig, kind: type[_T]) -> _T:

@@ -43,6 +43,7 @@ def hydra_arguments(arguments: Sequence[str], script: Script) -> list[str]:
             for group, names in names_in(Path(folder)).items():
                 groups[group] = sorted({*groups.get(group, []), *names})
     found = []
+    chosen = [*typed, *script.defaults]
     for argument in typed:
         key, value = _key_and_value(argument, script)
         if key.startswith(("hydra.", "hydra/")):
@@ -55,7 +56,7 @@ def hydra_arguments(arguments: Sequence[str], script: Script) -> list[str]:
         if key in groups:
             found.append(f"{key}={','.join(_choices(key, value, groups[key], sweeps))}")
         elif key in script:
-            found.append(f"{key}={_as_value(key, value, script.settings[key], sweeps)}")
+            found.append(f"{key}={_as_value(key, value, script.kind_of(key, chosen), sweeps)}")
         elif key in script.nodes():
             chosen = f"{key.replace('.', '/')}=NAME chooses one, " if key.replace(".", "/") in groups else ""
             example = next(

@@ -131,10 +131,12 @@ class Figure(ABC):
     Attributes:
         makes: What `draw` gives; from it follows what `out` may be, before anything is drawn.
         keeps: Whether there are latents that `latents=FILE` can keep.
+        truncates: Whether it chooses psi by itself.
     """
 
     makes: ClassVar[type[Picture] | type[Pictures] | type[Clip]] = Picture
     keeps: ClassVar[bool] = False
+    truncates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_values(self, "figure")

@@ -1,14 +1,24 @@
 """All figures by name: Hydra's group `figure`, the help page and what is refused follow from this table."""
 
 from stylegan.figures.base import Figure
+from stylegan.figures.blend import Blend
 from stylegan.figures.equivariance import Equivariance
 from stylegan.figures.grid import Grid
 from stylegan.figures.images import Images
+from stylegan.figures.layers import Layers
+from stylegan.figures.mixing import Mixing
+from stylegan.figures.noise import Noise
 from stylegan.figures.scanline import Scanline
+from stylegan.figures.truncation import Truncation
 
 FIGURES: dict[str, type[Figure]] = {
+    "blend": Blend,
     "equivariance": Equivariance,
     "grid": Grid,
     "images": Images,
+    "layers": Layers,
+    "mixing": Mixing,
+    "noise": Noise,
     "scanline": Scanline,
+    "truncation": Truncation,
 }

@@ -29,6 +29,16 @@ class Synthesis(nn.Module):
     noise_size: int
     num_magnitudes: int = 0
 
+    @property
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """(H, W) of the noise of each layer, in the order of the flat noise; none where there is no noise."""
+        return []
+
+    @property
+    def style_ranges(self) -> dict[str, range]:
+        """What papers call `coarse`, `middle` and `fine`: which of the ws; only those that there are."""
+        return {}
+
     @abstractmethod
     def forward(
         self,

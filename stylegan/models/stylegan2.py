@@ -257,6 +257,23 @@ class SynthesisNetwork(Synthesis):
         return [getattr(self, name) for name in self.block_names]
 
     @property
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """See `Synthesis`."""
+        return [layer.shape for block in self.blocks for layer in block.layers]
+
+    @property
+    def style_ranges(self) -> dict[str, range]:
+        """Up to 8 pixels, 16 to 32, from 64 on, of the larger side (Karras et al. 2019, figure 3); the image layer is fine."""
+        sides = [max(block.layers[0].shape) for block in self.blocks for _ in block.layers]
+        sides.append(sides[-1])
+        coarse, middle = (
+            sum(side < 14 for side in sides),
+            sum(side < 56 for side in sides),
+        )  # sides are 4 to 7 times 2^k
+        parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
+        return {name: part for name, part in parts.items() if part}
+
+    @property
     def affines(self) -> list[FullyConnected]:
         """What makes the styles, in order of the layers."""
         return [affine for block in self.blocks for affine in block.affines]

@@ -309,6 +309,12 @@ class SynthesisNetwork(Synthesis):
         self.set_precision(config.precision, config.reduced_blocks)
 
     @property
+    def style_ranges(self) -> dict[str, range]:
+        """The first half of the layers and the second, 0-6 and 7-13 as published; colours are fine, and there is no middle."""
+        half = (self.num_ws - 2) // 2
+        return {"coarse": range(half), "fine": range(half, self.num_ws)}
+
+    @property
     def layers(self) -> list[SynthesisLayer]:
         """The layers in order."""
         return [getattr(self, name) for name in self.layer_names]

@@ -209,10 +209,6 @@ def test_truncation_towards_clusters(G: StyleBased, monkeypatch: pytest.MonkeyPa
         sample_ws(G, [1], Sampling(truncation_psi=0, truncation_clusters=51))
 
 
-def test_centers_need_a_truncation() -> None:
-    settings: dict[str, Any]
-    for settings in ({"truncation_center": 85}, {"truncation_clusters": 4}):
-        with pytest.raises(UserError, match=f"{next(iter(settings))} needs truncation_psi other than 1"):
-            Sampling(**settings)
+def test_two_ways_to_choose_a_center() -> None:
     with pytest.raises(UserError, match="leave one of them out"):
         Sampling(truncation_psi=0.5, truncation_center=85, truncation_clusters=4)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers, the same as in _OFFERED
     from stylegan.assemble import train as train
     from stylegan.data.loader import open_dataset as open_dataset
-    from stylegan.figures.grid import image_grid as image_grid
+    from stylegan.figures.pixels import image_grid as image_grid
     from stylegan.inference import Sampling as Sampling
     from stylegan.inference import load as load
     from stylegan.inference import load_generator as load_generator
@@ -32,7 +32,7 @@ _OFFERED = {
     "Sampling": "stylegan.inference",
     "TrainConfig": "stylegan.training.config",
     "evaluate": "stylegan.metrics.evaluate",
-    "image_grid": "stylegan.figures.grid",
+    "image_grid": "stylegan.figures.pixels",
     "load": "stylegan.inference",
     "load_generator": "stylegan.inference",
     "locate": "stylegan.inference",

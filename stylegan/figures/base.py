@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from PIL import Image
+from torch import Tensor
 
 from stylegan.figures.page import Lettering, Page
 from stylegan.figures.seeds import parse_seeds
@@ -104,16 +105,18 @@ class Clip:
 
     Attributes:
         count: Its frames, from 0 on.
-        frames: The frames of some numbers, in that order, drawn as they are asked for; all of one size.
+        frames: The frames of some numbers, in that order, drawn as they are asked for: uint8 [C, H, W], all of one size.
         fps: Frames a second.
+        strip: How many of them a film strip shows.
         loops: Whether the last frame precedes the first.
         latents: Of the key frames.
         facts: What was found out, as JSON types.
     """
 
     count: int
-    frames: Callable[[Sequence[int]], Iterator[Image.Image]]
+    frames: Callable[[Sequence[int]], Iterator[Tensor]]
     fps: float
+    strip: int = 8
     loops: bool = True
     latents: Latents | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

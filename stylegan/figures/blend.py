@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.figures.style_layers import style_layers, trained_without_mixing
 from stylegan.inference import locate, render
@@ -59,7 +59,7 @@ class Blend(Printed):
             assert sources.z is not None
             result = Latents(("blend",), blend_z(sources.z, share)[None])
         everything = join([sources, result])
-        images = list(map(to_picture, render(G, everything, request.sampling, progress=request.progress)))
+        images = list(map(to_pixels, render(G, everything, request.sampling, progress=request.progress)))
         parts = [""] * count if self.layers is None else [f": {part.strip()}" for part in self.layers.split(";")]
         columns = [
             f"{name} x {w:.3g}{part}" for name, w, part in zip(sources.names, share.tolist(), parts, strict=True)

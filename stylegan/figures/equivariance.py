@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.inference import adjusted, locate, to_uint8
 from stylegan.interop.latents import Latents
@@ -102,4 +102,4 @@ def compare(
             torch.where(known > 0, want, -1),
             torch.where(mask > 0, (got - want).abs() * options.gain - 1, 0),
         ]
-    return [to_picture(to_uint8(image[0])) for image in rows], ratios
+    return [to_pixels(to_uint8(image[0])) for image in rows], ratios

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stylegan.figures.base import Figure, Pictures, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.inference import locate, sample
 from stylegan.models.base import Generator
 
@@ -25,4 +25,4 @@ class Images(Figure):
         """See `Figure`."""
         images = sample(G, request.seeds, request.sampling, progress=request.progress)
         find = functools.partial(locate, G, request.seeds, request.sampling)
-        return Pictures(zip(request.items, map(to_picture, images), strict=True), find)
+        return Pictures(zip(request.items, map(to_pixels, images), strict=True), find)

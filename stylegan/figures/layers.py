@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError, nearest
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.inference import locate, render, to_uint8
 from stylegan.interop.latents import Latents
@@ -76,8 +76,8 @@ class Layers(Printed):
             for name, block in zip(G.synthesis.block_names, blocks, strict=True):
                 rgb = seen[f"{name}.torgb"].float()
                 img = rgb if img is None else upsample2d(img, block.resample_filter.cpu(), added=rgb)
-                so_far.append(_enlarged(to_picture(to_uint8(img[0])), G.resolution))
-                adds.append(_enlarged(to_picture(to_uint8(rgb[0] * self.gain)), G.resolution))
+                so_far.append(_enlarged(to_pixels(to_uint8(img[0])), G.resolution))
+                adds.append(_enlarged(to_pixels(to_uint8(rgb[0] * self.gain)), G.resolution))
             cells += [so_far, adds]
             rows += [point.names[0], "adds"]
         columns = [f"{max(block.layers[0].shape)} px" for block in blocks]
@@ -89,7 +89,7 @@ class Layers(Printed):
         cells = []
         for ws in latents.ws:
             steps = torch.stack([torch.cat([ws[: i + 1], mean[i + 1 :]]) for i in range(G.num_ws)])
-            cells.append([to_picture(image) for image in render(G, steps, request.sampling)])
+            cells.append([to_pixels(image) for image in render(G, steps, request.sampling)])
         columns = [f"0-{i}" if i else "0" for i in range(G.num_ws)]
         caption = "Styles of the seed in these layers, of the mean in the others."
         return self.sheet(Sheet(cells, columns, latents.names, caption=caption))
@@ -146,7 +146,7 @@ def _hooks(G: Generator, seen: dict[str, Tensor]) -> Iterator[None]:
 def _grey(values: Tensor) -> Image.Image:
     """[H, W] from its lowest to its highest value."""
     low, high = values.min(), values.max()
-    return to_picture(((values - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)[None])
+    return to_pixels(((values - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)[None])
 
 
 def _enlarged(image: Image.Image, resolution: tuple[int, int]) -> Image.Image:

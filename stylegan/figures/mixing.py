@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.figures.style_layers import style_layers, trained_without_mixing
 from stylegan.inference import locate, render
@@ -50,7 +50,7 @@ class Mixing(Printed):
         names = tuple(f"{row} x {col}" for row in of_rows.names for col in of_cols.names)
         latents = Latents(names, ws=mixed.flatten(0, 1))
         everything = torch.cat([of_cols.ws, of_rows.ws, mixed.flatten(0, 1)])
-        images = list(map(to_picture, render(G, everything, request.sampling, progress=request.progress)))
+        images = list(map(to_pixels, render(G, everything, request.sampling, progress=request.progress)))
         C, R = len(cols), len(rows)
         above, left, inner = images[:C], images[C : C + R], images[C + R :]
         cells = [[None, *above], *([left[r], *inner[r * C : (r + 1) * C]] for r in range(R))]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.inference import NoiseMode, layer_noise, locate, render
 from stylegan.interop.latents import Latents
@@ -66,7 +66,7 @@ class Noise(Printed):
         def shown(noise: Tensor | None) -> list[Image.Image]:
             """All seeds with one noise [noise_size]; None: the stored one."""
             given = latents if noise is None else replace(latents, noise=noise.expand(count, -1))
-            return [to_picture(image) for image in render(G, given, request.sampling)]
+            return [to_pixels(image) for image in render(G, given, request.sampling)]
 
         own, lower = G.stored_noise().cpu(), _lower(style_based, fine).cpu()
         columns = [("stored noise", shown(None))]
@@ -105,7 +105,7 @@ class Noise(Printed):
         deviation = variance.sqrt()
         largest = float(deviation.max())
         grey = (deviation * (255 / max(largest, 1e-9))).round().to(torch.uint8)
-        return to_picture(grey.expand(G.channels if G.channels == 3 else 1, -1, -1)), largest
+        return to_pixels(grey.expand(G.channels if G.channels == 3 else 1, -1, -1)), largest
 
 
 def _drawn(G: Generator, seed: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.inference import NoiseMode, render, sample_ws
 from stylegan.memory import check_images
@@ -94,4 +94,4 @@ def scanline(images: Iterator[Tensor], count: int, options: Scanline) -> Image.I
     if shown:
         above = torch.cat(shown, dim=2)
         rows.insert(0, torch.nn.functional.pad(above, [0, strip.shape[2] - above.shape[2]]))
-    return to_picture(torch.cat(rows, dim=1))
+    return to_pixels(torch.cat(rows, dim=1))

@@ -5,6 +5,7 @@ from stylegan.figures.blend import Blend
 from stylegan.figures.equivariance import Equivariance
 from stylegan.figures.grid import Grid
 from stylegan.figures.images import Images
+from stylegan.figures.interpolation import Interpolation
 from stylegan.figures.layers import Layers
 from stylegan.figures.mixing import Mixing
 from stylegan.figures.noise import Noise
@@ -16,6 +17,7 @@ FIGURES: dict[str, type[Figure]] = {
     "equivariance": Equivariance,
     "grid": Grid,
     "images": Images,
+    "interpolation": Interpolation,
     "layers": Layers,
     "mixing": Mixing,
     "noise": Noise,

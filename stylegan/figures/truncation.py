@@ -10,7 +10,7 @@ import torch
 
 from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.inference import locate, render
 from stylegan.interop.latents import join
@@ -62,7 +62,7 @@ class Truncation(Printed):
         latents = [locate(G, request.seeds, sampling) for sampling in columns]
         ws = torch.cat([item.ws for item in latents if item.ws is not None])
         everything = replace(join(latents), ws=ws)
-        images = list(map(to_picture, render(G, everything, asked, progress=request.progress)))
+        images = list(map(to_pixels, render(G, everything, asked, progress=request.progress)))
         cells = [[images[c * count + r] for c in range(len(columns))] for r in range(count)]
         caption = f"psi {asked.truncation_psi:g}, by the number of truncated layers" if self.cutoffs else ""
         return self.sheet(Sheet(cells, names, latents[0].names, caption=caption), latents=everything)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan import run_dir as layout
-from stylegan.figures.grid import image_grid
+from stylegan.figures.pixels import image_grid
 from stylegan.figures.writing import save_png
 from stylegan.inference import to_uint8
 from stylegan.interop.provenance import TEXT_CHUNK

@@ -19,7 +19,7 @@ from stylegan.augment.pipe import AugmentPipe, PipeAugmentation
 from stylegan.augment.strengths import PRESETS, PipeConfig
 from stylegan.bench.cost import VIEWS
 from stylegan.data.loader import DataConfig, open_dataset
-from stylegan.figures.grid import image_grid
+from stylegan.figures.pixels import image_grid
 from stylegan.figures.writing import save_png
 from stylegan.ops.torch_private import TorchDispatchMode, tree_leaves
 

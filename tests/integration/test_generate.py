@@ -20,8 +20,9 @@ from stylegan import run_dir
 from stylegan.config.groups import register, to_typed
 from stylegan.data.prepare import ImageOptions, prepare_images
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import Grid, image_grid
+from stylegan.figures.grid import Grid
 from stylegan.figures.images import Images
+from stylegan.figures.pixels import image_grid
 from stylegan.files import sha256, shipped
 from stylegan.inference import Sampling, load_generator, sample
 from stylegan.interop.convert import convert

@@ -16,8 +16,9 @@ from torchvision.utils import make_grid
 from stylegan.errors import UserError
 from stylegan.figures.base import Figure, Picture, Pictures, Request
 from stylegan.figures.config import GenerateConfig
-from stylegan.figures.grid import Grid, image_grid, to_picture
+from stylegan.figures.grid import Grid
 from stylegan.figures.images import Images
+from stylegan.figures.pixels import image_grid, to_pixels
 from stylegan.figures.scanline import Scanline
 from stylegan.figures.seeds import MAX_SEEDS, parse_seeds
 from stylegan.figures.table import FIGURES
@@ -143,7 +144,7 @@ def test_what_is_no_grid_of_images() -> None:
 def test_png_keeps_pixels_and_says_how_it_was_made(tmp_path: Path, channels: int) -> None:
     image = torch.randint(256, (channels, 5, 7), dtype=torch.uint8)
     about = {"seeds": 3, "truncation_psi": 0.7, "name": "Zoë"}
-    save_png(to_picture(image), tmp_path / "new" / "a.png", about)
+    save_png(to_pixels(image), tmp_path / "new" / "a.png", about)
     with Image.open(tmp_path / "new" / "a.png") as picture:
         assert torch.equal(pil_to_tensor(picture), image)
         assert json.loads(picture.info["stylegan"]) == about

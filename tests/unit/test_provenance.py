@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import stylegan
-from stylegan.figures.grid import to_picture
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.writing import save_png
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE, xmp_packet
 
@@ -29,7 +29,7 @@ OWN = "{urn:stylegan:provenance/1.0/}"
 
 @pytest.fixture
 def picture() -> Image.Image:
-    return to_picture(torch.randint(256, (3, 5, 7), dtype=torch.uint8))
+    return to_pixels(torch.randint(256, (3, 5, 7), dtype=torch.uint8))
 
 
 def chunks(path: Path) -> list[str]:

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageFont
 
 from stylegan.errors import UserError
-from stylegan.figures.grid import to_picture
 from stylegan.figures.page import Lettering, Page
+from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Print, Sheet
 
 pypdfium2 = pytest.importorskip("pypdfium2")
@@ -21,7 +21,7 @@ def tile(color: tuple[int, int, int], size: tuple[int, int] = (8, 6)) -> Image.I
 
 
 def noise(seed: int) -> Image.Image:
-    return to_picture(torch.randint(256, (3, 6, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8))
+    return to_pixels(torch.randint(256, (3, 6, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8))
 
 
 def test_without_text_the_pixels_are_the_images() -> None:

@@ -39,7 +39,7 @@ def make_figure(config: GenerateConfig) -> Path:
             raise UserError(f"{name} needs truncation_psi other than 1: nothing is truncated")
     if config.truncation_center is not None:
         settings["truncation_center"] = parse_seeds(config.truncation_center, "truncation_center")
-    request = Request(parse_seeds(config.seeds), Sampling(**settings), progress=True)
+    request = Request(parse_seeds(config.seeds), Sampling(**settings), progress=True, network=config.network)
     files = {"overwrite": config.overwrite, "provenance": config.provenance, "latents": config.latents}
     place = find_place(figure, request, config.out, **files)
     compute_exactly()

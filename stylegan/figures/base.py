@@ -8,18 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 
+from stylegan.errors import UserError
 from stylegan.figures.page import Lettering, Page
 from stylegan.figures.seeds import parse_seeds
 from stylegan.figures.sheet import Print, Sheet
 from stylegan.inference import Sampling, Seeds
 from stylegan.interop.latents import Latents
 from stylegan.models.base import Generator
-from stylegan.values import Range, check_values
+from stylegan.run_dir import is_run_dir
+from stylegan.values import Range, at_home, check_values
 
 WIDTH = Range(1, 500)
 DPI = Range(10, 5000)
@@ -34,11 +37,22 @@ class Request:
             its own.
         sampling: How images are made of the latents.
         progress: Show a progress bar on a terminal's stderr.
+        network: What was typed for the network: a figure about a run reads its folder.
     """
 
     seeds: Seeds
     sampling: Sampling = field(default_factory=Sampling)
     progress: bool = False
+    network: str | None = None
+
+    def run_folder(self, figure: str) -> Path:
+        """The folder of the run that `network` names; raises `UserError` where it is none."""
+        folder = Path(at_home(self.network or ""))
+        if self.network is None or not is_run_dir(folder):
+            raise UserError(
+                f"{figure} is about a run, and network={self.network} is none; give the folder of a run, runs/NAME"
+            )
+        return folder
 
     @property
     def named(self) -> str:
@@ -111,6 +125,7 @@ class Clip:
         loops: Whether the last frame precedes the first.
         latents: Of the key frames.
         facts: What was found out, as JSON types.
+        still: Draws what stands for it as PNG or PDF; None: a film strip.
     """
 
     count: int
@@ -120,6 +135,7 @@ class Clip:
     loops: bool = True
     latents: Latents | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    still: Callable[[], Picture] | None = None
 
 
 Result = Picture | Pictures | Clip

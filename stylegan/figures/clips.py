@@ -1,4 +1,4 @@
-"""Figures that move, as files: H.264 (extra `video`), GIF, WebP, or a film strip. A batch of frames is in memory at a time."""
+"""Figures that move, as files: H.264 (extra `video`), GIF and WebP, with a batch of frames in memory at a time; film strips."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from stylegan.errors import UserError
 from stylegan.figures.base import Clip
 from stylegan.figures.pixels import image_grid, to_pixels
 from stylegan.files import atomic_path
-from stylegan.interop.provenance import DESCRIPTION, png_text, xmp_packet
+from stylegan.interop.provenance import DESCRIPTION, xmp_packet
 
 GIF_FPS = 50  # most players take a delay of less than two hundredths of a second for ten
 _BT709 = 1  # as H.264 and PyAV count colour spaces
@@ -43,7 +43,7 @@ def write_clip(clip: Clip, path: Path, about: Mapping[str, Any] | None, *, progr
 
     Args:
         clip: What is written.
-        path: Ends in .mp4, .gif, .webp, or .png for a film strip.
+        path: Ends in .mp4, .gif or .webp.
         about: How it was made; None: plain files.
         progress: Show a progress bar.
 
@@ -56,10 +56,8 @@ def write_clip(clip: Clip, path: Path, about: Mapping[str, Any] | None, *, progr
             _write_mp4(clip, temporary, about, progress)
         elif suffix == ".gif":
             _write_gif(clip, temporary, about, progress)
-        elif suffix == ".webp":
-            _write_webp(clip, temporary, about, progress)
         else:
-            film_strip(clip).save(temporary, format="PNG", pnginfo=None if about is None else png_text(about))
+            _write_webp(clip, temporary, about, progress)
 
 
 def film_strip(clip: Clip) -> Image.Image:

@@ -12,6 +12,7 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.figures.base import Clip, Figure, Request
 from stylegan.figures.curve import Curve, Pieces, Spline, evenly
+from stylegan.figures.pixels import side_by_side
 from stylegan.inference import Sampling, locate, render, sample
 from stylegan.interop.latents import Latents
 from stylegan.memory import check_images
@@ -171,14 +172,7 @@ def _frames(
             images = list(sample(G, [Latents(names, z=flat, noise=own)], sampling))
         for i in range(len(chunk)):
             cells = torch.stack(images[i * len(curves) : (i + 1) * len(curves)])
-            yield _side_by_side(cells, columns)
-
-
-def _side_by_side(cells: Tensor, columns: int) -> Tensor:
-    """uint8 [N, C, H, W] to [C, rows * H, columns * W]."""
-    count, channels, height, width = cells.shape
-    table = cells.view(count // columns, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return table.reshape(channels, count // columns * height, columns * width)
+            yield side_by_side(cells, columns)
 
 
 def _name(item: int | Latents) -> int | str:

@@ -33,20 +33,23 @@ def image_grid(images: Tensor, columns: int, rows: int | None = None) -> Image.I
         )
     if columns < 1 or (rows is not None and rows * columns < len(images)):
         raise UserError(f"columns={columns} rows={rows}: {len(images)} images do not fit")
-    count, channels, height, width = images.shape
-    rows = rows or -(-count // columns)
-    cells = images.new_zeros(rows * columns, channels, height, width)
-    cells[:count] = images
-    table = cells.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    return _to_pil(table.reshape(rows * height, columns * width, channels))
+    missing = 0 if rows is None else rows * columns - len(images)
+    cells = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
+    return to_pixels(side_by_side(cells, columns))
+
+
+def side_by_side(cells: Tensor, columns: int) -> Tensor:
+    """uint8 [N, C, H, W] as one image [C, rows * H, columns * W], row by row; places left over are 0."""
+    count, channels, height, width = cells.shape
+    rows = -(-count // columns)
+    places = cells.new_zeros(rows * columns, channels, height, width)
+    places[:count] = cells
+    table = places.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return table.reshape(channels, rows * height, columns * width)
 
 
 def to_pixels(image: Tensor) -> Image.Image:
     """One uint8 image [C, H, W] with 1, 3 or 4 channels as a PIL image."""
-    return _to_pil(image.permute(1, 2, 0))
-
-
-def _to_pil(pixels: Tensor) -> Image.Image:
-    height, width, channels = pixels.shape
-    data = pixels.contiguous().cpu().numpy().tobytes()
+    channels, height, width = image.shape
+    data = image.permute(1, 2, 0).contiguous().cpu().numpy().tobytes()
     return Image.frombytes(_PIL_MODES[channels], (width, height), data)

@@ -2,6 +2,7 @@
 
 from stylegan.figures.base import Figure
 from stylegan.figures.blend import Blend
+from stylegan.figures.curves import Curves
 from stylegan.figures.equivariance import Equivariance
 from stylegan.figures.grid import Grid
 from stylegan.figures.images import Images
@@ -9,11 +10,14 @@ from stylegan.figures.interpolation import Interpolation
 from stylegan.figures.layers import Layers
 from stylegan.figures.mixing import Mixing
 from stylegan.figures.noise import Noise
+from stylegan.figures.progress import Progress
 from stylegan.figures.scanline import Scanline
+from stylegan.figures.spectrum import Spectrum
 from stylegan.figures.truncation import Truncation
 
 FIGURES: dict[str, type[Figure]] = {
     "blend": Blend,
+    "curves": Curves,
     "equivariance": Equivariance,
     "grid": Grid,
     "images": Images,
@@ -21,6 +25,8 @@ FIGURES: dict[str, type[Figure]] = {
     "layers": Layers,
     "mixing": Mixing,
     "noise": Noise,
+    "progress": Progress,
     "scanline": Scanline,
+    "spectrum": Spectrum,
     "truncation": Truncation,
 }

@@ -20,7 +20,7 @@ from PIL import Image
 import stylegan
 from stylegan.errors import UserError
 from stylegan.figures.base import Clip, Figure, Picture, Pictures, Request, Result
-from stylegan.figures.clips import require_av, write_clip
+from stylegan.figures.clips import film_strip, require_av, write_clip
 from stylegan.figures.page import require_reportlab
 from stylegan.figures.table import FIGURES
 from stylegan.files import atomic_path, atomic_write, sha256
@@ -29,10 +29,10 @@ from stylegan.interop.provenance import DESCRIPTION, png_text
 from stylegan.models.base import Generator
 from stylegan.ops.backend import in_use
 
-SUFFIXES: dict[type, tuple[str, ...]] = {Picture: (".png", ".pdf"), Clip: (".mp4", ".gif", ".webp", ".png")}
+SUFFIXES: dict[type, tuple[str, ...]] = {Picture: (".png", ".pdf"), Clip: (".mp4", ".gif", ".webp", ".png", ".pdf")}
 _KINDS: dict[type, str] = {
     Picture: "one picture; give it a name that ends in .png or .pdf",
-    Clip: "a clip; give it a name that ends in .mp4, .gif or .webp, or in .png for a film strip",
+    Clip: "a clip; give it a name that ends in .mp4, .gif or .webp, or in .png or .pdf for a film strip",
 }
 
 
@@ -76,6 +76,8 @@ class Place:
         told = None if self.record is None else about
         if isinstance(result, Picture):
             save_picture(result, self.path, told)
+        elif isinstance(result, Clip) and self.path.suffix.lower() in SUFFIXES[Picture]:
+            save_picture(Picture.of(film_strip(result)) if result.still is None else result.still(), self.path, told)
         elif isinstance(result, Clip):
             write_clip(result, self.path, told, progress=progress)
         else:

@@ -55,7 +55,7 @@ class GenerateConfig:
     class_idx: int | str | None = field(
         default=None,
         metadata={
-            "help": "class of a conditional network: its number, from 0, or name; grid, images: all",
+            "help": "class of a conditional network: its number, from 0, or its name; figure=grid: all",
             "range": COUNT_OR_NONE,
         },
     )

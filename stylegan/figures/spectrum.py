@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan.data.archive import ImageDataset
-from stylegan.data.loader import open_dataset
-from stylegan.errors import UserError
 from stylegan.figures.axes import Line, Plot, heat, heat_scale
 from stylegan.figures.base import Picture, Printed, Request
+from stylegan.figures.nearest import open_reals
 from stylegan.figures.page import POINTS, Lettering, Page
 from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import SHARP
@@ -59,11 +57,7 @@ class Spectrum(Printed):
         count = len(request.items)
         side = self.padding**2
         check_images(8 * side, G.channels, G.resolution, "figure.padding")
-        real = None if self.data is None else _open(self.data, G)
-        if real is not None and len(real) < count:
-            raise UserError(
-                f"figure.data={self.data} has {len(real)} images, and there are {count} seeds; give no more than those"
-            )
+        real = None if self.data is None else open_reals(self.data, G, count)
         sets: dict[str, Spectra] = {}
         as_jpeg = real is not None and all(name.lower().endswith((".jpg", ".jpeg")) for name in real.names)
         if real is not None:
@@ -217,17 +211,6 @@ def azimuthal_mean(power: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, 
     count = int(min(h, w) / 2 / step) + 1
     sums = torch.zeros(int(ring.max()) + 1, dtype=torch.float64).index_add_(0, ring, power.flatten())
     return torch.arange(count, dtype=torch.float64) * step, (sums / ring.bincount().clamp(min=1))[:count]
-
-
-def _open(data: str, G: Generator) -> ImageDataset:
-    dataset = open_dataset(data)
-    if (dataset.resolution, dataset.channels) != (G.resolution, G.channels):
-        (h, w), (H, W) = dataset.resolution, G.resolution
-        raise UserError(
-            f"figure.data={data} holds images of {w}x{h} with {dataset.channels} channel(s), the network makes {W}x{H} with "
-            f"{G.channels}: they cannot be compared; prepare the data at that size"
-        )
-    return dataset
 
 
 def _through_jpeg(image: Tensor) -> Tensor:

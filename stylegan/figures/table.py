@@ -1,5 +1,6 @@
 """All figures by name: Hydra's group `figure`, the help page and what is refused follow from this table."""
 
+from stylegan.figures.attributes import Attributes
 from stylegan.figures.base import Figure
 from stylegan.figures.blend import Blend
 from stylegan.figures.curves import Curves
@@ -16,6 +17,7 @@ from stylegan.figures.spectrum import Spectrum
 from stylegan.figures.truncation import Truncation
 
 FIGURES: dict[str, type[Figure]] = {
+    "attributes": Attributes,
     "blend": Blend,
     "curves": Curves,
     "equivariance": Equivariance,

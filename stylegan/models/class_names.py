@@ -21,6 +21,8 @@ def class_number(G: Generator, name: str | int | None) -> int:
         if 0 <= int(name) < G.c_dim:
             return int(name)
         raise UserError(f"class_idx={name} does not exist: {numbers}")
+    if name == "all" and name not in G.class_names:
+        raise UserError("class_idx=all makes rows by class of figure=grid, and nothing else; choose one class")
     if not G.class_names:
         raise UserError(f"class_idx={name}: the network does not say what its classes are called; {numbers}")
     if name not in G.class_names[: G.c_dim]:

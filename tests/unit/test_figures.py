@@ -265,7 +265,7 @@ def test_a_picture_and_its_record(tmp_path: Path, G: StyleBased) -> None:
     record = json.loads((tmp_path / "new" / "a.json").read_text())
     assert record["command"] == "python generate.py 'network=net x.safetensors' seeds=0-1"
     assert sorted(record["versions"]) == ["python", "stylegan", "torch"]
-    assert record["figure"] == {"name": "grid", "rows": None, "cols": 2}
+    assert record["figure"].items() >= {"name": "grid", "rows": None, "cols": 2}.items()
     assert record["network"] == "net.safetensors" and len(record["network_sha256"]) == 64
     assert (record["seeds"], record["ops"], record["precision"]) == ("0-1", "reference", "fp32")
     assert {item.name for item in dataclasses.fields(Sampling)} < record.keys()

@@ -357,7 +357,7 @@ def evaluate(
         bool, typer.Option("--real-vs-real", help="A half of the real images instead of fakes: the floor.")
     ] = False,
     class_idx: Annotated[
-        int | None, typer.Option(min=0, max=MOST, help="Only this class of a conditional network, from 0.")
+        str | None, typer.Option(help="Only this class of a conditional network: its number, from 0, or its name.")
     ] = None,
     weights: Annotated[list[str] | None, typer.Option(help="NAME=FILE: weights of a network; may be repeated.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=MOST, help="Images at once.")] = 64,
@@ -381,15 +381,10 @@ def evaluate(
     from stylegan.ops.backend import Backend
 
     with one_voice():
-        settings = Settings(seed, batch, class_idx, real_vs_real, weight_files(weights or []))
+        settings = Settings(seed, batch, None, real_vs_real, weight_files(weights or []))
         backend = _choice("--ops", ops, {item.value: item for item in Backend})
-        tell(
-            evaluate_saved(
-                network, data, ",".join(metrics).split(","), settings, repeats=repeats, device=device, backend=backend
-            ),
-            out,
-            pictures,
-        )
+        names, how = ",".join(metrics).split(","), {"repeats": repeats, "device": device, "backend": backend}
+        tell(evaluate_saved(network, data, names, settings, class_idx=class_idx, **how), out, pictures)
 
 
 @command()

@@ -42,10 +42,14 @@ def hydra_arguments(arguments: Sequence[str], script: Script) -> list[str]:
         if option in ("--config-dir", "-cd"):
             for group, names in names_in(Path(folder)).items():
                 groups[group] = sorted({*groups.get(group, []), *names})
-    found = []
+    found: list[str] = []
+    given: dict[str, str] = {}
     chosen = [*typed, *script.defaults]
     for argument in typed:
         key, value = _key_and_value(argument, script)
+        if key in given:
+            raise UserError(f"{key} is given twice, {given[key]} and {argument}; leave one of them out")
+        given[key] = argument
         if key.startswith(("hydra.", "hydra/")):
             if not _readable(argument):
                 raise UserError(f"{argument}: this value cannot be read; put quotes around it: {key}='\"VALUE\"'")

@@ -12,17 +12,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
-from stylegan.files import atomic_write, sha256, shipped
+from stylegan.files import atomic_write, read_file, sha256, shipped
 from stylegan.metrics.features import as_rgb
 
 SHIPPED = "datasets/faces3d/attributes.safetensors"
 KEY = "stylegan_attributes"
 FORMAT = 1
+LARGEST = 2**26  # bytes of a file; ours has 2 million
 SIDE = 32  # pictures of another size are scaled to this one
 WIDTHS = (32, 64, 96, 160)
 
@@ -183,17 +184,19 @@ def load_attributes(device: torch.device, given: Path | None = None) -> tuple[At
     if not path.is_file():
         raise UserError(f"--weights attributes={path}: there is no such file; `stylegan attributes --train` makes one")
     network = AttributeNetwork()
+    content = read_file(path, LARGEST, "network of attributes")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except SafetensorError as error:
-        raise UserError(f"{path} is no safetensors file ({error}); `stylegan attributes --train` makes one") from None
-    if about.get("format") != FORMAT or about.get("attributes") != _schema():
+        tensors = load(content)
+        about = json.loads(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"][KEY])
+        known = (about["format"], about["attributes"]) == (FORMAT, _schema())
+    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError):
+        known, about, tensors = False, {}, {}
+    counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if not known or {name: tensor.shape for name, tensor in (counters | tensors).items()} != shapes:
         raise UserError(
             f"{path} is not a network that reads these attributes; `stylegan attributes --train --data ZIP` makes one"
         )
-    counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
     network.load_state_dict(counters | tensors)
     network = network.to(device).eval().requires_grad_(False)
     return network, sha256(path), about

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest, say
 from stylegan.files import atomic_path, sha256
-from stylegan.inference import load_generator, resolve_network
+from stylegan.inference import class_label, load_generator, resolve_network
 from stylegan.interop.networks import read_networks
 from stylegan.memory import check_images
 from stylegan.metrics.features import feature_names
@@ -111,6 +111,7 @@ def evaluate_saved(
     names: Sequence[str],
     settings: Settings,
     *,
+    class_idx: str | None = None,
     repeats: int = 1,
     device: str = "auto",
     backend: Backend = Backend.auto,
@@ -122,6 +123,7 @@ def evaluate_saved(
         data: The archive of real images.
         names: Metrics, see `stylegan.metrics.names`.
         settings: How.
+        class_idx: Only this class, by number or name; None: as `settings` say.
         repeats: Measure with this many seeds, one after the other from the settings' own.
         device: auto, cpu, cuda or cuda:N.
         backend: Of the ops; `auto` builds the compiled ones for at least `WORTH_A_BUILD` images, else takes them if built.
@@ -141,6 +143,9 @@ def evaluate_saved(
         found = read_networks(path, only_generator=True)
         check_images(settings.batch, found.G_ema.channels, found.G_ema.resolution, "--batch")
         G = found.G_ema.to(place).eval().requires_grad_(False)
+        if class_idx is not None:
+            label = class_label(G, class_idx)
+            settings = replace(settings, class_idx=None if label is None else int(label.argmax()))
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
         ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
         results = [evaluator.measure(G, settings.seed + i) for i in range(repeats)]

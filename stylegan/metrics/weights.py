@@ -1,10 +1,8 @@
 """The files with trained weights that metrics need: where they are looked for, and how they are read without running code."""
 
-import pickle
 import re
 import sys
 import urllib.error
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylegan.errors import UserError
+from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.files import make_folder, sha256
-from stylegan.opening import nearest_path
+from stylegan.interop.pickled import TensorRecord
+from stylegan.interop.torch_file import read_pickled
+from stylegan.opening import nearest_path, require_regular_file
 from stylegan.ops._build import cache_root
 
 
@@ -87,27 +87,26 @@ def weight_folders() -> list[Path]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a safetensors file or of a state_dict saved by torch. Neither can run code.
+    """The named tensors of a safetensors file or of a state_dict saved by torch. Both are read as data, within bounds.
 
     Raises:
         UserError: The file holds something else, or more than tensors.
     """
+    require_regular_file(path, "file of weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # of foreign pickles: what is wrong with them is told here
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        content = read_pickled(path)
+        if not isinstance(content, dict) or not all(isinstance(value, TensorRecord) for value in content.values()):
+            raise UserError(f"{path} is not a table of tensors (a state_dict); give the weights alone")
+        return {name: record.tensor() for name, record in content.items()}
+    except UnreadableError as error:
         raise UserError(
-            f"{path} holds more than tensors, and reading it could run code; it is not read. Give a state_dict saved with "
-            "torch.save, or a .safetensors file"
+            f"{path} cannot be read as weights: it {shown(error)}; tables of tensors are read, and nothing is executed: give a "
+            "state_dict saved with torch.save, or a .safetensors file"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights ({reason}); get it again") from None
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path} is not a table of tensors (a state_dict); give the weights alone")
-    return content
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as weights ({shown(error)}); get it again") from None
 
 
 def fill(network: torch.nn.Module, weights: Weights, what: str) -> None:

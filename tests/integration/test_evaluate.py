@@ -34,9 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network, images, and files of weights."""
     folder = tmp_path_factory.mktemp("evaluate")
     for name, c_dim in (("G", 0), ("G3", 3)):
-        save_snapshot(folder / f"{name}.safetensors", tiny_pair(c_dim=c_dim)[0], provenance={"nimg": 7})
+        provenance = {"nimg": 7, "data": {"class_names": ["cat", "dog", "owl"][:c_dim]}}
+        save_snapshot(folder / f"{name}.safetensors", tiny_pair(c_dim=c_dim)[0], provenance=provenance)
     write_archive(folder / "reals.zip", count=22)
     write_archive(folder / "few.zip", count=4)
+    write_archive(folder / "classes.zip", count=60, labels=3)
     write_archive(folder / "large.zip", size=32)
     write_archive(folder / "grey.zip", mode="L")
     write_small(folder / "small.pth")
@@ -90,6 +92,18 @@ def test_one_line_says_all(here: Path, capsys: pytest.CaptureFixture[str], monke
     assert Path("leaks.png").is_file() and Path("attributes.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_class_by_its_name(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = []
+    for name in ("dog", "1", "owl"):
+        more = ["--metrics", "attributes20", "--class-idx", name]
+        arguments = command(here, *more, network="G3.safetensors", data="classes.zip")
+        result = stylegan(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+        assert result.code == 0, result.err
+        lines.append(json.loads(result.out))
+    assert [line["protocol"]["class_idx"] for line in lines] == [1, 1, 2]
+    assert lines[0]["results"] == lines[1]["results"] != lines[2]["results"]
+
+
 def test_help_lists_all_metrics(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     result = stylegan("evaluate", "--help", capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 0 and result.out.splitlines()[-len(table.METRICS) :] == listed()
@@ -106,6 +120,7 @@ def test_help_lists_all_metrics(capsys: pytest.CaptureFixture[str], monkeypatch:
         ({}, ["--metrics", "fid50k"], "weights-inception-2015-12-05-6726825d.pth"),
         ({}, ["--metrics", "eqt8"], "starts from a learned constant"),
         ({}, ["--metrics", "attributes20", "--class-idx", "0"], "class_idx=0"),
+        ({"network": "G3.safetensors"}, ["--metrics", "attributes20", "--class-idx", "cow"], "did you mean 'owl'"),
         ({"network": "G3.safetensors"}, ["--metrics", "attributes20"], "has no labels"),
         ({"data": "few.zip"}, ["--metrics", f"pr20_{SMALL}"], "needs at least 5 real images"),
         ({"data": "large.zip"}, ["--metrics", "attributes20"], "stylegan prepare SOURCE DEST --resolution 16x16"),
@@ -118,8 +133,8 @@ def test_help_lists_all_metrics(capsys: pytest.CaptureFixture[str], monkeypatch:
         ({}, ["--metrics", "attributes20", "--weights", "atributes=x"], "did you mean 'attributes'"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes=G"], "there is no such file"),
         ({}, ["--metrics", "attributes20", "--ops", "compield"], "did you mean 'compiled'"),
-        ({}, ["--metrics", f"kid20_{SMALL}", "--weights", f"{SMALL}=code.pth"], "could run code"),
-        ({}, ["--metrics", "attributes20", "--weights", "attributes=code.pth"], "is no safetensors file"),
+        ({}, ["--metrics", f"kid20_{SMALL}", "--weights", f"{SMALL}=code.pth"], "nothing is executed"),
+        ({}, ["--metrics", "attributes20", "--weights", "attributes=code.pth"], "is not a network that reads"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes={}/G.safetensors"], "is not a network that reads"),
         ({}, ["--metrics", "kid20_resnet18", "--weights", "resnet18={}/small.pth"], "belongs to another network"),
         ({}, ["--metrics", "attributes20", "--device", "abacus"], "device=abacus"),

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stylegan.data.faces3d import render_faces
 from stylegan.data.prepare import ensure_faces3d
 from stylegan.errors import UserError
+from stylegan.files import shipped
 from stylegan.metrics import attribute_training as training
-from stylegan.metrics.attribute_network import label_table, load_attributes, to_input
+from stylegan.metrics.attribute_network import KEY, SHIPPED, label_table, load_attributes, to_input
 from stylegan.metrics.attribute_training import LabelledFaces, TrainingOptions, accuracy, train_attributes
 from tests.integration.images import write_archive
 
@@ -69,7 +71,12 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         training.train_and_save(ensure_faces3d(resolution=16, count=64), archive / "out.safetensors", TrainingOptions())
     with pytest.raises(UserError, match="--epochs 0: it must be at least 1"):
         TrainingOptions(epochs=0)
-    with pytest.raises(UserError, match=r"broken\.safetensors is no safetensors file"):
+    with pytest.raises(UserError, match=r"broken\.safetensors is not a network that reads"):
         training.test_attributes(archive, broken)
+    tensors = load_file(shipped(SHIPPED))
+    for header in ({KEY: "[" * 50_000}, {KEY: "[]"}, {KEY: "{}"}, {}):
+        save_file(tensors, broken, header)
+        with pytest.raises(UserError, match="is not a network that reads"):
+            training.test_attributes(archive, broken)
     with pytest.raises(UserError, match="there is no such file"):
         training.test_attributes(archive, tmp_path / "missing.safetensors")

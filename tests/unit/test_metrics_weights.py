@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 import urllib.error
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,13 @@ def test_wrong_files(small: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.safetensors"
     text.write_text("no weights at all")
     refused("cannot be read as weights", "x", [Published("a", "ffffffff")], text)
+    with (
+        zipfile.ZipFile(small) as stored,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    refused("is a compressed ZIP archive", "x", [Published("a", "ffffffff")], tmp_path / "packed.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     refused("not a table of tensors", "x", [Published("a", "ffffffff")], tmp_path / "list.pth")
 
@@ -156,7 +164,7 @@ def test_code_is_not_run(tmp_path: Path) -> None:
     torch.save({"weight": Bomb()}, tmp_path / "torch.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb()))
     for file in ("torch.pth", "plain.pth"):
-        refused("could run code", "x", [Published("a", "ffffffff")], tmp_path / file)
+        refused("nothing is executed", "x", [Published("a", "ffffffff")], tmp_path / file)
     script = torch.jit.script(torch.nn.Linear(1, 1))
     torch.jit.save(script, str(tmp_path / "script.pt"))
     refused("", "x", [Published("a", "ffffffff")], tmp_path / "script.pt")

@@ -167,6 +167,9 @@ def test_sweeps_part_at_commas() -> None:
         ("model.G.num_layer=3", "did you mean 'model.G.num_layers'"),
         ("seed=" + "9" * 5000, "seed is a value of 5000 characters"),
         ("--experimental-rerun=x.pickle", "there is no option --experimental-rerun"),
+        ("seed=1 seed=2", "seed is given twice, seed=1 and seed=2; leave one of them out"),
+        ("seed=1 +seed=1", "seed is given twice"),
+        ("loss=logistic loss=logistic", "loss is given twice"),
         ("--multi", "there is no option --multi; did you mean '--multirun'"),
         ("--cfg", "--cfg needs a value"),
         ("hydra.run.dir=(", "put quotes around it"),
@@ -175,7 +178,10 @@ def test_sweeps_part_at_commas() -> None:
 )
 def test_what_cannot_be_taken(typed: str, says: str) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
-        train(typed)
+        if typed.startswith("experiment=") or " " in typed.partition("=")[2]:
+            hydra_arguments(typed.split(), train_script())
+        else:
+            train(typed)
 
 
 def test_a_setting_of_another_choice_names_it(

@@ -77,7 +77,7 @@ def _of_number(attribute: Scalar, start: int, value: str, where: str) -> Callabl
     if not match or not any(match.groups()):
         words_too = f"{words[0]}, {words[1]}, " if split is not None else ""
         raise UserError(
-            f"{where}: {attribute.name} takes {words_too}or a range of numbers between {attribute.low:g} and {attribute.high:g}: "
+            f"{where}: {attribute.name} takes {words_too}or a range in {attribute.low:g} to {attribute.high:g}: "
             f"LOW-HIGH, LOW- or -HIGH, and with .. where numbers are negative; not {value!r}"
         )
     low, high = float(match[1] or -math.inf), float(match[2] or math.inf)

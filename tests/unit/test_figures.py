@@ -99,6 +99,7 @@ def test_configured_layout() -> None:
     assert Grid(rows=3, cols=4).columns(6) == 4
     with pytest.raises(UserError, match=r"figure.rows=2 figure.cols=2: 5 seeds do not fit"):
         Grid(rows=2, cols=2).columns(5)
+    bad: dict[str, Any]
     for bad in ({"rows": 0}, {"cols": -1}):
         with pytest.raises(UserError, match="must be at least 1"):
             Grid(**bad)

@@ -221,7 +221,7 @@ def test_a_walk_and_its_scan_line() -> None:
     torch.testing.assert_close(path[[0, 5, 10]], ws)
     torch.testing.assert_close(path[2], ws[0].lerp(ws[1], 0.4))
     images = torch.arange(20 * 3 * 8 * 8, dtype=torch.int64).remainder(251).to(torch.uint8).view(20, 3, 8, 8)
-    picture = scanline(iter(images), 20, Scanline(column=0.5, top=0.25, bottom=0.75, scale=2))
-    assert picture.size == (40, 2 * (8 + 4))  # two whole images above the column's four pixels
-    assert picture.getpixel((2 * 7, 2 * 8)) == tuple(images[7, :, 2, 4].tolist())
-    assert picture.getpixel((2 * 9, 0)) == tuple(images[12, :, 0, 1].tolist())
+    picture = scanline(iter(images), 20, Scanline(column=0.5, top=0.25, bottom=0.75))
+    assert picture.size == (20, 8 + 4)  # two whole images above the column's four pixels
+    assert picture.getpixel((7, 8)) == tuple(images[7, :, 2, 4].tolist())
+    assert picture.getpixel((9, 0)) == tuple(images[12, :, 0, 1].tolist())

@@ -74,18 +74,20 @@ class Picture:
         page: What is drawn.
         facts: What was found out, as JSON types; it goes into the record.
         latents: Of the images, in their order, where the figure keeps them.
+        sized: Whether it was laid out for print, so that its file says how many pixels an inch has.
     """
 
     page: Page
     facts: Mapping[str, Any] = field(default_factory=dict)
     latents: Latents | None = None
+    sized: bool = True
 
     @staticmethod
     def of(image: Image.Image, width_cm: float = 17.0, latents: Latents | None = None) -> "Picture":
         """A picture that is an image and nothing else, in its own mode."""
         page = Page(image.width, image.height, image.width / width_cm * 2.54, mode=image.mode)
         page.image(0, 0, image)
-        return Picture(page, latents=latents)
+        return Picture(page, latents=latents, sized=False)
 
     @cached_property
     def image(self) -> Image.Image:

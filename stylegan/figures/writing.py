@@ -188,7 +188,7 @@ def save_picture(picture: Picture, path: Path, about: Mapping[str, Any] | None =
         told = () if about is None else (DESCRIPTION, json.dumps(about, sort_keys=True))
         atomic_write(path, picture.page.pdf(path.stem, *told))
     else:
-        save_png(picture.image, path, about, picture.page.dpi)
+        save_png(picture.image, path, about, picture.page.dpi if picture.sized else None)
 
 
 def save_png(

@@ -71,9 +71,9 @@ def test_commands(typed: Typed, monkeypatch: pytest.MonkeyPatch, arguments: list
     [
         (["figure.rows=1000000000"], "1000000000 images of 64x64 at once take 49.2 TB of memory"),
         (["batch=1000000000"], "49.2 TB of memory"),
-        (["figure=scanline", "figure.scale=1000000", "seeds=0,1"], "of memory"),
+        (["figure=scanline", "figure.frames=1000000000", "seeds=0,1"], "of memory"),
         (["figure=scanline", "figure.frames=100000000000", "seeds=0,1"], "of memory"),
-        (["figure=null"], "there is no figure=null; there are: grid, images, scanline"),
+        (["figure=null"], "there is no figure=null; there are: attributes, blend, curves"),
         (["experiment=demo"], "there is no setting experiment"),
     ],
 )

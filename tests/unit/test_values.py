@@ -1,6 +1,7 @@
 """Every number of every configuration knows its range; a text is what can be written down; nothing asks for absurd amounts."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -47,8 +48,7 @@ def numbers_of(kind: type[Any]) -> dict[str, Any]:
     return {
         f.name: f
         for f in fields(kind)
-        if f.metadata.get("schedule")
-        or (any(word in str(f.type) for word in ("int", "float")) and "hint" not in str(f.type))
+        if f.metadata.get("schedule") or (re.search(r"\b(int|float)\b", str(f.type)) and "hint" not in str(f.type))
     }
 
 

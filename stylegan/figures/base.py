@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan.errors import UserError
-from stylegan.figures.page import Lettering, Page
+from stylegan.figures.page import WIDEST, Lettering, Page
 from stylegan.figures.seeds import parse_seeds
 from stylegan.figures.sheet import Print, Sheet
 from stylegan.inference import Sampling, Seeds
@@ -24,8 +24,8 @@ from stylegan.models.base import Generator
 from stylegan.run_dir import is_run_dir
 from stylegan.values import Range, at_home, check_values
 
-WIDTH = Range(1, 500)
-DPI = Range(10, 5000)
+WIDTH = Range(1, 120)  # cm, of the largest posters
+DPI = Range(10, 2400)
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,11 @@ class Printed(Figure):
     def __post_init__(self) -> None:
         super().__post_init__()
         Lettering(self.font)
+        if self.dpi is not None and self.width_cm / 2.54 * self.dpi > WIDEST:
+            asked = f"figure.width_cm={self.width_cm:g} figure.dpi={self.dpi:g}"
+            raise UserError(
+                f"{asked}: that is more than {WIDEST} pixels from left to right; choose less of one of them"
+            )
 
     def sheet(self, sheet: Sheet, facts: Mapping[str, Any] | None = None, latents: Latents | None = None) -> Picture:
         """A sheet as a picture of the size that is wanted, without its text where none is wanted."""

@@ -18,6 +18,7 @@ from stylegan.opening import require_regular_file
 INK = "#202020"
 PAPER = "#ffffff"
 POINTS = 8.0  # of labels: what journals print under figures
+WIDEST = 20_000  # pixels
 _NO_CHARACTER = "\uffff"
 
 

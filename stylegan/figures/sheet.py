@@ -9,6 +9,7 @@ from PIL import Image
 from stylegan.errors import UserError
 from stylegan.figures.page import POINTS, Lettering, Page
 
+MOST_PIXELS = 150_000_000  # of a figure with text
 SHARP = 200.0  # dpi from which text of 8 points is clean
 _SPACE = 3.0  # points around a label
 _LINE = POINTS + 2 * _SPACE
@@ -77,6 +78,11 @@ class Sheet:
         end = tops[-1] + heights[-1]
         page_width = x0 + C * w + (C - 1) * gap
         lines = _wrapped(self.caption, size.lettering, page_width / point)
+        if self.labelled and page_width * end > MOST_PIXELS:
+            raise UserError(
+                f"a figure of {page_width}x{end} pixels is too large; choose a smaller figure.width_cm or figure.dpi, or show "
+                "fewer images"
+            )
         modes = {image.mode for image in images}
         page = Page(
             page_width,

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageFont
 
 from stylegan.errors import UserError
+from stylegan.figures.grid import Grid
 from stylegan.figures.page import Lettering, Page
 from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Print, Sheet
@@ -85,6 +86,13 @@ def test_upright_text_runs_from_bottom_to_top() -> None:
 def test_too_much_text_is_refused_with_the_width() -> None:
     with pytest.raises(UserError, match=r"figure.width_cm=2: the labels leave no room"):
         Sheet([[noise(0)]], rows=["a very long label of a row"]).page(Print(2))
+
+
+def test_a_page_has_a_largest_size() -> None:
+    with pytest.raises(UserError, match=r"a figure of \d+x\d+ pixels is too large"):
+        Sheet([[noise(0)]] * 500, caption="x").page(Print(50))
+    with pytest.raises(UserError, match=r"figure.width_cm=100 figure.dpi=2000: that is more than 20000 pixels"):
+        Grid(width_cm=100, dpi=2000)
 
 
 def test_captions_are_cut_and_the_last_is_wrapped() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UserError, say
+from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.conditions import parse_conditions
 from stylegan.figures.grid import Grid
@@ -86,17 +87,10 @@ class Attributes(Printed):
         conditions = parse_conditions(self.where)
         last = min(self.first_seed + self.most - 1, MAX_SEED)
         size = request.sampling.batch
-        for start in self._told(range(self.first_seed, last + 1, size), request.progress):
+        starts = range(self.first_seed, last + 1, size)
+        for start in with_bar(starts, "trying seeds", len(starts), show=request.progress):
             seeds = range(start, min(start + size, last + 1))
             batch = torch.stack(list(sample(G, seeds, request.sampling)))
             read = network.read(batch.to(next(G.parameters()).device))
             accepted = torch.stack([condition.holds(read) for condition in conditions]).all(dim=0)
             yield from zip(seeds, batch, accepted.tolist(), strict=True)
-
-    def _told(self, starts: range, progress: bool) -> Iterator[int]:
-        if not progress:
-            return iter(starts)
-        from rich.console import Console
-        from rich.progress import track
-
-        return iter(track(starts, description="trying seeds", console=Console(stderr=True), transient=True))

@@ -12,6 +12,7 @@ from PIL import GifImagePlugin, Image
 from torch import Tensor
 
 from stylegan.errors import UserError
+from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Clip
 from stylegan.figures.pixels import image_grid, to_pixels
 from stylegan.files import atomic_path
@@ -69,13 +70,7 @@ def film_strip(clip: Clip) -> Image.Image:
 
 
 def _frames(clip: Clip, indices: range, progress: bool) -> Iterator[Tensor]:
-    if not progress:
-        return clip.frames(indices)
-    from rich.console import Console
-    from rich.progress import track
-
-    frames = clip.frames(indices)
-    return iter(track(frames, total=len(indices), description="frames", console=Console(stderr=True), transient=True))
+    return iter(with_bar(clip.frames(indices), "frames", len(indices), show=progress))
 
 
 def _write_mp4(clip: Clip, path: Path, about: Mapping[str, Any] | None, progress: bool) -> None:

@@ -1,6 +1,5 @@
 """Real images beside generated ones, and the nearest of them to each."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_dataset
 from stylegan.errors import UserError
+from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Request
 from stylegan.metrics.features import load_features
 from stylegan.models.base import Generator
@@ -78,7 +78,8 @@ def find_nearest(images: Tensor, dataset: ImageDataset, features: str, G: Genera
     ours = torch.cat([read(images[start : start + 16]) for start in range(0, len(images), 16)])
     best, row = torch.full([len(images)], torch.inf), torch.zeros(len(images), dtype=torch.long)
     size = request.sampling.batch
-    for start in _told(range(0, len(dataset), size), request.progress):
+    starts = range(0, len(dataset), size)
+    for start in with_bar(starts, "real images", len(starts), show=request.progress):
         batch = torch.stack([dataset[i][0] for i in range(start, min(start + size, len(dataset)))])
         distance, index = torch.cdist(ours, read(batch), compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
         nearer = distance < best
@@ -87,12 +88,3 @@ def find_nearest(images: Tensor, dataset: ImageDataset, features: str, G: Genera
     measure = f"pixels at {_SIDE}x{_SIDE}, grey levels" if network is None else network.name
     names = [dataset.names[int(i)] for i in row]
     return Nearest(found, names, (best / ours.shape[1] ** 0.5).tolist(), measure)
-
-
-def _told(starts: range, progress: bool) -> Iterator[int]:
-    if not progress:
-        return iter(starts)
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(starts, description="real images", console=Console(stderr=True), transient=True))

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan.figures.axes import Line, Plot, heat, heat_scale
+from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.nearest import open_reals
 from stylegan.figures.page import POINTS, Lettering, Page
@@ -82,7 +83,7 @@ class Spectrum(Printed):
 
     def _of(self, images: Iterable[Tensor], G: Generator, request: Request, what: str, count: int) -> "Spectra":
         spectra = Spectra(G.resolution, self.beta, self.padding)
-        for image in _told(images, count, what, request.progress):
+        for image in with_bar(images, what, count, show=request.progress):
             spectra.add(image)
         return spectra
 
@@ -219,12 +220,3 @@ def _through_jpeg(image: Tensor) -> Tensor:
     with Image.open(buffer, formats=("JPEG",)) as read:
         values = torch.from_numpy(np.array(read))
     return values[None] if values.ndim == 2 else values.permute(2, 0, 1)
-
-
-def _told(images: Iterable[Tensor], count: int, what: str, progress: bool) -> Iterable[Tensor]:
-    if not progress:
-        return images
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(images, total=count, description=what, console=Console(stderr=True), transient=True)

@@ -460,7 +460,13 @@ def _batches(
     @torch.inference_mode()
     def batch_images(count: int, full: list[_T]) -> Tensor:
         with adjusted(G, sampling):
-            return to_uint8(images(full)[:count]).cpu()
+            made = images(full)[:count]
+        if not made.isfinite().all():  # as pixels they would be black
+            raise UserError(
+                f"the network makes values that are not finite, computing in {Precision(sampling.precision or G.precision).value}; try "
+                "precision=fp32, or an earlier snapshot"
+            )
+        return to_uint8(made).cpu()
 
     batches = _bar(list(_chunks(items, sampling.batch)), progress)
     return (image for chunk, full in batches for image in batch_images(len(chunk), full))

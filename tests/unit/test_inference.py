@@ -477,3 +477,10 @@ def test_loading_does_not_wait_for_the_compiler_of_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_pictures_that_are_not_finite_are_refused() -> None:
+    G = tiny_pair()[0].eval().requires_grad_(False)
+    G.synthesis.b16.torgb.weight.fill_(3e38)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    with pytest.raises(UserError, match="values that are not finite, computing in fp32; try precision=fp32"):
+        list(sample(G, [1]))

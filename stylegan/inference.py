@@ -463,8 +463,8 @@ def _batches(
             made = images(full)[:count]
         if not made.isfinite().all():  # as pixels they would be black
             raise UserError(
-                f"the network makes values that are not finite, computing in {Precision(sampling.precision or G.precision).value}; try "
-                "precision=fp32, or an earlier snapshot"
+                "the network makes values that are not finite, computing in "
+                f"{Precision(sampling.precision or G.precision).value}; try precision=fp32, or an earlier snapshot"
             )
         return to_uint8(made).cpu()
 

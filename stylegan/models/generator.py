@@ -30,6 +30,11 @@ class Synthesis(nn.Module):
     num_magnitudes: int = 0
 
     @property
+    @abstractmethod
+    def style_maps(self) -> list[FullyConnected]:
+        """The affine map that makes a style of each of the ws; where one makes several styles, that of its convolution."""
+
+    @property
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of each layer, in the order of the flat noise; none where there is no noise."""
         return []

@@ -257,6 +257,11 @@ class SynthesisNetwork(Synthesis):
         return [getattr(self, name) for name in self.block_names]
 
     @property
+    def style_maps(self) -> list[FullyConnected]:
+        """See `Synthesis`."""
+        return [*(layer.affine for block in self.blocks for layer in block.layers), self.affines[-1]]
+
+    @property
     def noise_shapes(self) -> list[tuple[int, int]]:
         """See `Synthesis`."""
         return [layer.shape for block in self.blocks for layer in block.layers]

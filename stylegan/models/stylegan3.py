@@ -309,6 +309,11 @@ class SynthesisNetwork(Synthesis):
         self.set_precision(config.precision, config.reduced_blocks)
 
     @property
+    def style_maps(self) -> list[FullyConnected]:
+        """See `Synthesis`."""
+        return [self.input.affine, *(layer.affine for layer in self.layers)]
+
+    @property
     def style_ranges(self) -> dict[str, range]:
         """The first half of the layers and the second, 0-6 and 7-13 as published; colours are fine, and there is no middle."""
         half = (self.num_ws - 2) // 2

@@ -21,6 +21,7 @@ COMMANDS = {
     "blend": "figure=blend seeds=1,me.safetensors:1 figure.weights=2,1",
     "blend of layers": "figure=blend seeds=1,2 'figure.layers=coarse;all'",
     "curves": "figure=curves network=run",
+    "edit": "figure=edit seeds=1,me.safetensors figure.directions=pca:0,sefa:1 figure.given=pca:1 figure.steps=3",
     "equivariance": "figure=equivariance network=G3.safetensors seeds=0-1 figure.move=0.1,0",
     "grid": "figure=grid seeds=0-3,me.safetensors figure.captions=true figure.cols=3",
     "grid of classes": "figure=grid network=Gc.safetensors class_idx=all seeds=0-1",
@@ -172,6 +173,6 @@ def test_without_w(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
         result = generate(f"network=W.safetensors figure={figure} {more}", capsys, monkeypatch)
         assert result.code == 0, result.err
     assert generate("network=W.safetensors seeds=z.safetensors:3 out=b.png", capsys, monkeypatch).code == 0
-    for figure in ("mixing", "truncation", "noise", "scanline", "equivariance"):
+    for figure in ("mixing", "truncation", "noise", "scanline", "equivariance", "edit"):
         result = generate(f"network=W.safetensors figure={figure} seeds=0-1 out=c.png", capsys, monkeypatch)
         assert result.code == 2 and ("without_w" in result.err) and not Path("c.png").exists(), result.err

@@ -267,7 +267,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(
     archive: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    settings = [*DEBUG, "training.kimg=0.8", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
+    settings = [*DEBUG, "training.kimg=80", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
     settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "data.workers=1", "logging.interval_kimg=0.008"]
     process = start("train", *settings, cwd=tmp_path, env=env)
     assert process.stderr is not None
@@ -278,7 +278,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_it_goes_on(
     assert process.returncode == 0, err
     (checkpoint,) = layout.checkpoints(tmp_path / "run")
     nimg = read_checkpoint(checkpoint).state["nimg"]
-    assert 0 < nimg < 800 and nimg % 8 == 0, "it stopped between two iterations, before the end"
+    assert 0 < nimg < 80_000 and nimg % 8 == 0, "it stopped between two iterations, before the end"
     assert "run_dir=" in err and "goes on" in err and "Traceback" not in err
     assert layout.snapshots(tmp_path / "run")
     again = start("train", f"run_dir={tmp_path}/run", f"training.kimg={(nimg + 16) / 1000}", cwd=tmp_path, env=env)
@@ -300,7 +300,7 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
     import termios
 
     main, terminal = os.openpty()
-    settings = [*DEBUG, "training.kimg=0.8", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
+    settings = [*DEBUG, "training.kimg=80", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
     settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "logging.interval_kimg=0.008"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *last_of_each(settings)],
@@ -319,7 +319,7 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
     os.close(main)
     assert process.wait(120) == 0
     (checkpoint,) = layout.checkpoints(tmp_path / "run")
-    assert 0 < read_checkpoint(checkpoint).state["nimg"] < 800
+    assert 0 < read_checkpoint(checkpoint).state["nimg"] < 80_000
     assert "goes on" in (tmp_path / "run" / layout.LOG).read_text()
 
 

@@ -13,6 +13,7 @@ from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
 from stylegan.config.saved import load_config
 from stylegan.errors import UserError, nearest
+from stylegan.files import refuse_link
 from stylegan.losses.table import LOSSES
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
 from stylegan.schedule import Ramp
@@ -58,6 +59,7 @@ def train_config(composed: DictConfig) -> tuple[TrainConfig, bool]:
     run_dir = Path(composed.run_dir or f"runs/{hydra.runtime.choices['experiment']}")
     if hydra.mode == RunMode.MULTIRUN:
         run_dir /= str(hydra.job.num)
+        refuse_link(run_dir)  # nobody named this one
     composed.run_dir = str(run_dir)
     if not _holds_run(run_dir):
         return to_typed(composed, TrainConfig), False

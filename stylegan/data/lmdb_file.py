@@ -13,7 +13,6 @@ import struct
 from array import array
 from pathlib import Path
 
-from stylegan.data.image_files import IMAGE_BYTES
 from stylegan.errors import UnreadableError
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
@@ -61,17 +60,17 @@ class LmdbFile:
         if len(self.keys) != entries:
             raise UnreadableError(f"it should hold {entries} entries and holds {len(self.keys)}")
 
+    def size(self, i: int) -> int:
+        """Bytes of the value of key number `i`."""
+        return self._sizes[i]
+
     def value(self, i: int) -> bytes:
         """The value of key number `i`.
 
         Raises:
-            UnreadableError: The file was changed or cut short meanwhile, or the value is larger than an image's file can be.
+            UnreadableError: The file was changed or cut short meanwhile.
         """
         offset, size = self._offsets[i], self._sizes[i]
-        if size > IMAGE_BYTES:
-            raise UnreadableError(
-                f"it holds a value of {size} bytes, {IMAGE_BYTES} are the most that is read of an image"
-            )
         if self._large[i]:
             number, flags, *_ = _HEADER.unpack(self._read(offset - _HEADER.size, _HEADER.size))
             if number != offset // self._page_size or flags & _KIND != _OVERFLOW:

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -226,12 +227,19 @@ class LmdbSource:
     def readers(self, order: Sequence[int]) -> Iterator[Reader]:
         """See `Source`. Each image is read before it is yielded: one thread reads the file."""
         for i in order:
+            if (size := self._file.size(i)) > IMAGE_BYTES:
+                yield partial(_refuse_size, size)
+                continue
             with self._refused():
                 data = self._file.value(i)
             yield lambda data=data: data
 
     def _refused(self) -> AbstractContextManager[None]:
         return refusal(f"{self.path} is not a readable LMDB", "copy it again")
+
+
+def _refuse_size(size: int) -> bytes:
+    raise UnreadableError(f"it holds {size} bytes, and {IMAGE_BYTES} are the most that is read of an image")
 
 
 class ArraySource:

@@ -49,3 +49,14 @@ def test_a_run_shows_and_does_not_obey(
     resumed = run_here("train", "run_dir=run", "training.kimg=0.016", capsys=capsys, monkeypatch=monkeypatch)
     assert resumed.code == 2 and "log.txt is a link" in resumed.err
     assert model.read_text() == "precious"
+
+
+def test_a_sweep_follows_no_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/0").symlink_to(tmp_path / "victim")
+    arguments = ["-m", "experiment=debug", "seed=0,1", f"run_dir={tmp_path}/sweep"]
+    result = run_here("train", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and "sweep/0 is a link" in result.err and not list((tmp_path / "victim").iterdir())

@@ -157,3 +157,14 @@ def test_several_databases_are_refused(tmp_path: Path) -> None:
         database.open_db(b"one")
     with pytest.raises(UserError, match="several databases"):
         open_source(tmp_path)
+
+
+def test_a_value_larger_than_an_image_is_left_out_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lmdb.open(str(tmp_path), map_size=2**24) as database, database.begin(write=True) as transaction:
+        transaction.put(b"a", b"x" * 50_000)
+        transaction.put(b"b", b"y" * 20)
+    monkeypatch.setattr("stylegan.data.sources.IMAGE_BYTES", 1000)
+    large, small = open_source(tmp_path).readers([0, 1])
+    assert small() == b"y" * 20
+    with pytest.raises(UnreadableError, match="it holds 50000 bytes, and 1000 are the most"):
+        large()

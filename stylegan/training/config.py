@@ -132,6 +132,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_values(self)
+        if self.training.start_kimg is not None and self.init_from is None:
+            raise UserError(
+                f"training.start_kimg={self.training.start_kimg} goes with init_from=, whose networks were trained so far"
+            )
 
 
 def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, ranks: int) -> TrainConfig:

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,17 @@ class Result:
     err: str
 
 
+def last_of_each(arguments: Sequence[str]) -> list[str]:
+    """A test's settings with its own in place of those that it shares with others: the command takes no setting twice."""
+    return list({argument.partition("=")[0]: argument for argument in arguments}.values())
+
+
 def run_here(
     script: str, *arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Result:
     """Run `train` or `generate` in this process, in the working directory."""
     module = importlib.import_module(script)
-    monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *last_of_each(arguments)])
     capsys.readouterr()
     code: int | str | None = 0
     try:
@@ -39,7 +45,7 @@ def run_here(
 def start(script: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start `train` or `generate` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / f"{script}.py"), *arguments],
+        [sys.executable, str(ROOT / f"{script}.py"), *last_of_each(arguments)],
         cwd=cwd,
         env=env,
         text=True,

@@ -20,7 +20,7 @@ from stylegan.interop.snapshot import read_snapshot, weights_sha256
 from stylegan.training import loop, saving, step
 from stylegan.training.checkpoint import read_checkpoint
 from stylegan.training.pictures import shows
-from tests.integration.command import ROOT, run_here, start
+from tests.integration.command import ROOT, last_of_each, run_here, start
 from tests.integration.images import write_archive
 from tests.unit.test_checkpoint import flat
 
@@ -303,7 +303,7 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
     settings = [*DEBUG, "training.kimg=0.8", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
     settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "logging.interval_kimg=0.008"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *settings],
+        [sys.executable, str(ROOT / "train.py"), *last_of_each(settings)],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=terminal,

@@ -20,7 +20,7 @@ from stylegan.training import step
 from stylegan.training.checkpoint import read_checkpoint
 from stylegan.training.split import split_positions
 from tests.golden.golden import KINK_RELATIVE_L2, assert_displacement
-from tests.integration.command import ROOT, Result, run_here
+from tests.integration.command import ROOT, Result, last_of_each, run_here
 from tests.integration.images import write_archive
 from tests.integration.recorded_train import record_gradients
 from tests.integration.test_resume import same_state
@@ -80,7 +80,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 def torchrun(script: Path, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """Start a script on two ranks."""
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), *arguments]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+        *last_of_each(arguments),
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, text=True, stdout=pipe, stderr=pipe)

@@ -28,7 +28,8 @@ def train(*typed: str) -> TrainConfig:
 
     register()
     with initialize_config_dir(str(shipped("configs").resolve()), version_base="1.3"):
-        return to_typed(compose("train", hydra_arguments(["experiment=debug", *typed], train_script())), TrainConfig)
+        usual = [] if any(argument.startswith("experiment=") for argument in typed) else ["experiment=debug"]
+        return to_typed(compose("train", hydra_arguments([*usual, *typed], train_script())), TrainConfig)
 
 
 def generate(*typed: str) -> GenerateConfig:
@@ -148,6 +149,10 @@ def test_sweeps_part_at_commas() -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
+        ("--network=x", "there is no option --network; did you mean"),
+        ("--run-dir=x", "there is no option --run-dir; settings have no dashes: run_dir=x"),
+        ("--cfg=jobs", "--cfg jobs: did you mean 'job'"),
+        ("--package=modle", "there is no such part; did you mean 'model'"),
         ("experiment=null", "there is no experiment=null; there are: ada_auto"),
         ("loss=null", "there is no loss=null; there are: logistic"),
         ("model/G=", "there is no model/G=; there are"),
@@ -176,6 +181,52 @@ def test_sweeps_part_at_commas() -> None:
 def test_what_cannot_be_taken(typed: str, says: str) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
         train(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["seed=1", "seed=1"], "seed is given twice, the second time as seed=1; -m seed=A,B makes a run of each"),
+        (["run_dir=a", "++run_dir=b"], "run_dir is given twice"),
+        (["metrics.names=fid50k", "metrics.names=kid5k"], "; metrics.names=A,B is a list"),
+        (["experiment=demo", "experiment=debug"], "experiment is given twice"),
+        (["-m", "seed=1,2", "seed=3"], "seed is given twice"),
+        (["-m", "seed=range(0,1000000000)"], "seed=range(0,1000000000) makes more than 10000 runs"),
+        (["-m", "loss.r1_gamma=shuffle(range(0,1,1e-300))"], "makes more than 10000 runs"),
+        (["-m", "seed=range(0,200)", f"run_dir={','.join(map(str, range(60)))}"], "more than 10000 runs of this sweep"),
+    ],
+)
+def test_what_cannot_be_taken_together(typed: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        hydra_arguments(typed, SCRIPT)
+
+
+def test_sweeps_of_as_many_runs_as_one_waits_for() -> None:
+    assert len(hydra_arguments(["-m", "seed=range(0,100)", "loss.r1_gamma=1,2", "data.path=glob(*)"], SCRIPT)) == 4
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("seed=1.5", "seed=1.5 is no whole number, written in digits"),
+        ("seed=", "seed= is no whole number"),
+        ("seed=null", "seed=null cannot be: it is never null"),
+        ("training.kimg=25k", "training.kimg=25k is no number"),
+        ("data.xflip=ja", "data.xflip=ja is neither true nor false"),
+        ("training.on_nonfinite=Clamp", "training.on_nonfinite=Clamp: did you mean 'clamp'"),
+        ("augment.pipe.imgfilter_bands=1,x,0,0", "[1,x,0,0]: x is no number"),
+        ("training.start_kimg=5", "goes with init_from="),
+    ],
+)
+def test_values_of_another_kind_are_refused_without_jargon(
+    typed: str, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.integration.command import run_here
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("train.run_training", lambda *_: pytest.fail("it got to training"))
+    result = run_here("train", typed, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and says in result.err and "object_type" not in result.err, result.err
 
 
 def test_a_setting_of_another_choice_names_it(

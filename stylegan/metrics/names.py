@@ -50,9 +50,9 @@ def parse(name: str) -> Request:
     Raises:
         UserError: It is none; the message proposes the nearest.
     """
-    match = re.fullmatch(r"([a-z_]+?)(?:(\d+)(k?)(?:_(.+))?)?", name)
+    match = re.fullmatch(r"([a-z_]+?)(?:([0-9]{1,15})(k?)(?:_(.+))?)?", name)
     if match is None or match[1] not in METRICS:
-        stem = re.split(r"\d", name, maxsplit=1)[0]
+        stem = re.split(r"[0-9]", name, maxsplit=1)[0]
         raise UserError(f"there is no metric {name}; {nearest(name, _examples(name[len(stem) :] or '50k'))}")
     metric = check_metric(match[1], METRICS[match[1]], METRICS)
     if match[2] is None and not metric.count:

@@ -17,7 +17,7 @@ def class_number(G: Generator, name: str | int | None) -> int:
     numbers = f"this network has {G.c_dim} classes; choose class_idx=0 to {G.c_dim - 1}"
     if name is None:
         raise UserError(f"class_idx is missing: {numbers}{', or a name' if G.class_names else ''}")
-    if isinstance(name, int) or name.isdecimal():
+    if isinstance(name, int) or (name.isascii() and name.isdecimal()):
         if 0 <= int(name) < G.c_dim:
             return int(name)
         raise UserError(f"class_idx={name} does not exist: {numbers}")

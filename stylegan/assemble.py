@@ -121,6 +121,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit; another process is in
             the folder; or the disk became full.
     """
+    config.check_together()
     device = pick_device(config.device)
     run_dir = Path(config.run_dir or "")
     with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:

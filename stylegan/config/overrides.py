@@ -174,6 +174,8 @@ def _value(value: str) -> str:
 def _seeds(value: str) -> str:
     """A list where there are several, with numbers as numbers: so they stand in the record of a figure."""
     parts = [part.strip() for part in _parted(value[1:-1] if _bracketed(value) else value)]
+    if len(parts) > 1 and "" in parts:
+        raise UserError(f"{value}: a seed is missing before or after a comma; write 5, 0-31, or 0,3,10-12")
     found = [part if re.fullmatch(r"0|[1-9][0-9]{0,9}", part) else _text(part) for part in parts]
     return f"[{','.join(found)}]" if len(found) > 1 or _bracketed(value) else found[0]
 

@@ -1,5 +1,7 @@
 """A class of a conditional network by its name, as the archive that it was trained on has it."""
 
+from unicodedata import normalize
+
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Generator
 
@@ -23,6 +25,8 @@ def class_number(G: Generator, name: str | int | None) -> int:
         raise UserError(f"class_idx={name} does not exist: {numbers}")
     if not G.class_names:
         raise UserError(f"class_idx={name}: the network does not say what its classes are called; {numbers}")
-    if name not in G.class_names[: G.c_dim]:
+    # Folders made on a Mac spell ü as u and two dots, keyboards type one character.
+    spelled = [normalize("NFC", known) for known in G.class_names[: G.c_dim]]
+    if normalize("NFC", name) not in spelled:
         raise UserError(f"class_idx={name}: there is no class of that name; {nearest(name, G.class_names)}")
-    return G.class_names.index(name)
+    return spelled.index(normalize("NFC", name))

@@ -218,4 +218,6 @@ def test_a_sweep_makes_one_run_a_value(
         saved = OmegaConf.load(tmp_path / "runs" / "debug" / str(number) / "config.yaml")
         assert saved.seed == seed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["noise.zip", "runs"]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["debug", "multirun"]
+    assert sorted(p.name for p in (tmp_path / "runs" / "debug").iterdir()) == ["0", "1"]
     assert "hydra" in sys.modules

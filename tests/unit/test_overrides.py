@@ -127,6 +127,12 @@ def test_seeds(typed: str, seeds: list[int]) -> None:
     assert parse_seeds(generate(f"seeds={typed}").seeds) == seeds
 
 
+@pytest.mark.parametrize("typed", ["0-3,", ",3", "0,,1", "[0, ]"])
+def test_a_missing_seed(typed: str) -> None:
+    with pytest.raises(UserError, match="a seed is missing before or after a comma"):
+        generate(f"seeds={typed}")
+
+
 def test_numbers_and_ramps_are_as_ever() -> None:
     config = train("seed=1_000", "optim.G_lr={start: 0.1, end: 0.2, kimg: 3}", "loss.r1_gamma=1e1", "+training.kimg=2")
     assert (config.seed, config.loss.r1_gamma, config.training.kimg) == (1000, 10, 2)
@@ -216,6 +222,7 @@ def test_sweeps_of_as_many_runs_as_one_waits_for() -> None:
         ("training.on_nonfinite=Clamp", "training.on_nonfinite=Clamp: did you mean 'clamp'"),
         ("augment.pipe.imgfilter_bands=1,x,0,0", "[1,x,0,0]: x is no number"),
         ("training.start_kimg=5", "goes with init_from="),
+        ("metrics.best=fid50k", "goes with metrics.names="),
     ],
 )
 def test_values_of_another_kind_are_refused_without_jargon(
@@ -224,7 +231,7 @@ def test_values_of_another_kind_are_refused_without_jargon(
     from tests.integration.command import run_here
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("train.run_training", lambda *_: pytest.fail("it got to training"))
+    monkeypatch.setattr("stylegan.assemble._dataset", lambda *_: pytest.fail("it looked at the data first"))
     result = run_here("train", typed, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 2 and says in result.err and "object_type" not in result.err, result.err
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -98,10 +99,13 @@ def run_training(
             return
         with stop_request as stop:
             finished = loop.train(job, stop)
-        stopped = f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py run_dir={run_dir}` goes on. "
+        stopped = (
+            f"stopped at {job.state.nimg / 1000:.3f} kimg; `python train.py {quote(f'run_dir={run_dir}')}` goes on. "
+        )
         job.logger.message(
-            f"{'' if finished else stopped}Look at {run_dir}: fakes-*.png (reals.png), `tensorboard --logdir {run_dir}`, "
-            f"`python generate.py network={run_dir} seeds=0-31`"
+            f"{'' if finished else stopped}Look at {run_dir}: fakes-*.png (reals.png), "
+            f"`tensorboard --logdir {quote(str(run_dir))}`, "
+            f"`python generate.py {quote(f'network={run_dir}')} seeds=0-31`"
         )
 
 
@@ -117,6 +121,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         UserError: The data set, the numbers, the folder, the checkpoint or `init_from` do not fit; another process is in
             the folder; or the disk became full.
     """
+    config.check_together()
     device = pick_device(config.device)
     run_dir = Path(config.run_dir or "")
     with distributed.process_group(device), _full_disk(run_dir), ExitStack() as folder:
@@ -309,10 +314,6 @@ def _find_start(
                 f"(training.start_kimg={config.training.start_kimg}); give a larger training.kimg="
             )
         return None, notes
-    if config.training.start_kimg is not None:
-        raise UserError(
-            f"training.start_kimg={config.training.start_kimg} goes with init_from=, whose networks were trained so far"
-        )
     return None, [*notes, *warn_of_frozen(state.D, state.D.state_dict())]
 
 

@@ -17,12 +17,14 @@ _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
 MOST_PIXELS = 178_956_970  # more are refused by Pillow
 MOST = 2**53
+MOST_TIMES = 10_000  # that something is done again
 MAX_SEED = 2**63 - 1
 BYTES_OF_A_PIXEL = 10  # while an image is prepared: as Pillow holds it, as an array and as a file
 app = typer.Typer(
     help="Prepare data for style-based GANs, measure networks, give them away. Training and figures: train.py, generate.py.",
     add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
 
@@ -64,7 +66,7 @@ def main() -> None:
             raise KeyboardInterrupt from None
         except _USAGE_ERROR as error:  # typer would draw a box of several lines
             context, text = getattr(error, "ctx", None), error.format_message().removesuffix(".")
-            if "\n" in text:  # no arguments at all: the help
+            if not text or "\n" in text:  # no arguments at all: the help, which some versions of typer print themselves
                 typer.echo(text, err=True)
                 raise SystemExit(2) from None
             help_of = f"{context.command_path if context else 'stylegan'} --help"
@@ -223,8 +225,8 @@ def bench(
             help="speed: seconds, against the machine's peak and the reference ops; cost: counts; growth: a table."
         ),
     ] = "speed",
-    out: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file.")] = None,
-    rounds: Annotated[int, typer.Option(max=MOST, help="Repetitions; medians are shown.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to this JSON file; replaced if there.")] = None,
+    rounds: Annotated[int, typer.Option(max=MOST_TIMES, help="Repetitions; medians are shown.")] = 5,
     resolution: Annotated[
         int | None, typer.Option(max=MOST, help="Side of the images, instead of the configuration's.")
     ] = None,
@@ -248,6 +250,8 @@ def bench(
     from stylegan.bench.report import BenchOptions, bench_cost, bench_growth
     from stylegan.bench.report import bench as bench_speed
 
+    if out is not None and out.suffix != ".json":  # it is replaced
+        raise UserError(f"--out {out}: give it a name that ends in .json")
     run = _choice("--measure", measure, {"speed": bench_speed, "cost": bench_cost, "growth": bench_growth})
     default = "paper256" if measure == "growth" else "demo64"
     run(
@@ -351,7 +355,7 @@ def evaluate(
     ],
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes latents, noise and subsets.")] = 0,
     repeats: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Measure with so many seeds; tells mean and spread.")
+        int, typer.Option(min=1, max=MOST_TIMES, help="Measure with so many seeds; tells mean and spread.")
     ] = 1,
     real_vs_real: Annotated[
         bool, typer.Option("--real-vs-real", help="A half of the real images instead of fakes: the floor.")
@@ -376,15 +380,28 @@ def evaluate(
     kid, pr, dc and attributes hold a row of numbers for every image in memory; the others need the same for any number.
     """
     from stylegan.distributed import one_voice
-    from stylegan.metrics.evaluate import evaluate_saved, tell, weight_files
+    from stylegan.metrics.evaluate import check_places, evaluate_saved, tell, weight_files
     from stylegan.metrics.runner import Settings
     from stylegan.ops.backend import Backend
 
     with one_voice():
+        check_places(out, pictures)
         settings = Settings(seed, batch, None, real_vs_real, weight_files(weights or []))
         backend = _choice("--ops", ops, {item.value: item for item in Backend})
-        names, how = ",".join(metrics).split(","), {"repeats": repeats, "device": device, "backend": backend}
-        tell(evaluate_saved(network, data, names, settings, class_idx=class_idx, **how), out, pictures)
+        tell(
+            evaluate_saved(
+                network,
+                data,
+                ",".join(metrics).split(","),
+                settings,
+                repeats=repeats,
+                device=device,
+                backend=backend,
+                class_idx=class_idx,
+            ),
+            out,
+            pictures,
+        )
 
 
 @command()
@@ -421,7 +438,7 @@ def attributes(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="--train: how often each image is seen (10).")
+        int | None, typer.Option(min=1, max=MOST_TIMES, help="--train: how often each image is seen (10).")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="--train: of weights, order and changes to images (0).")

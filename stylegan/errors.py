@@ -50,7 +50,10 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
         `did you mean 'x'?` where one is close, else the list of all names.
     """
     names = sorted(candidates)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    in_lower_case = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or [
+        in_lower_case[found] for found in difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)
+    ]
     if close:
         return f"did you mean {close[0]!r}?"
     return "there are: " + ", ".join(names) if names else "there are none"

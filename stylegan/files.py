@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import stylegan
 from stylegan.errors import UnreadableError, UserError
-from stylegan.opening import require_regular_file
+from stylegan.opening import refuse_other_than_file, require_regular_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -35,9 +35,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     owns the folder next takes away (`remove_unfinished`). Where `path` is a link, the link is replaced.
 
     Raises:
-        UserError: The folder cannot be written to, or the disk is full.
+        UserError: The folder cannot be written to, a folder or a device is there, or the disk is full.
     """
     path = Path(path)
+    refuse_other_than_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f"{_UNFINISHED}{path.suffix}", dir=path.parent)

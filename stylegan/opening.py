@@ -38,6 +38,19 @@ def require_regular_file(path: Path, what: str) -> None:
         raise UserError(f"cannot read the {what} {path}: you may not read it; mend its permissions")
 
 
+def refuse_other_than_file(path: Path) -> None:
+    """Raise `UserError` where what is to be written would replace a folder or a device, or a link to one. Asked before the work
+    whose result goes there."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing there, or who writes will tell
+        return
+    if not stat.S_ISREG(mode):
+        raise UserError(
+            f"cannot write {path}: it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; give the name of a file"
+        )
+
+
 def nearest_path(path: str | Path) -> str:
     """`, did you mean 'x'?` for the middle of a message about a path that is not there; empty where nothing is like it.
 

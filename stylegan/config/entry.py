@@ -17,6 +17,14 @@ from stylegan.config.overrides import hydra_arguments
 from stylegan.config.script import Script
 from stylegan.errors import UserError, nearest, one_message
 
+# What OmegaConf says of a value that a setting cannot have, and the same for people.
+_NO_VALUE = (
+    ("could not be converted to Integer", "is no whole number, written in digits"),
+    ("could not be converted to Float", "is no number"),
+    ("is not a valid bool", "is neither true nor false"),
+    ("is not Optional", "cannot be: it is never null; leave it out, or give it a value"),
+)
+
 
 def run_entry(run: Callable[[DictConfig], None], script: Callable[[], Script], config_path: Path) -> None:
     """Compose a configuration from the command line and run an entry script's function with it, once or, in a sweep, often.
@@ -88,5 +96,12 @@ def _explain(error: Exception, script: Script) -> str:
             )
         if key not in script:
             return f"there is no setting {key}; {nearest(key, script.settings)}"
+    text = " ".join(lines)
+    if typed := re.match(r"Error merging override ([^ =]+)=(.*)", lines[0] if lines else ""):
+        if choices := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text):
+            return f"{typed[1]}={typed[2]}: {nearest(choices[1], choices[2].split(', '))}"
+        if why := next((why for said, why in _NO_VALUE if said in text), None):
+            item = re.search(r"Value '(.*?)' (of type|is not)", text) if typed[2].startswith("[") else None
+            return f"{typed[1]}={typed[2]}{f': {item[1]}' if item else ''} {why}"
     kept = [line.strip() for line in lines if not line.startswith(("To append to your config", "    reference_type"))]
     return "; ".join(dict.fromkeys(kept)) or f"the configuration cannot be composed: {type(error).__name__}"

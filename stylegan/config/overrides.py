@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString, RangeSweep
 
 from stylegan.config.script import Kind, Script, names_in
 from stylegan.errors import UserError, nearest
@@ -20,7 +21,9 @@ from stylegan.values import at_home
 
 FLAGS = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m", "--info", "-i")
 WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd")
+SHOWN = ("job", "hydra", "all")  # what --cfg prints
 LONGEST_VALUE = 1000
+MOST_RUNS = 10_000  # of a range in a sweep
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 _OPENS, _CLOSES = "([{", ")]}"
 
@@ -35,32 +38,36 @@ def hydra_arguments(arguments: Sequence[str], script: Script) -> list[str]:
     Raises:
         UserError: An option or setting that does not exist, or a value that cannot be one.
     """
-    options, typed = _split_options(arguments)
+    options, typed = _split_options(arguments, script)
     sweeps = any(option in ("-m", "--multirun") for option in options) or "hydra.mode=MULTIRUN" in typed
     groups = dict(script.groups)
     for option, folder in pairwise(options):
         if option in ("--config-dir", "-cd"):
             for group, names in names_in(Path(folder)).items():
                 groups[group] = sorted({*groups.get(group, []), *names})
-    found: list[str] = []
-    given: dict[str, str] = {}
-    chosen = [*typed, *script.defaults]
+    found: dict[str, str] = {}
+    choices = [*typed, *script.defaults]
     for argument in typed:
         key, value = _key_and_value(argument, script)
-        if key in given:
-            raise UserError(f"{key} is given twice, {given[key]} and {argument}; leave one of them out")
-        given[key] = argument
+        if key in found:
+            several = (script.kind_of(key, choices) if key in script else Kind.text) in (
+                Kind.texts,
+                Kind.scalars,
+                Kind.seeds,
+            )
+            how = f"; {key}=A,B is a list" if several and not sweeps else f"; -m {key}=A,B makes a run of each"
+            raise UserError(f"{key} is given twice, the second time as {argument}{how}")
         if key.startswith(("hydra.", "hydra/")):
             if not _readable(argument):
                 raise UserError(f"{argument}: this value cannot be read; put quotes around it: {key}='\"VALUE\"'")
-            found.append(argument)
+            found[key] = argument
             continue
         if "${" in value:
             raise UserError(f"{argument}: settings hold values, ${{...}} is not looked up; write what it stands for")
         if key in groups:
-            found.append(f"{key}={','.join(_choices(key, value, groups[key], sweeps))}")
+            found[key] = f"{key}={','.join(_choices(key, value, groups[key], sweeps))}"
         elif key in script:
-            found.append(f"{key}={_as_value(key, value, script.kind_of(key, chosen), sweeps)}")
+            found[key] = f"{key}={_as_value(key, value, script.kind_of(key, choices), sweeps)}"
         elif key in script.nodes():
             chosen = f"{key.replace('.', '/')}=NAME chooses one, " if key.replace(".", "/") in groups else ""
             example = next(
@@ -71,10 +78,12 @@ def hydra_arguments(arguments: Sequence[str], script: Script) -> list[str]:
             )
         else:
             raise UserError(f"there is no setting {key}; {nearest(key, [*script.settings, *groups])}")
-    return [*options, *found]
+    if sweeps:
+        _check_runs([*found.values()])
+    return [*options, *found.values()]
 
 
-def _split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split_options(arguments: Sequence[str], script: Script) -> tuple[list[str], list[str]]:
     """Options with their values, and settings."""
     options: list[str] = []
     typed: list[str] = []
@@ -88,11 +97,20 @@ def _split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             given = value if equals else next(rest, None)
             if given is None:
                 raise UserError(f"{name} needs a value: {name} VALUE")
+            if name in ("--cfg", "-c") and given not in SHOWN:
+                raise UserError(f"{name} {given}: {nearest(given, SHOWN)}")
+            if name in ("--package", "-p") and given not in (nodes := script.nodes()):
+                raise UserError(f"{name} {given}: there is no such part; {nearest(given, nodes)}")
             options += [name, given]
         elif argument in FLAGS:
             options.append(argument)
         else:
-            raise UserError(f"there is no option {name}; {nearest(name, [*FLAGS, *WITH_VALUE])}")
+            key = name.lstrip("-").replace("-", "_")
+            known = key in script or key in script.groups
+            how = (
+                f"settings have no dashes: {key}={value or 'VALUE'}" if known else nearest(name, [*FLAGS, *WITH_VALUE])
+            )
+            raise UserError(f"there is no option {name}; {how}")
     return options, typed
 
 
@@ -133,6 +151,19 @@ def _as_value(key: str, value: str, kind: Kind, sweeps: bool) -> str:
     return _value(value)
 
 
+def _check_runs(overrides: Sequence[str]) -> None:
+    """Refuse a sweep of more runs than anybody waits for: Hydra makes a list of them all before the first."""
+    runs = 1.0
+    for override in overrides:
+        values: Any = OverridesParser.create().parse_override(override).value()
+        if isinstance(values, ChoiceSweep):
+            runs *= len(values.list)
+        elif isinstance(values, RangeSweep) and values.start is not None and values.stop is not None:
+            runs *= abs((values.stop - values.start) / (values.step or 1))
+        if not runs <= MOST_RUNS:  # also NaN
+            raise UserError(f"{override} makes more than {MOST_RUNS} runs of this sweep; take fewer values")
+
+
 def _text(value: str) -> str:
     if value.lower() == "null":
         return "null"
@@ -148,6 +179,8 @@ def _value(value: str) -> str:
 def _seeds(value: str) -> str:
     """A list where there are several, with numbers as numbers: so they stand in the record of a figure."""
     parts = [part.strip() for part in _parted(value[1:-1] if _bracketed(value) else value)]
+    if len(parts) > 1 and "" in parts:
+        raise UserError(f"{value}: a seed is missing before or after a comma; write 5, 0-31, or 0,3,10-12")
     found = [part if re.fullmatch(r"0|[1-9][0-9]{0,9}", part) else _text(part) for part in parts]
     return f"[{','.join(found)}]" if len(found) > 1 or _bracketed(value) else found[0]
 

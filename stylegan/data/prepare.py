@@ -62,9 +62,11 @@ from stylegan.data.sources import Chosen, Reader, Source, attributes_by_name, op
 from stylegan.data.writer import ArchiveWriter
 from stylegan.errors import UserError, nearest, say
 from stylegan.files import atomic_write, file_lock
+from stylegan.memory import check_memory
 from stylegan.rng import generator
 
 _TOO_SMALL = "smaller than --min-size"
+BYTES_OF_A_FACE = 200  # of its name and attributes, while an archive is made
 _DARK_BITS = 14  # an image that uses no more of its 16 has no pixel brighter than a quarter
 
 
@@ -473,6 +475,7 @@ def prepare_faces3d(dest: str | Path, options: FacesOptions) -> Prepared:
         resize_filter="none",
         made_with=_faces_made_with(options),
     )
+    check_memory(options.count * BYTES_OF_A_FACE, f"the attributes of {options.count} faces", "ask for fewer")
     plan = Plan(_faces_made_with(options), [(str(index), "") for index in range(options.count)])
     with ArchiveWriter(dest, info, overwrite=options.overwrite, plan=plan) as writer:
         for entry in writer.taken_up:

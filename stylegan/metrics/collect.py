@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stylegan import distributed
 from stylegan.errors import UserError
+from stylegan.memory import check_memory
 
 Tensors = dict[str, Tensor]
 
@@ -62,6 +63,8 @@ class RowsCollector:
     def add(self, batch: Batch) -> None:
         rows = self._row(batch).float().cpu()
         if self._table is None:
+            what = f"the features of {self._count} images"
+            check_memory(self._count * rows.shape[1] * 4, what, "measure fewer, such as kid50k")
             self._table = torch.zeros(self._count, rows.shape[1])
         self._table[batch.start : batch.start + len(rows)] = rows
 

@@ -24,6 +24,7 @@ from stylegan.metrics.report import record, result_table
 from stylegan.metrics.runner import Evaluator, Settings
 from stylegan.metrics.table import METRICS
 from stylegan.models.base import Generator
+from stylegan.opening import refuse_other_than_file, require_regular_file
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import compute_exactly, pick_device
 from stylegan.values import at_home
@@ -111,10 +112,10 @@ def evaluate_saved(
     names: Sequence[str],
     settings: Settings,
     *,
-    class_idx: str | None = None,
     repeats: int = 1,
     device: str = "auto",
     backend: Backend = Backend.auto,
+    class_idx: str | None = None,
 ) -> Evaluation:
     """Measure a saved network, with all that a record of it needs. Under torchrun all ranks call it and share the work.
 
@@ -123,9 +124,9 @@ def evaluate_saved(
         data: The archive of real images.
         names: Metrics, see `stylegan.metrics.names`.
         settings: How.
-        class_idx: Only this class, by number or name; None: as `settings` say.
         repeats: Measure with this many seeds, one after the other from the settings' own.
         device: auto, cpu, cuda or cuda:N.
+        class_idx: Only this class of a conditional network, by its number or name, instead of that of the settings.
         backend: Of the ops; `auto` builds the compiled ones for at least `WORTH_A_BUILD` images, else takes them if built.
 
     Raises:
@@ -143,9 +144,8 @@ def evaluate_saved(
         found = read_networks(path, only_generator=True)
         check_images(settings.batch, found.G_ema.channels, found.G_ema.resolution, "--batch")
         G = found.G_ema.to(place).eval().requires_grad_(False)
-        if class_idx is not None:
-            label = class_label(G, class_idx)
-            settings = replace(settings, class_idx=None if label is None else int(label.argmax()))
+        if class_idx is not None and (label := class_label(G, class_idx)) is not None:
+            settings = replace(settings, class_idx=int(label.argmax()))
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
         ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
         results = [evaluator.measure(G, settings.seed + i) for i in range(repeats)]
@@ -198,10 +198,32 @@ def weight_files(given: Sequence[str]) -> dict[str, Path]:
             raise UserError(f"--weights {item}: give NAME=FILE, such as mobilenet_v2=mobilenet_v2-b0353104.pth")
         if name not in known:
             raise UserError(f"--weights {item}: there is no network {name}; {nearest(name, known)}")
+        if name in files:
+            raise UserError(f"--weights {name} is given twice; one file belongs to a network")
         files[name] = Path(at_home(path))
-        if not files[name].is_file():
-            raise UserError(f"--weights {item}: there is no such file")
+        require_regular_file(files[name], f"file of --weights {name}")
     return files
+
+
+def check_places(out: Path | None, pictures: Path) -> None:
+    """Raise `UserError` where `tell` could not write. Asked before anything is computed.
+
+    Args:
+        out: A file that a line will be appended to: new, empty, or with such lines.
+        pictures: Where pictures will go.
+    """
+    if pictures.exists() and not pictures.is_dir():
+        raise UserError(f"--pictures {pictures} is no folder; give the name of one")
+    if out is None or not out.exists():
+        return
+    refuse_other_than_file(out)
+    try:
+        with out.open("rb") as file:
+            begins = file.read(1)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}; choose another file") from None
+    if begins not in (b"", b"{"):
+        raise UserError(f"--out {out} holds something else than what stylegan evaluate writes; choose another file")
 
 
 def tell(found: Evaluation, out: Path | None, pictures: Path) -> None:
@@ -231,6 +253,7 @@ def tell(found: Evaluation, out: Path | None, pictures: Path) -> None:
         say(f"picture: {path}", console)
     if out is not None:
         try:
+            out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("a") as file:
                 file.write(text + "\n")
         except OSError as error:

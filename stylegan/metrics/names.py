@@ -14,6 +14,8 @@ from stylegan.metrics.features import check_feature_name
 from stylegan.metrics.metric import Metric
 from stylegan.metrics.table import METRICS, check_metric
 
+MOST_IMAGES = 10_000_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -50,9 +52,9 @@ def parse(name: str) -> Request:
     Raises:
         UserError: It is none; the message proposes the nearest.
     """
-    match = re.fullmatch(r"([a-z_]+?)(?:(\d+)(k?)(?:_(.+))?)?", name)
+    match = re.fullmatch(r"([a-z_]+?)(?:([0-9]{1,15})(k?)(?:_(.+))?)?", name)
     if match is None or match[1] not in METRICS:
-        stem = re.split(r"\d", name, maxsplit=1)[0]
+        stem = re.split(r"[0-9]", name, maxsplit=1)[0]
         raise UserError(f"there is no metric {name}; {nearest(name, _examples(name[len(stem) :] or '50k'))}")
     metric = check_metric(match[1], METRICS[match[1]], METRICS)
     if match[2] is None and not metric.count:
@@ -60,6 +62,8 @@ def parse(name: str) -> Request:
     count = int(match[2]) * (1000 if match[3] else 1) if match[2] else metric.count
     if count < metric.least:
         raise UserError(f"metric {name}: {metric.name} needs at least {metric.least} images")
+    if count > MOST_IMAGES:
+        raise UserError(f"metric {name}: {MOST_IMAGES} images are the most; measure fewer, such as {match[1]}50k")
     if match[4] and not metric.features:
         raise UserError(f"metric {name}: {metric.name} takes no other features; leave out _{match[4]}")
     if match[4]:

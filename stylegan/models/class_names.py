@@ -1,5 +1,7 @@
 """A class of a conditional network by its name, as the archive that it was trained on has it."""
 
+from unicodedata import normalize
+
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Generator
 
@@ -17,7 +19,7 @@ def class_number(G: Generator, name: str | int | None) -> int:
     numbers = f"this network has {G.c_dim} classes; choose class_idx=0 to {G.c_dim - 1}"
     if name is None:
         raise UserError(f"class_idx is missing: {numbers}{', or a name' if G.class_names else ''}")
-    if isinstance(name, int) or name.isdecimal():
+    if isinstance(name, int) or (name.isascii() and name.isdecimal()):
         if 0 <= int(name) < G.c_dim:
             return int(name)
         raise UserError(f"class_idx={name} does not exist: {numbers}")
@@ -25,6 +27,8 @@ def class_number(G: Generator, name: str | int | None) -> int:
         raise UserError("class_idx=all makes rows by class of figure=grid, and nothing else; choose one class")
     if not G.class_names:
         raise UserError(f"class_idx={name}: the network does not say what its classes are called; {numbers}")
-    if name not in G.class_names[: G.c_dim]:
+    # Folders made on a Mac spell ü as u and two dots, keyboards type one character.
+    spelled = [normalize("NFC", known) for known in G.class_names[: G.c_dim]]
+    if normalize("NFC", name) not in spelled:
         raise UserError(f"class_idx={name}: there is no class of that name; {nearest(name, G.class_names)}")
-    return G.class_names.index(name)
+    return spelled.index(normalize("NFC", name))

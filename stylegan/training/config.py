@@ -133,6 +133,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_values(self)
 
+    def check_together(self) -> None:
+        """Raise `UserError` for a setting that says nothing without another one.
+
+        Asked of the whole: where a run goes on, what is typed is only a part of it.
+        """
+        if (start := self.training.start_kimg) is not None and self.init_from is None:
+            raise UserError(f"training.start_kimg={start} goes with init_from=, whose networks were trained so far")
+        if (best := self.metrics.best) is not None and not self.metrics.names:
+            raise UserError(f"metrics.best={best} goes with metrics.names=, which says what is measured")
+
 
 def resolved(config: TrainConfig, *, resolution: tuple[int, int], images: int, ranks: int) -> TrainConfig:
     """The configuration with everything in it that follows from the data, so that it says what is trained.

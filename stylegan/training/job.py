@@ -104,5 +104,6 @@ def rounds_of(training: TrainingConfig, plan: Plan, group: int | None) -> dict[i
     ranks, rounds = distributed.world_size(), {}
     for batch_size in plan.batch_sizes():
         micro_batch = min(training.micro_batch or batch_size, max(batch_size // ranks, 1))
-        rounds[batch_size] = split_positions(batch_size, ranks, micro_batch, group)[distributed.rank()]
+        name = "training.batch_size" if batch_size == training.batch_size else "training.stages: batch_size"
+        rounds[batch_size] = split_positions(batch_size, ranks, micro_batch, group, name)[distributed.rank()]
     return rounds

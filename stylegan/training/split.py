@@ -7,7 +7,9 @@ import torch
 from stylegan.errors import UserError
 
 
-def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | None) -> list[list[list[int]]]:
+def split_positions(
+    batch_size: int, ranks: int, micro_batch: int, group: int | None, name: str = "training.batch_size"
+) -> list[list[list[int]]]:
     """Which images of a global batch each rank takes in each of its rounds: `result[rank][round]` is a list of positions.
 
     The discriminator compares image n with n + N/g, n + 2N/g, ... (minibatch standard deviation with groups of g). The split
@@ -18,14 +20,15 @@ def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | 
         ranks: Number of ranks.
         micro_batch: Images of one rank in one round.
         group: g; 0 where the discriminator does not compare images, None where it compares the whole batch.
+        name: What sets N, for messages.
 
     Raises:
         UserError: The numbers do not divide.
     """
     if batch_size < 1 or micro_batch < 1 or batch_size % (ranks * micro_batch):
         raise UserError(
-            f"training.batch_size={batch_size} cannot be divided into {ranks} rank(s) x rounds of "
-            f"training.micro_batch={micro_batch}; {_advice(batch_size, ranks, micro_batch, group)}"
+            f"{name}={batch_size} cannot be divided into {ranks} rank(s) x rounds of "
+            f"training.micro_batch={micro_batch}; {_advice(batch_size, ranks, micro_batch, group, name)}"
         )
     if group is None:
         if micro_batch != batch_size:
@@ -38,7 +41,7 @@ def split_positions(batch_size: int, ranks: int, micro_batch: int, group: int | 
     if micro_batch % group:
         raise UserError(
             f"training.micro_batch={micro_batch} is not a multiple of model.D.minibatch_std_group={group}; "
-            f"a group must not straddle micro-batches: {_advice(batch_size, ranks, micro_batch, whole)}"
+            f"a group must not straddle micro-batches: {_advice(batch_size, ranks, micro_batch, whole, name)}"
         )
     rounds = batch_size // (ranks * micro_batch)
     lanes = torch.arange(batch_size).view(group, rounds * ranks, micro_batch // group)
@@ -50,7 +53,7 @@ def _group(batch_size: int, group: int) -> int:
     return min(max(group, 1), batch_size)
 
 
-def _advice(batch_size: int, ranks: int, micro_batch: int, group: int | None) -> str:
+def _advice(batch_size: int, ranks: int, micro_batch: int, group: int | None, name: str) -> str:
     """The nearest numbers that do divide."""
     if group is None:
         return (
@@ -64,7 +67,7 @@ def _advice(batch_size: int, ranks: int, micro_batch: int, group: int | None) ->
             # No more than was asked for, as that may be what the memory holds.
             most = min(groups, max(micro_batch // together, 1))
             in_a_round = next(n for n in range(most, 0, -1) if groups % n == 0)
-            other = "" if size == batch_size else f"training.batch_size={size} "
+            other = "" if size == batch_size else f"{name}={size} "
             return f"choose {other}training.micro_batch={in_a_round * together}"
     raise AssertionError("a multiple of ranks x group always divides")
 

@@ -19,6 +19,7 @@ from stylegan.interop.foreign import FOREIGN, is_checkpoint
 from stylegan.interop.networks import read_networks
 from stylegan.models.discriminator import Discriminator
 from stylegan.models.metadata import model_metadata, weights_architecture
+from stylegan.opening import nearest_path
 from stylegan.training.checkpoint import differences, read_checkpoint
 from stylegan.training.config import KEEP
 from stylegan.training.state import TrainState
@@ -180,8 +181,8 @@ def _find(source: str) -> Path:
         return found[-1]
     if not exists:
         raise UserError(
-            f"init_from={source} does not exist; name a run, a checkpoint (.pt), a snapshot (.safetensors) or a published "
-            "network's file (.pkl, .pt)"
+            f"init_from={source} does not exist{nearest_path(source)}; name a run, a checkpoint (.pt), a snapshot "
+            "(.safetensors) or a published network's file (.pkl, .pt)"
         )
     if path.suffix not in (".safetensors", *FOREIGN):
         raise UserError(

@@ -67,7 +67,8 @@ def stylegan(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def command(folder: Path, *more: str, network: str = "G.safetensors", data: str = "reals.zip") -> list[str]:
-    weights = [f"{SMALL}={folder}/small.pth", f"attributes={folder}/attributes.safetensors"]
+    usual = {SMALL: f"{SMALL}={folder}/small.pth", "attributes": f"attributes={folder}/attributes.safetensors"}
+    weights = [text for name, text in usual.items() if not any(part.startswith(f"{name}=") for part in more)]
     files = ["--network", f"{folder}/{network}", "--data", f"{folder}/{data}"]
     return ["evaluate", *files, "--batch", "8", *(part for w in weights for part in ("--weights", w)), *more]
 
@@ -131,7 +132,13 @@ def test_help_lists_all_metrics(capsys: pytest.CaptureFixture[str], monkeypatch:
         ({}, ["--metrics", "attributes20", "--batch", "0"], "--batch is given 2 times"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes"], "give NAME=FILE"),
         ({}, ["--metrics", "attributes20", "--weights", "atributes=x"], "did you mean 'attributes'"),
-        ({}, ["--metrics", "attributes20", "--weights", "attributes=G"], "there is no such file"),
+        ({}, ["--metrics", "attributes20", "--weights", "attributes=G"], "there is no file of --weights attributes G"),
+        ({}, ["--metrics", "attributes20", "--weights", "attributes=."], "it is a folder"),
+        (
+            {},
+            ["--weights", "attributes=a", "--weights", "attributes=b", "--metrics", "attributes20"],
+            "there is no file",
+        ),
         ({}, ["--metrics", "attributes20", "--ops", "compield"], "did you mean 'compiled'"),
         ({}, ["--metrics", f"kid20_{SMALL}", "--weights", f"{SMALL}=code.pth"], "nothing is executed"),
         ({}, ["--metrics", "attributes20", "--weights", "attributes=code.pth"], "is not a network that reads"),

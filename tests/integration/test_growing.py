@@ -109,7 +109,10 @@ def test_what_a_stage_does_not_reach_stays_as_it_was(archive: Path, tmp_path: Pa
         ([StageConfig(), StageConfig(start_kimg=1), StageConfig(start_kimg=1)], "each other one larger"),
         ([StageConfig(resolution=12)], "resolution=12 is not the data set's 16"),
         ([StageConfig(resolution=32)], "resolution=32 is not the data set's 16"),
-        ([StageConfig(batch_size=7)], "training.micro_batch"),
+        (
+            [StageConfig(batch_size=7)],
+            r"stages: batch_size=7 cannot be divided",
+        ),
         ([StageConfig(fade_kimg=1)], "that is nothing here"),
         ([StageConfig(resolution=8), StageConfig(start_kimg=1, resolution=8, fade_kimg=1)], "that is nothing here"),
     ],

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,27 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return stop.value.code, capsys.readouterr().err
 
     return run
+
+
+def test_without_a_command_there_is_help_and_nothing_else(typed: Typed) -> None:
+    code, err = typed()
+    assert code == 2 and "error: " not in err
+
+
+def test_results_are_not_appended_to_other_files(typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.metrics.evaluate.evaluate_saved", lambda *_, **__: pytest.fail("it measured first"))
+    (tmp_path / "faces.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "folder").mkdir()
+    command = ["evaluate", "--network", "demo", "--data", "x.zip", "--metrics", "attributes"]
+    for option, name, says in [
+        ("--out", "faces.zip", "holds something else than what stylegan evaluate writes"),
+        ("--out", "folder", "it is a folder"),
+        ("--out", "/dev/full", "it is a device"),
+        ("--pictures", "faces.zip", "is no folder"),
+    ]:
+        code, err = typed(*command, option, str(tmp_path / name))
+        assert code == 2 and says in err, err
+    assert (tmp_path / "faces.zip").read_bytes() == b"PK\x03\x04"
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -56,6 +78,13 @@ def test_a_list_may_be_given_in_parts(typed: Typed, monkeypatch: pytest.MonkeyPa
         (["prepare", "a", "b", "--count", "0"], "--count"),
         (["bench", "--batch-size", "1000000000", "--measure", "cost"], "49.2 TB of memory"),
         (["attributes", "--data=~/nowhere.zip"], "/home/me/nowhere.zip"),
+        (["prepare", "faces3d", "b", "--count", "999999999999"], "200 TB of memory"),
+        (["bench", "--out", "grid.png"], "--out grid.png: give it a name that ends in .json"),
+        (
+            ["evaluate", "--network=demo", "--data=x", "--metrics=attributes", "--repeats=1000000000"],
+            "or equal to 10000",
+        ),
+        (["evaluate", "--network=demo", "--data=x", "--metrics=attributes\uff12\uff10"], "there is no metric"),
     ],
 )
 def test_commands(typed: Typed, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str) -> None:

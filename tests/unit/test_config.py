@@ -197,9 +197,12 @@ def test_cfg_job_prints_the_configuration(capsys: pytest.CaptureFixture[str], mo
 def test_a_sweep_makes_one_run_a_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
     from tests.integration.images import write_archive
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as in a process that has composed nothing before
     archive = write_archive(tmp_path / "noise.zip")
     arguments = [
         "-m",
@@ -215,4 +218,6 @@ def test_a_sweep_makes_one_run_a_value(
         saved = OmegaConf.load(tmp_path / "runs" / "debug" / str(number) / "config.yaml")
         assert saved.seed == seed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["noise.zip", "runs"]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["debug", "multirun"]
+    assert sorted(p.name for p in (tmp_path / "runs" / "debug").iterdir()) == ["0", "1"]
     assert "hydra" in sys.modules

@@ -32,6 +32,16 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_folders_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in [("pipe", r"a pipe \(FIFO\)"), ("link", "a pipe"), ("folder", "a folder")]:
+        with pytest.raises(UserError, match=f"cannot write .*{name}: it is {kind}"), atomic_path(tmp_path / name):
+            pytest.fail("it began to work")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and (tmp_path / "link").is_symlink()
+
+
 def test_written_files_are_readable_like_any_other(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a" / "b.txt", b"\x00\x01")
     (tmp_path / "plain").touch()
@@ -72,6 +82,7 @@ def test_shipped_does_not_look_in_the_working_directory(tmp_path: Path, monkeypa
 
 def test_nearest_proposes_or_lists() -> None:
     assert nearest("trainig", ["training", "data"]) == "did you mean 'training'?"
+    assert nearest("FID50K", ["fid50k", "kid50k"]) == "did you mean 'fid50k'?"
     assert nearest("zzz", ["training", "data"]) == "there are: data, training"
 
 

@@ -190,16 +190,18 @@ def test_classes(G: StyleBased, conditional: StyleBased) -> None:
 
 
 def test_a_class_is_known_by_its_name(tmp_path: Path, conditional: StyleBased) -> None:
-    names = ["cat", "dog", "golden retriever"]
+    names = ["cat", "dog", "golden retriever u\u0308"]  # as a Mac spells ü
     save_snapshot(tmp_path / "a.safetensors", conditional, provenance={"data": {"class_names": names}})
     G = load_generator(tmp_path / "a.safetensors")
     assert G.class_names == tuple(names)
     for number, name in enumerate(names):
         assert torch.equal(draw(G, [1], class_idx=name), draw(G, [1], class_idx=number))
+    assert torch.equal(draw(G, [1], class_idx="golden retriever ü"), draw(G, [1], class_idx=2))
     assert torch.equal(draw(G, [1], class_idx="2"), draw(G, [1], class_idx=2))  # as a command line may hand it on
     for given, message in [
         ("dgo", "class_idx=dgo: there is no class of that name; did you mean 'dog'"),
         ("xyz", "there are: cat, dog, golden retriever"),
+        ("\u0661", "there is no class of that name"),  # a digit, but none of ours
         (3, "class_idx=3 does not exist: this network has 3 classes; choose class_idx=0 to 2"),
         (None, "class_idx is missing: .* or a name"),
     ]:

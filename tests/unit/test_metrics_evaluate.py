@@ -10,6 +10,7 @@ from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.inference import load_generator
 from stylegan.interop.snapshot_writer import save_snapshot
+from stylegan.metrics.collect import Batch, RowsCollector
 from stylegan.metrics.evaluate import evaluate, evaluate_saved, weight_files
 from stylegan.metrics.runner import Settings
 from tests.integration.images import write_archive
@@ -66,6 +67,32 @@ def test_a_conditional_network(here: Path) -> None:
         evaluate(G, ImageDataset("classes.zip"), ["leaks20"])
     with pytest.raises(UserError, match="has no labels"):
         evaluate(G, ImageDataset("reals.zip"), ["leaks20"])
+
+
+def test_a_class_by_its_name(here: Path) -> None:
+    about = {"data": {"class_names": ["cat", "dog", "Ü"]}}
+    save_snapshot(here / "G3.safetensors", tiny_pair(c_dim=3)[0], provenance=about)
+    write_archive(here / "classes.zip", count=69, labels=3)
+
+    def line(class_idx: str) -> Any:
+        settings = Settings(0, 8, progress=False)
+        found = evaluate_saved(
+            "G3.safetensors", Path("classes.zip"), ["leaks20"], settings, device="cpu", class_idx=class_idx
+        )
+        return found.line["results"], found.line["reals"]
+
+    assert line("dog") == line("1") and line("dog") != line("Ü")
+    with pytest.raises(UserError, match="there is no class of that name; did you mean 'dog'"):
+        line("Dog")
+    with pytest.raises(UserError, match="class_idx=3 does not exist"):
+        line("3")
+
+
+def test_more_features_than_memory_are_refused_before_they_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.memory.total_memory", lambda: 16 * 10**9)
+    collector = RowsCollector(10**9, lambda batch: batch.features)
+    with pytest.raises(UserError, match="the features of 1000000000 images take 20 GB of memory"):
+        collector.add(Batch(0, torch.zeros(2, 3, 4, 4), torch.zeros(2, 5), torch.zeros(2, 0)))
 
 
 @pytest.mark.parametrize(

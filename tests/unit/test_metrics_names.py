@@ -47,6 +47,7 @@ def test_foreign_weights_are_part_of_the_name() -> None:
         ("fid", "such as fid50k"),
         ("kid5k_mobilnet_v2", "did you mean 'mobilenet_v2'?"),
         ("fid1", "at least 2"),
+        ("kid10001k", "10000000 images are the most"),
         ("is9", "at least 10"),
         ("attributes5k_vgg16", "leave out _vgg16"),
         ("50k", "there is no metric 50k"),

@@ -28,7 +28,8 @@ def train(*typed: str) -> TrainConfig:
 
     register()
     with initialize_config_dir(str(shipped("configs").resolve()), version_base="1.3"):
-        return to_typed(compose("train", hydra_arguments(["experiment=debug", *typed], train_script())), TrainConfig)
+        usual = [] if any(argument.startswith("experiment=") for argument in typed) else ["experiment=debug"]
+        return to_typed(compose("train", hydra_arguments([*usual, *typed], train_script())), TrainConfig)
 
 
 def generate(*typed: str) -> GenerateConfig:
@@ -126,6 +127,12 @@ def test_seeds(typed: str, seeds: list[int]) -> None:
     assert parse_seeds(generate(f"seeds={typed}").seeds) == seeds
 
 
+@pytest.mark.parametrize("typed", ["0-3,", ",3", "0,,1", "[0, ]"])
+def test_a_missing_seed(typed: str) -> None:
+    with pytest.raises(UserError, match="a seed is missing before or after a comma"):
+        generate(f"seeds={typed}")
+
+
 def test_numbers_and_ramps_are_as_ever() -> None:
     config = train("seed=1_000", "optim.G_lr={start: 0.1, end: 0.2, kimg: 3}", "loss.r1_gamma=1e1", "+training.kimg=2")
     assert (config.seed, config.loss.r1_gamma, config.training.kimg) == (1000, 10, 2)
@@ -148,6 +155,10 @@ def test_sweeps_part_at_commas() -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
+        ("--network=x", "there is no option --network; did you mean"),
+        ("--run-dir=x", "there is no option --run-dir; settings have no dashes: run_dir=x"),
+        ("--cfg=jobs", "--cfg jobs: did you mean 'job'"),
+        ("--package=modle", "there is no such part; did you mean 'model'"),
         ("experiment=null", "there is no experiment=null; there are: ada_auto"),
         ("loss=null", "there is no loss=null; there are: logistic"),
         ("model/G=", "there is no model/G=; there are"),
@@ -167,9 +178,6 @@ def test_sweeps_part_at_commas() -> None:
         ("model.G.num_layer=3", "did you mean 'model.G.num_layers'"),
         ("seed=" + "9" * 5000, "seed is a value of 5000 characters"),
         ("--experimental-rerun=x.pickle", "there is no option --experimental-rerun"),
-        ("seed=1 seed=2", "seed is given twice, seed=1 and seed=2; leave one of them out"),
-        ("seed=1 +seed=1", "seed is given twice"),
-        ("loss=logistic loss=logistic", "loss is given twice"),
         ("--multi", "there is no option --multi; did you mean '--multirun'"),
         ("--cfg", "--cfg needs a value"),
         ("hydra.run.dir=(", "put quotes around it"),
@@ -182,6 +190,53 @@ def test_what_cannot_be_taken(typed: str, says: str) -> None:
             hydra_arguments(typed.split(), train_script())
         else:
             train(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["seed=1", "seed=1"], "seed is given twice, the second time as seed=1; -m seed=A,B makes a run of each"),
+        (["run_dir=a", "++run_dir=b"], "run_dir is given twice"),
+        (["metrics.names=fid50k", "metrics.names=kid5k"], "; metrics.names=A,B is a list"),
+        (["experiment=demo", "experiment=debug"], "experiment is given twice"),
+        (["-m", "seed=1,2", "seed=3"], "seed is given twice"),
+        (["-m", "seed=range(0,1000000000)"], "seed=range(0,1000000000) makes more than 10000 runs"),
+        (["-m", "loss.r1_gamma=shuffle(range(0,1,1e-300))"], "makes more than 10000 runs"),
+        (["-m", "seed=range(0,200)", f"run_dir={','.join(map(str, range(60)))}"], "more than 10000 runs of this sweep"),
+    ],
+)
+def test_what_cannot_be_taken_together(typed: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        hydra_arguments(typed, SCRIPT)
+
+
+def test_sweeps_of_as_many_runs_as_one_waits_for() -> None:
+    assert len(hydra_arguments(["-m", "seed=range(0,100)", "loss.r1_gamma=1,2", "data.path=glob(*)"], SCRIPT)) == 4
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("seed=1.5", "seed=1.5 is no whole number, written in digits"),
+        ("seed=", "seed= is no whole number"),
+        ("seed=null", "seed=null cannot be: it is never null"),
+        ("training.kimg=25k", "training.kimg=25k is no number"),
+        ("data.xflip=ja", "data.xflip=ja is neither true nor false"),
+        ("training.on_nonfinite=Clamp", "training.on_nonfinite=Clamp: did you mean 'clamp'"),
+        ("augment.pipe.imgfilter_bands=1,x,0,0", "[1,x,0,0]: x is no number"),
+        ("training.start_kimg=5", "goes with init_from="),
+        ("metrics.best=fid50k", "goes with metrics.names="),
+    ],
+)
+def test_values_of_another_kind_are_refused_without_jargon(
+    typed: str, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.integration.command import run_here
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stylegan.assemble._dataset", lambda *_: pytest.fail("it looked at the data first"))
+    result = run_here("train", typed, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 2 and says in result.err and "object_type" not in result.err, result.err
 
 
 def test_a_setting_of_another_choice_names_it(

@@ -1,7 +1,7 @@
 """Make a picture from a trained network: `python generate.py network=runs/demo seeds=0-31 out=grid.png`."""
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -42,6 +42,7 @@ def make_figure(config: GenerateConfig) -> Path:
     request = Request(parse_seeds(config.seeds), Sampling(**settings), progress=True, network=config.network)
     files = {"overwrite": config.overwrite, "provenance": config.provenance, "latents": config.latents}
     place = find_place(figure, request, config.out, **files)
+    request = replace(request, unfinished=place.unfinished)
     compute_exactly()
     network = resolve_network(config.network)
     G = load_generator(network, config.device, config.ops.backend)

@@ -8,7 +8,7 @@ from stylegan.assemble import run_training
 from stylegan.config.entry import run_entry
 from stylegan.config.groups import train_script
 from stylegan.config.resume import train_config
-from stylegan.training.signals import StopRequest
+from stylegan.signals import StopRequest
 
 
 def run(composed: DictConfig) -> None:

@@ -421,7 +421,12 @@ def convert(
 ) -> None:
     """Read a published network, without running anything in its file, and write it in another form."""
     from stylegan.interop.convert import convert as run
+    from stylegan.interop.difference import summands
 
+    if summands(source)[1:]:
+        from stylegan.inference import resolve_network
+
+        source = resolve_network(source)
     for line in run(source, dest, overwrite=overwrite):
         typer.echo(shown(line))
 
@@ -483,11 +488,11 @@ def export(
     """
     from stylegan.inference import resolve_network
     from stylegan.interop.export import ExportOptions, export_network
-    from stylegan.interop.snapshot import read_snapshot
+    from stylegan.interop.networks import read_whole_snapshot
 
     source = resolve_network(network)
     options = ExportOptions(split, noise, truncation_cutoff, licence, overwrite)
-    for file in export_network(source, read_snapshot(source), out, options):
+    for file in export_network(source, read_whole_snapshot(source), out, options):
         typer.echo(f"{file.path}: {file.part}; differs from the network by {file.error:.1e} at most")
 
 
@@ -507,13 +512,13 @@ def card(
     from stylegan.files import atomic_write
     from stylegan.inference import resolve_network
     from stylegan.interop.card import model_card, read_evaluations
-    from stylegan.interop.snapshot import read_snapshot
+    from stylegan.interop.networks import read_whole_snapshot
 
     source = resolve_network(network)
     if out is not None and out.exists() and not overwrite:
         raise UserError(f"--out {out} exists already; choose another name, or replace it with --overwrite")
     found = [] if metrics is None else read_evaluations(metrics, source)
-    text = model_card(source, read_snapshot(source), licence=licence, evaluations=found)
+    text = model_card(source, read_whole_snapshot(source), licence=licence, evaluations=found)
     if out is None:
         return typer.echo(text, nl=False)
     atomic_write(out, text)

@@ -16,6 +16,7 @@ from torch import Tensor
 from stylegan import run_dir
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
+from stylegan.interop.difference import PLUS, summands
 from stylegan.interop.latents import Latents, join
 from stylegan.interop.networks import Networks, read_networks
 from stylegan.models.base import Generator
@@ -51,7 +52,7 @@ def resolve_network(network: str | Path) -> Path:
 
     Args:
         network: `demo` (the network that comes with the project), the folder of a run (its newest snapshot), or a file that
-            `read_networks` takes.
+            `read_networks` takes; any of them with `+FILE` behind it, a difference (`interop.difference`).
 
     Raises:
         UserError: There is no such thing, or the run has no snapshot yet.
@@ -71,6 +72,8 @@ def resolve_network(network: str | Path) -> Path:
         raise UserError(
             f"network={network}: this folder is not a run; {nearest(str(network), run_dir.known_networks(path))}"
         )
+    if not exists and (parts := summands(path))[1:]:
+        return Path(PLUS.join(map(str, [resolve_network(str(parts[0])), *parts[1:]])))
     if not exists:
         raise UserError(
             f"network={network}: no such file or run folder; {nearest(str(network), run_dir.known_networks(path.parent))}"

@@ -20,34 +20,35 @@ MTCNN = "mtcnn"
 _STAGES = ("pnet", "rnet", "onet")
 
 
-def open_landmarks(where: str, names: Sequence[str]) -> Landmarks:
+def open_landmarks(where: str, names: Sequence[str], option: str = "--align ") -> Landmarks:
     """What finds the landmarks of an image, and raises `ValueError` with the reason where it cannot.
 
     Args:
         where: A JSON or CSV file of landmarks by image name, FFHQ's JSON file, a list such as CelebA's, `mtcnn`, or
             `mtcnn:FOLDER` with the detector's weights.
         names: The images' names.
+        option: By what the user says where, in messages.
 
     Raises:
         UserError: The file cannot be used, or the detector is not installed.
     """
     if where == MTCNN or where.startswith(f"{MTCNN}:"):
-        return _detector(where.partition(":")[2])
-    return _from_file(Path(where), names)
+        return _detector(where.partition(":")[2], option)
+    return _from_file(Path(where), names, option)
 
 
-def _from_file(file: Path, names: Sequence[str]) -> Landmarks:
+def _from_file(file: Path, names: Sequence[str], option: str) -> Landmarks:
     """JSON: `{name: [[x, y], ...]}`, or FFHQ's. Else a table: a row per image, its name and then x and y of each point."""
     if not file.is_file():
         raise UserError(
-            f"--align {file}: there is no such file{nearest_path(file)}; give landmarks as JSON "
-            f"{{image name: [[x, y], ...]}} or CSV, FFHQ's or CelebA's list, or --align {MTCNN} for a detector"
+            f"{option}{file}: there is no such file{nearest_path(file)}; give landmarks as JSON "
+            f"{{image name: [[x, y], ...]}} or CSV, FFHQ's or CelebA's list, or {option}{MTCNN} for a detector"
         )
     found = read_named(file, names, _in_the_wild)
     keys, through = find_names(names, found.values)
     if not any(keys):
         raise UserError(
-            f"--align {file}: none of the {len(names)} images has landmarks there; the first image is {names[0]}: "
+            f"{option}{file}: none of the {len(names)} images has landmarks there; the first image is {names[0]}: "
             f"{found.nearest(names[0])}"
         )
     if through:
@@ -89,13 +90,13 @@ def _in_the_wild(data: Any) -> Any:
     return [(picture["file_path"], picture) for picture in pictures]
 
 
-def _detector(weights: str) -> Landmarks:
+def _detector(weights: str, option: str) -> Landmarks:
     """MTCNN (Zhang et al. 2016) from the package facenet-pytorch, which holds its weights; the largest face counts."""
     try:
         from facenet_pytorch import MTCNN as Detector  # noqa: N811  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
-            f"--align {MTCNN} needs the detector of the package facenet-pytorch: pip install --no-deps "
+            f"{option}{MTCNN} needs the detector of the package facenet-pytorch: pip install --no-deps "
             "facenet-pytorch==2.6.0 && pip install requests tqdm (--no-deps: it asks for an older torch than it needs); or "
             "give a file of landmarks"
         ) from None
@@ -104,8 +105,8 @@ def _detector(weights: str) -> Landmarks:
         file = Path(weights) / f"{stage}.pt"
         if not file.is_file():
             raise UserError(
-                f"--align {MTCNN}:{weights}: there is no {file}; give a folder with pnet.pt, rnet.pt and onet.pt (the "
-                f"package facenet-pytorch holds them in its folder data), or --align {MTCNN} for the package's own"
+                f"{option}{MTCNN}:{weights}: there is no {file}; give a folder with pnet.pt, rnet.pt and onet.pt (the "
+                f"package facenet-pytorch holds them in its folder data), or {option}{MTCNN} for the package's own"
             )
         getattr(detector, stage).load_state_dict(torch.load(file, weights_only=True))
     lock = threading.Lock()  # torch uses all cores for one image already

@@ -38,12 +38,15 @@ class Request:
         sampling: How images are made of the latents.
         progress: Show a progress bar on a terminal's stderr.
         network: What was typed for the network: a figure about a run reads its folder.
+        unfinished: The file of the result without its ending, beside which an optimisation keeps what it has so far
+            (`latent.unfinished`); None: nowhere.
     """
 
     seeds: Seeds
     sampling: Sampling = field(default_factory=Sampling)
     progress: bool = False
     network: str | None = None
+    unfinished: Path | None = None
 
     def run_folder(self, figure: str) -> Path:
         """The folder of the run that `network` names; raises `UserError` where it is none."""
@@ -128,6 +131,8 @@ class Clip:
         latents: Of the key frames.
         facts: What was found out, as JSON types.
         still: Draws what stands for it as PNG or PDF; None: a film strip.
+        tuned: The network after it was tuned, where it was; its difference from the one before is kept.
+        done: What is to be done when all is written.
     """
 
     count: int
@@ -138,6 +143,8 @@ class Clip:
     latents: Latents | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     still: Callable[[], Picture] | None = None
+    tuned: Generator | None = None
+    done: Callable[[], None] = lambda: None
 
 
 Result = Picture | Pictures | Clip
@@ -152,11 +159,16 @@ class Figure(ABC):
     Attributes:
         makes: What `draw` gives; from it follows what `out` may be, before anything is drawn.
         keeps: Whether there are latents that `latents=FILE` can keep.
+        optimises: Whether its latents are the result of a long search: they are kept without being asked for, and what an
+            interruption leaves is, too.
+        suffix: Of its file where none is named; empty: the first that it can have.
         truncates: Whether it chooses psi by itself.
     """
 
     makes: ClassVar[type[Picture] | type[Pictures] | type[Clip]] = Picture
     keeps: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
     truncates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

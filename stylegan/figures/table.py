@@ -13,6 +13,7 @@ from stylegan.figures.layers import Layers
 from stylegan.figures.mixing import Mixing
 from stylegan.figures.noise import Noise
 from stylegan.figures.progress import Progress
+from stylegan.figures.projection import Projection
 from stylegan.figures.scanline import Scanline
 from stylegan.figures.spectrum import Spectrum
 from stylegan.figures.truncation import Truncation
@@ -30,6 +31,7 @@ FIGURES: dict[str, type[Figure]] = {
     "mixing": Mixing,
     "noise": Noise,
     "progress": Progress,
+    "projection": Projection,
     "scanline": Scanline,
     "spectrum": Spectrum,
     "truncation": Truncation,

@@ -23,11 +23,13 @@ from stylegan.figures.base import Clip, Figure, Picture, Pictures, Request, Resu
 from stylegan.figures.clips import film_strip, require_av, write_clip
 from stylegan.figures.page import require_reportlab
 from stylegan.figures.table import FIGURES
-from stylegan.files import atomic_path, atomic_write, sha256
+from stylegan.files import atomic_path, atomic_write
+from stylegan.interop.difference import network_name, network_sha256, save_difference
 from stylegan.interop.latents import SUFFIX, Latents
 from stylegan.interop.provenance import DESCRIPTION, png_text
 from stylegan.models.base import Generator
 from stylegan.ops.backend import in_use
+from stylegan.values import at_home
 
 SUFFIXES: dict[type, tuple[str, ...]] = {Picture: (".png", ".pdf"), Clip: (".mp4", ".gif", ".webp", ".png", ".pdf")}
 _KINDS: dict[type, str] = {
@@ -46,6 +48,7 @@ class Place:
         outdated: The JSON of the picture that a plain file replaces; it goes, too.
         names: Of the files of many pictures.
         latents: Where latents are kept; None: nowhere.
+        tuned: Where the difference of a tuned network is kept; None: nowhere.
     """
 
     path: Path
@@ -53,6 +56,12 @@ class Place:
     outdated: Path | None = None
     names: Sequence[str] = ()
     latents: Path | None = None
+    tuned: Path | None = None
+
+    @property
+    def unfinished(self) -> Path:
+        """Beside what an optimisation keeps what it has so far, see `Request`."""
+        return self.path.with_suffix("")
 
     def write(
         self, result: Result, about: Mapping[str, Any], command: Sequence[str], G: Generator, *, progress: bool = False
@@ -87,6 +96,8 @@ class Place:
         if self.latents is not None and result.latents is not None:
             latents = result.latents() if callable(result.latents) else result.latents
             latents.save(self.latents, G, about["network"])
+        if self.tuned is not None and isinstance(result, Clip) and result.tuned is not None:
+            save_difference(self.tuned, G, result.tuned, network=about["network"], made=about)
         if self.outdated is not None:
             self.outdated.unlink(missing_ok=True)
         if self.record is not None:
@@ -94,6 +105,8 @@ class Place:
             versions["python"] = platform.python_version()
             record = {**about, "command": shlex.join(command), "versions": versions}
             atomic_write(self.record, json.dumps(record, indent=2) + "\n")
+        if isinstance(result, Clip):
+            result.done()
         return self.path
 
 
@@ -124,11 +137,17 @@ def find_place(
         files, record = [path / name for name in names], path / f"{name}.json"
     else:
         suffixes = SUFFIXES[figure.makes]
-        path = Path(out or f"{name}{suffixes[0]}")
+        path = Path(out or f"{name}{figure.suffix or suffixes[0]}")
         if path.suffix.lower() not in suffixes:
             raise UserError(f"out={out}: this figure is {_KINDS[figure.makes]}")
         require_extra(path.suffix.lower())
         files, record = [path], path.with_suffix(".json")
+    tuned = None
+    if figure.optimises:
+        latents = str(path.with_suffix(SUFFIX)) if latents is None else latents
+        if getattr(figure, "tune", "none") != "none":
+            tuned = Path(at_home(getattr(figure, "tuned", None) or str(path.with_suffix(f".tuned{SUFFIX}"))))
+            files.append(tuned)
     if latents is not None:
         if not figure.keeps:
             raise UserError(f"latents={latents}: figure={name} makes no latents that can be kept; leave it out")
@@ -138,8 +157,8 @@ def find_place(
     _check_free([*files, record] if provenance else files, overwrite)
     kept = None if latents is None else Path(latents)
     if not provenance:
-        return Place(path, None, record if overwrite else None, names, kept)
-    return Place(path, record, names=names, latents=kept)
+        return Place(path, None, record if overwrite else None, names, kept, tuned)
+    return Place(path, record, names=names, latents=kept, tuned=tuned)
 
 
 def require_extra(suffix: str) -> None:
@@ -174,8 +193,8 @@ def describe(figure: Figure, G: Generator, network: Path, seeds: Any, request: R
     }
     return {
         "figure": {"name": name_of(figure), **_json_types(options)},
-        "network": network.name,
-        "network_sha256": sha256(network),
+        "network": network_name(network),
+        "network_sha256": network_sha256(network),
         "seeds": _without_folders(seeds),
         **_json_types(sampling),
         "ops": in_use(next(G.parameters()).device),

@@ -11,7 +11,7 @@ from typing import Any
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError, shown
-from stylegan.files import sha256
+from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
 from stylegan.models.generator import StyleBased
@@ -63,7 +63,7 @@ def read_evaluations(file: Path, network: Path) -> list[dict[str, Any]]:
     require_regular_file(file, "file of --metrics")
     try:
         records = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-        digest = sha256(network)
+        digest = network_sha256(network)
         found = [record for record in records if record["network"]["sha256"] == digest]
         if not all(map(_is_evaluation, found)):
             raise ValueError
@@ -97,8 +97,9 @@ def _front_matter(snapshot: Snapshot, licence: str | None) -> str:
 def _summary(path: Path, snapshot: Snapshot) -> str:
     model, data = snapshot.metadata["model"], snapshot.provenance.get("data", {})
     height, width = model["resolution"]
+    title = _text(network_name(path).removesuffix(path.suffix))
     return (
-        f"# {_text(path.stem)}\n\nA generator of kind {model['kind']} that makes {_CHANNELS[model['channels']]} pictures of "
+        f"# {title}\n\nA generator of kind {model['kind']} that makes {_CHANNELS[model['channels']]} pictures of "
         f"{width}x{height} pixels; training data: {_text(data.get('name'))}. This card was written by `stylegan card` from "
         "what the file says about itself; add what only you know."
     )
@@ -107,7 +108,7 @@ def _summary(path: Path, snapshot: Snapshot) -> str:
 def _network_rows(path: Path, snapshot: Snapshot, licence: str | None) -> Iterator[tuple[str, Any]]:
     metadata, G = snapshot.metadata, snapshot.G
     yield "licence", licence or "not stated"
-    yield "file", f"`{path.name}`, SHA-256 `{sha256(path)}`"
+    yield "file", f"`{network_name(path)}`, SHA-256 `{network_sha256(path)}`"
     yield "weights", f"SHA-256 `{metadata.get('weights_sha256', UNKNOWN)}`"
     yield "size", f"{sum(p.numel() for p in G.parameters()) / 1e6:.2f} million parameters"
     yield "latents", f"z of {G.z_dim}" + (f", {G.num_ws} times w of {G.w_dim}" if isinstance(G, StyleBased) else "")
@@ -221,9 +222,9 @@ Pictures made by `generate.py` say so, unless `provenance=false` was given: thei
 exiftool -XMP:all -PNG:all picture.png
 ```
 
-`network_sha256` there equals the SHA-256 of `{path.name}` above, and `generate.py` with the seeds and settings named makes the
-picture again (to a grey level, on another machine), which proves where it is from. Metadata are lost where a picture is
-converted or uploaded: one without them may be generated all the same."""
+`network_sha256` there equals the SHA-256 of `{network_name(path)}` above, and
+`generate.py` with the seeds and settings named makes the picture again (to a grey level, on another machine), which proves
+where it is from. Metadata are lost where a picture is converted or uploaded: one without them may be generated all the same."""
 
 
 def _use(path: Path, snapshot: Snapshot) -> str:
@@ -236,7 +237,7 @@ def _use(path: Path, snapshot: Snapshot) -> str:
 import torch
 import stylegan
 
-G = stylegan.load_generator("{path.name}")  # runs no code from the file
+G = stylegan.load_generator("{network_name(path)}")  # runs no code from the file
 z = torch.randn(4, G.z_dim)
 images = G(z, {label}{truncation})  # float32 [4, {G.channels}, {G.resolution[0]}, {G.resolution[1]}] in about [-1, 1]
 ```"""

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 import stylegan
 from stylegan.errors import UserError, nearest
-from stylegan.files import atomic_path, sha256
+from stylegan.files import atomic_path
 from stylegan.interop import onnx
+from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.provenance import DIGITAL_SOURCE_TYPE
 from stylegan.interop.snapshot import Snapshot
 from stylegan.models.base import Generator
@@ -279,8 +280,8 @@ def _about(source: Path, snapshot: Snapshot, options: ExportOptions) -> dict[str
     provenance = snapshot.provenance
     return {
         "software": f"stylegan {stylegan.__version__}",
-        "network": source.name,
-        "network_sha256": sha256(source),
+        "network": network_name(source),
+        "network_sha256": network_sha256(source),
         "weights_sha256": metadata.get("weights_sha256"),
         "licence": options.licence,
         "data_licence": provenance.get("data", {}).get("licence"),

@@ -76,7 +76,8 @@ class Latents:
     def check(self, G: Generator) -> None:
         """Raise a `UserError` that names the file where these are not latents of this network."""
         name = self.names[0] if self.names else "the latents"
-        if self.weights_sha256 and self.weights_sha256 != weights_sha256(G.state_dict()):
+        own = (weights_sha256(G.state_dict()), *G.weights_before) if self.weights_sha256 else ("",)
+        if self.weights_sha256 not in own:
             raise UserError(
                 f"{name} is a latent of another network ({shown(self.network)}, {self.weights_sha256[:12]}); use it "
                 "with that one"

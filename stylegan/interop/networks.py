@@ -7,8 +7,9 @@ from typing import Any
 
 from stylegan.errors import UserError
 from stylegan.files import sha256
+from stylegan.interop.difference import add_file, summands
 from stylegan.interop.foreign import FOREIGN, NAMES, read_foreign
-from stylegan.interop.snapshot import read_companions, read_snapshot
+from stylegan.interop.snapshot import Snapshot, read_companions, read_snapshot, weights_sha256
 from stylegan.interop.summary import summary
 from stylegan.models.base import Generator, Network
 from stylegan.opening import require_regular_file
@@ -52,6 +53,7 @@ def read_networks(
     Args:
         path: A snapshot (.safetensors), a pickle (.pkl) of the public StyleGAN2-ADA or StyleGAN3 tools, a .pt of rosinality's
             StyleGAN2, or a .pt with the public tools' names that `save_public` wrote. What it is follows from its content.
+            With `+FILE` behind it a difference is added to G_ema, see `interop.difference`.
         only_generator: Build `G_ema` alone, for those who make images.
         progress: Told how many bytes of a pickle were read.
 
@@ -59,7 +61,29 @@ def read_networks(
         UserError: There is no such file, it is none of these, is damaged, tries to do something else than to hold data, or
             its parameters do not match, or are not finite.
     """
-    path = Path(path)
+    path, *differences = summands(path)
+    found = _read_file(path, only_generator, progress)
+    for difference in differences:
+        add_file(found.G_ema, difference)
+        found.notes.append(f"{difference} was added to G_ema")
+    return found
+
+
+def read_whole_snapshot(network: Path) -> Snapshot:
+    """A snapshot with the differences that are added to it; its metadata are those of the sum.
+
+    Raises:
+        UserError: As `read_networks`; other files than snapshots are refused.
+    """
+    path, *differences = summands(network)
+    snapshot = read_snapshot(path)
+    for difference in differences:
+        add_file(snapshot.G, difference)
+        snapshot.metadata["weights_sha256"] = weights_sha256(snapshot.G.state_dict())
+    return snapshot
+
+
+def _read_file(path: Path, only_generator: bool, progress: Callable[[int], None] | None) -> Networks:
     require_regular_file(path, "network file")
     if not _is_pickled(path):
         snapshot = read_snapshot(path)

@@ -13,8 +13,9 @@ from rich.console import Console
 from stylegan import distributed
 from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError, nearest, say
-from stylegan.files import atomic_path, sha256
+from stylegan.files import atomic_path
 from stylegan.inference import class_label, load_generator, resolve_network
+from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.networks import read_networks
 from stylegan.memory import check_images
 from stylegan.metrics.features import feature_names
@@ -149,7 +150,8 @@ def evaluate_saved(
         evaluator = Evaluator(requests, open_reals(data, G.c_dim > 0), settings, place)
         ops = activate(backend, place, build_for_auto=fakes >= WORTH_A_BUILD)
         results = [evaluator.measure(G, settings.seed + i) for i in range(repeats)]
-        about: dict[str, Any] = {"name": network if network == "demo" else path.name, "sha256": sha256(path)}
+        about: dict[str, Any] = {"name": network if network == "demo" else network_name(path)}
+        about["sha256"] = network_sha256(path)
         about["nimg"] = found.provenance.get("nimg")
         line = record(evaluator, results, about, ops, perf_counter() - started) if distributed.is_main() else {}
     return Evaluation(line, evaluator.higher_is_better, results[0].details)

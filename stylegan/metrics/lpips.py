@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.metrics.features import VGG16, torchvision_files
-from stylegan.metrics.weights import Published, fill, find_weights
+from stylegan.metrics.weights import Published, Weights, fill, find_weights
 
 LPIPS = "lpips"
 HEADS = Published(
@@ -36,6 +36,11 @@ class Lpips(nn.Module):
             # The names of the authors' file: lin0.model.1.weight. The place before it was a dropout's.
             self.heads = nn.ModuleDict({f"lin{i}": nn.ModuleDict({"model": head}) for i, head in enumerate(heads)})
         self._heads = tuple(heads)  # a tuple, lest they be registered twice
+
+    @property
+    def head_weights(self) -> list[Tensor]:
+        """The weight of each channel of each resolution, [1, C, 1, 1]."""
+        return [weight for head in self._heads for weight in head.parameters()]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The distance [N] of pictures [N, 3, H, W] in [-1, 1], pair by pair; H and W at least 16."""
@@ -81,12 +86,18 @@ def load_lpips(device: torch.device, given: Mapping[str, Path] | None = None) ->
     heads = find_weights(LPIPS, [HEADS], given.get(LPIPS))
     trunk = find_weights(VGG16, torchvision_files(VGG16)[:1], given.get(VGG16))
     network = Lpips()
-    fill(_Prefixed(network.features), trunk, VGG16)
-    fill(network.heads, heads, LPIPS)
+    fill_lpips(network, trunk, heads)
     foreign = [weights.sha256[:8] for weights in (heads, trunk) if weights.published is None]
     network = network.to(device).eval().requires_grad_(False)
     name = "-".join([LPIPS, *foreign]) if foreign else ""
     return LoadedLpips(name, network, {LPIPS: heads.sha256, VGG16: trunk.sha256})
+
+
+def fill_lpips(network: Lpips, trunk: Weights, heads: Weights | None) -> None:
+    """Load VGG16's weights, and those of the heads where they are wanted; raises `UserError` where they do not fit."""
+    fill(_Prefixed(network.features), trunk, VGG16)
+    if heads is not None:
+        fill(network.heads, heads, LPIPS)
 
 
 class _Prefixed(nn.Module):

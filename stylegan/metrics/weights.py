@@ -86,6 +86,11 @@ def weight_folders() -> list[Path]:
     return [cache_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"]
 
 
+def is_at_hand(item: Published) -> bool:
+    """Whether a published file lies in one of the `weight_folders`, so that nothing need be downloaded."""
+    return any((folder / item.file).is_file() for folder in weight_folders())
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The named tensors of a safetensors file or of a state_dict saved by torch. Both are read as data, within bounds.
 

@@ -75,11 +75,13 @@ class Generator(Network):
         z_dim: Size of a latent.
         noise_size: Length of the flat noise of one image: the pixels of all noise layers; 0 for a network without.
         class_names: What its classes are called, in order; empty where its file does not say.
+        weights_before: Hashes (`interop.snapshot.weights_sha256`) of the networks from which it was tuned.
     """
 
     z_dim: int
     noise_size: int = 0
     class_names: tuple[str, ...] = ()
+    weights_before: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(
@@ -148,6 +150,11 @@ class Discriminator(Network):
         Raises:
             UserError: Images of another shape, labels missing, or a batch that the groups of images do not divide.
         """
+
+    @abstractmethod
+    def features(self, img: Tensor) -> list[Tensor]:
+        """What the blocks make of images [N, channels, H, W], one [N, C, h, w] each, from the image inwards; no image is
+        compared with another."""
 
 
 def noise_for(

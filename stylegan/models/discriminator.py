@@ -258,19 +258,31 @@ class StyleGAN2Discriminator(Discriminator):
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, batches: int = 1) -> Tensor:
         """See `Discriminator`."""
+        x, img = self._through_blocks(img)
+        x = getattr(self, self.block_names[-1])(x, img, batches)
+        if self.c_dim > 0:
+            cmap = self.mapping(None, c)
+            x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        return x
+
+    def features(self, img: Tensor) -> list[Tensor]:
+        """See `Discriminator`."""
+        found: list[Tensor] = []
+        self._through_blocks(img, found)
+        return found or [img]
+
+    def _through_blocks(self, img: Tensor, found: list[Tensor] | None = None) -> tuple[Tensor | None, Tensor]:
+        """Features and image as the last block gets them; `found` receives what each block before it makes."""
         if img.shape[1:] != (self.channels, *self.resolution):
             wanted = ("N", self.channels, *self.resolution)
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
         x = None
-        *blocks, last = (getattr(self, name) for name in self.block_names)
-        for block, following in itertools.pairwise([*blocks, last]):
+        for block, following in itertools.pairwise(getattr(self, name) for name in self.block_names):
             x, img = block(x, img, following.input_gain)
-        x = last(x, img, batches)
-        if self.c_dim > 0:
-            cmap = self.mapping(None, c)
-            x = (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
-        return x
+            if found is not None:
+                found.append(x)
+        return x, img
 
 
 def reads_image(position: int, architecture: Architecture) -> bool:

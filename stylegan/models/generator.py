@@ -40,6 +40,11 @@ class Synthesis(nn.Module):
         return []
 
     @property
+    def placing_ws(self) -> range:
+        """Which of the ws turn and move the whole picture, rather than say how it looks; the first few, or none."""
+        return range(0)
+
+    @property
     def style_ranges(self) -> dict[str, range]:
         """What papers call `coarse`, `middle` and `fine`: which of the ws; only those that there are."""
         return {}

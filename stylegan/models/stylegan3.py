@@ -314,6 +314,11 @@ class SynthesisNetwork(Synthesis):
         return [self.input.affine, *(layer.affine for layer in self.layers)]
 
     @property
+    def placing_ws(self) -> range:
+        """See `Synthesis`: that of the input."""
+        return range(1)
+
+    @property
     def style_ranges(self) -> dict[str, range]:
         """The first half of the layers and the second, 0-6 and 7-13 as published; colours are fine, and there is no middle."""
         half = (self.num_ws - 2) // 2

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stylegan import run_dir as layout
 from stylegan.errors import UserError
+from stylegan.interop.difference import PLUS, summands
 from stylegan.interop.foreign import FOREIGN, is_checkpoint
 from stylegan.interop.networks import read_networks
 from stylegan.models.discriminator import Discriminator
@@ -179,6 +180,11 @@ def _find(source: str) -> Path:
         if not found:
             raise UserError(f"init_from={source} is a run without a checkpoint; name one of its snapshots instead")
         return found[-1]
+    if not exists and (parts := summands(path))[1:]:
+        first = layout.snapshots(parts[0])[-1:] if layout.is_run_dir(parts[0]) else [_find(str(parts[0]))]
+        if not first or is_checkpoint(first[0]):
+            raise UserError(f"init_from={source}: a difference is added to a snapshot, and {parts[0]} is none")
+        return Path(PLUS.join(map(str, [*first, *parts[1:]])))
     if not exists:
         raise UserError(
             f"init_from={source} does not exist{nearest_path(source)}; name a run, a checkpoint (.pt), a snapshot "

@@ -124,6 +124,10 @@ class GrowingD(Discriminator):
         x = self.convs[0](x).tanh().flatten(1)
         return self.fc(x if c is None else torch.cat([x, c], dim=1))
 
+    def features(self, img: Tensor) -> list[Tensor]:
+        """See `Discriminator`."""
+        return [self.fromrgb[self.level](img).tanh()]
+
 
 def level_of(resolution: Shape, shapes: list[Shape]) -> int:
     """The place of a stage's resolution among those of the blocks."""

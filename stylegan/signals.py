@@ -1,12 +1,13 @@
-"""Ending a training from outside: the first SIGINT, SIGTERM or SIGHUP is a request, the second one kills as usual."""
+"""Ending a long computation from outside: the first SIGINT, SIGTERM or SIGHUP is a request, the second one kills as usual."""
 
 import signal
+from threading import current_thread, main_thread
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 
 class StopRequest:
-    """Notes the first signal to end instead of dying of it. For the main thread, by whoever owns the process.
+    """Notes the first signal to end instead of dying of it; outside of the main thread, where Python knows none, nothing.
 
     SIGHUP says that the terminal is gone, or that a scheduler takes the machine back; under `nohup` it stays without effect.
 
@@ -21,7 +22,7 @@ class StopRequest:
         return self._requested
 
     def __enter__(self) -> Self:
-        for number in _signals():
+        for number in _signals() if current_thread() is main_thread() else ():
             self._handlers[number] = signal.signal(number, self._note)
         return self
 

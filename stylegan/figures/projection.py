@@ -1,7 +1,7 @@
 """The figure `projection`: pictures of one's own as latents of a network, which may be tuned to show them still better."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UserError, nearest, refusal, say
-from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Clip, Picture, Printed, Request
+from stylegan.figures.optimising import optimise
 from stylegan.figures.pixels import side_by_side, to_pixels
 from stylegan.figures.sheet import Sheet
 from stylegan.files import sha256
@@ -30,7 +30,6 @@ from stylegan.latent.unfinished import Unfinished
 from stylegan.memory import check_images
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
-from stylegan.signals import StopRequest
 from stylegan.values import COUNT, POSITIVE, Range
 
 OTHERS = 100  # seeds whose pictures tell how far tuning moved all others
@@ -205,7 +204,14 @@ class Projection(Printed):
                 best = join([*(item.latents for item in found), search.found().latents])
                 kept.keep({**state, "search": search.state_dict()}, best, G, network)
 
-            _optimise(search.advance, range(search.step, self.steps), f"looking for {path.name}", keep, kept, request)
+            optimise(
+                search.advance,
+                range(search.step, self.steps),
+                f"looking for {path.name}",
+                keep,
+                kept,
+                progress=request.progress,
+            )
             if not finished:
                 state["found"].append(search.state_dict())
             state["search"] = None
@@ -247,7 +253,7 @@ class Projection(Printed):
             kept.keep({**state, "tuning": tuning.state_dict()}, latents, G, network)
 
         left = range(tuning.step, 0 if tuning.stopped else options.steps)
-        _optimise(tuning.advance, left, "tuning", keep, kept, request, lambda: tuning.stopped)
+        optimise(tuning.advance, left, "tuning", keep, kept, lambda: tuning.stopped, progress=request.progress)
         weights = tuning.finish()
         rounded = copy.deepcopy(G)
         add(rounded, difference(G, weights))
@@ -316,33 +322,6 @@ class Projection(Printed):
 
 
 _LOOKS = ("width_cm", "dpi", "labels", "font", "fps", "tuned", "pictures", "landmarks")
-
-
-def _optimise(
-    advance: Callable[[], object],
-    steps: range,
-    what: str,
-    keep: Callable[[], None],
-    kept: Unfinished,
-    request: Request,
-    stopped: Callable[[], bool] = lambda: False,
-) -> None:
-    """Do the steps; what there is so far is kept from time to time, and before an interruption ends it."""
-    with StopRequest() as interrupted:
-        for step in with_bar(steps, what, len(steps), show=request.progress):
-            advance()
-            if interrupted():
-                keep()
-                if kept.state is not None:
-                    say(
-                        f"{what}: interrupted after step {step + 1}; the best so far is in {kept.best}, and "
-                        "the same command goes on"
-                    )
-                raise KeyboardInterrupt
-            if kept.due:
-                keep()
-            if stopped():
-                break
 
 
 def _frames(

@@ -4,6 +4,7 @@ from stylegan.figures.attributes import Attributes
 from stylegan.figures.base import Figure
 from stylegan.figures.blend import Blend
 from stylegan.figures.curves import Curves
+from stylegan.figures.drag import Drag
 from stylegan.figures.edit import Edit
 from stylegan.figures.equivariance import Equivariance
 from stylegan.figures.grid import Grid
@@ -22,6 +23,7 @@ FIGURES: dict[str, type[Figure]] = {
     "attributes": Attributes,
     "blend": Blend,
     "curves": Curves,
+    "drag": Drag,
     "edit": Edit,
     "equivariance": Equivariance,
     "grid": Grid,

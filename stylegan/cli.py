@@ -497,6 +497,44 @@ def export(
 
 
 @command()
+def directions(
+    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="*.safetensors; by default beside the network, for those that come along in the working directory."
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many principal components, and how many in closed form.")
+    ] = 10,
+    layers: Annotated[str, typer.Option(help="Layers that are moved: all, coarse, middle, fine, 0-3.")] = "all",
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV of scores by seed (seed,age,...): a direction for each column.")
+    ] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="A network of `stylegan attributes --train`; for faces3d there is one.")
+    ] = None,
+    given: Annotated[str, typer.Option(help="Directions that those of attributes leave alone: sex,yaw.")] = "",
+    class_idx: Annotated[str | None, typer.Option(help="Of a conditional network: number or name.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write all effects on attributes to this CSV file.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Find directions in a network's latent space and keep them for `generate.py figure=edit figure.file=FILE`.
+
+    Without supervision: principal components of w (GANSpace) and the closed form of its weights (SeFa). With it
+    (InterFaceGAN): by scores, or by attributes that a network reads; for these a table says how far each direction moves what
+    it is meant to, and how far the rest.
+    """
+    from stylegan.latent.finding import FindOptions, find_directions
+
+    options = FindOptions(count, layers, scores, classifier, tuple(filter(None, given.split(","))), class_idx, table)
+    for line in find_directions(network, out, options, device=device, overwrite=overwrite):
+        typer.echo(shown(line))
+
+
+@command()
 def card(
     network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
     out: Annotated[Path | None, typer.Option(help="Write to this file, such as README.md, instead of stdout.")] = None,

@@ -1,7 +1,7 @@
 """From a saved network to pictures: find it, load it, sample it by seed. Needs no configuration system."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stylegan import run_dir
+from stylegan.bars import with_bar
 from stylegan.errors import UserError, nearest
 from stylegan.files import shipped
 from stylegan.interop.difference import PLUS, summands
@@ -471,7 +472,8 @@ def _batches(
             )
         return to_uint8(made).cpu()
 
-    batches = _bar(list(_chunks(items, sampling.batch)), progress)
+    chunks = list(_chunks(items, sampling.batch))
+    batches = with_bar(chunks, "sampling", len(chunks), show=progress and len(chunks) > 1)
     return (image for chunk, full in batches for image in batch_images(len(chunk), full))
 
 
@@ -492,13 +494,3 @@ def adjusted(G: Generator, sampling: Sampling) -> Iterator[None]:
             undo.callback(G.set_precision, G.precision)
             G.set_precision(Precision(sampling.precision))
         yield
-
-
-def _bar(batches: list[_T], progress: bool) -> Iterable[_T]:
-    """The batches, with a progress bar if it is wanted and there is more than one."""
-    if not progress or len(batches) == 1:
-        return batches
-    from rich.console import Console  # not above: networks load where there is nothing but torch, numpy and safetensors
-    from rich.progress import track
-
-    return track(batches, description="sampling", console=Console(stderr=True), transient=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from stylegan.bars import with_bar
 from stylegan.errors import UserError, say
-from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.conditions import parse_conditions
 from stylegan.figures.grid import Grid

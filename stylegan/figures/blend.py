@@ -11,9 +11,9 @@ from stylegan.errors import UserError
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.pixels import to_pixels
 from stylegan.figures.sheet import Sheet
-from stylegan.figures.style_layers import style_layers, trained_without_mixing
 from stylegan.inference import locate, render
 from stylegan.interop.latents import Latents, join
+from stylegan.latent.layer_names import style_layers, trained_without_mixing
 from stylegan.memory import check_images
 from stylegan.models.base import Generator
 from stylegan.values import FINITE

@@ -11,8 +11,8 @@ import torch
 from PIL import GifImagePlugin, Image
 from torch import Tensor
 
+from stylegan.bars import with_bar
 from stylegan.errors import UserError
-from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Clip
 from stylegan.figures.pixels import image_grid, to_pixels
 from stylegan.files import atomic_path

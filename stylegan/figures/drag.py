@@ -86,7 +86,7 @@ class Drag(Printed):
             numbers = list(move) if isinstance(move, Sequence) and not isinstance(move, str) else []
             if len(numbers) != 4 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
                 raise UserError(
-                    f"figure.points: {shown(move, 100)} is no move; give four numbers each, 'figure.points=[[x,y,to_x,to_y],...]'"
+                    f"figure.points: {shown(move, 100)} is no move; give four numbers: 'figure.points=[[x,y,to_x,to_y],...]'"
                 )
             for number in numbers:
                 FINITE.check(number, "figure.points")
@@ -150,8 +150,8 @@ class Drag(Printed):
             for a, b in ((x, y), (to_x, to_y)):
                 if not (0 <= a < width and 0 <= b < height):
                     raise UserError(
-                        f"figure.points: {a:g},{b:g} lies outside of the picture, where x goes from 0 to {width - 1} and y from "
-                        f"0 to {height - 1}"
+                        f"figure.points: {a:g},{b:g} lies outside of the picture: x goes from 0 to {width - 1} and y from 0 "
+                        f"to {height - 1}"
                     )
         space = Space(self.space) if self.space else Space.w_plus if isinstance(G, StyleBased) else Space.z
         if (space is Space.z) == isinstance(G, StyleBased):

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.bars import with_bar
 from stylegan.data.archive import ImageDataset
 from stylegan.data.loader import open_dataset
 from stylegan.errors import UserError
-from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Request
 from stylegan.metrics.features import load_features
 from stylegan.models.base import Generator

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from stylegan.bars import with_bar
 from stylegan.errors import say
-from stylegan.figures.bars import with_bar
 from stylegan.latent.unfinished import Unfinished
 from stylegan.signals import StopRequest
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from stylegan.bars import with_bar
 from stylegan.figures.axes import Line, Plot, heat, heat_scale
-from stylegan.figures.bars import with_bar
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.nearest import open_reals
 from stylegan.figures.page import POINTS, Lettering, Page

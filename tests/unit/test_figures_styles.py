@@ -15,10 +15,10 @@ from stylegan.figures.blend import Blend, blend_ws, blend_z
 from stylegan.figures.layers import Layers, watched
 from stylegan.figures.mixing import Mixing
 from stylegan.figures.noise import Noise
-from stylegan.figures.style_layers import style_layers
 from stylegan.figures.truncation import Truncation
 from stylegan.inference import Sampling, latents, layer_noise, locate, render, sample, sample_ws, to_uint8
 from stylegan.interop.latents import Latents
+from stylegan.latent.layer_names import style_layers
 from stylegan.models.generator import StyleBased
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config

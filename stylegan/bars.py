@@ -20,4 +20,5 @@ def with_bar(items: Iterable[_T], what: str, count: int, *, show: bool) -> Itera
     from rich.console import Console  # not above: who only reads a network need not have it
     from rich.progress import track
 
-    return track(items, description=what, total=count, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(items, description=what, total=count, console=console, transient=True, disable=not console.is_terminal)

@@ -120,7 +120,8 @@ def _vgg16(device: torch.device) -> Distance:
     network = Lpips()
     is_lpips = is_at_hand(HEADS)
     heads = find_weights(LPIPS, [HEADS]) if is_lpips else None
-    fill_lpips(network, find_weights(VGG16, torchvision_files(VGG16)[:1]), heads)
+    trunk_weights = find_weights(VGG16, torchvision_files(VGG16)[:1], instead="choose figure.distance=pixels")
+    fill_lpips(network, trunk_weights, heads)
     trunk = network.features.to(device).eval().requires_grad_(False)
     weights = [head.to(device).clamp(min=0).sqrt() for head in network.head_weights] if is_lpips else None
     layers = list(trunk.children())

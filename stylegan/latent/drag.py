@@ -43,7 +43,8 @@ class Drag:
         handles, targets: float [P, 2], x and y in pixels from the middle of the first.
         options: See there.
         deviation: Of w, per number: a step of the optimiser is measured in it.
-        layer: Whose features are followed, by name; None: the last one of at most half the picture's resolution.
+        layer: Whose features are followed, by name; None: the last one of at most half the picture's resolution, or of the
+            smallest that there is.
         c: For z, its label.
         noise: Layer noise [1, noise_size]; None: the network's own.
         mask: bool [H, W], what may move; None: everything.
@@ -207,7 +208,7 @@ def layer_to_follow(G: Generator, point: Tensor, c: Tensor | None, name: str | N
     def watch(own: str) -> Any:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             value = output[0] if isinstance(output, tuple) else output
-            if isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] > 4:
+            if isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] > G.channels:
                 sizes[own] = tuple(value.shape[2:])
 
         return hook
@@ -227,11 +228,11 @@ def layer_to_follow(G: Generator, point: Tensor, c: Tensor | None, name: str | N
         if name not in known:
             raise UserError(f"figure.layer={name}: {nearest(name, known)}")
         return known[name]
-    half = max(G.resolution) / 2
-    fitting = [own for own, size in sizes.items() if max(size) - 2 * margin_of(G, own) <= half]
-    if not fitting:
+    if not sizes:
         raise UserError(f"a {G.config.kind} network has no layer whose features could be followed")
-    return fitting[-1]
+    inner = {own: max(size) - 2 * margin_of(G, own) for own, size in sizes.items()}
+    side = max(max(G.resolution) / 2, min(inner.values()))
+    return [own for own, size in inner.items() if size <= side][-1]
 
 
 def margin_of(G: Generator, layer: str) -> int:

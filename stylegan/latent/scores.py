@@ -36,8 +36,8 @@ def read_scores(path: Path) -> tuple[list[int], dict[str, Tensor]]:
     width = len(rows[0])
     if len(rows) - first > MOST_ROWS or not 2 <= width <= MOST_COLUMNS + 1:
         raise UserError(
-            f"{path} has {len(rows)} rows of {width} columns; it takes up to {MOST_ROWS} of 2 to {MOST_COLUMNS + 1}: a seed and "
-            "its scores"
+            f"{path} has {len(rows)} rows of {width} columns; it takes up to {MOST_ROWS} of 2 to {MOST_COLUMNS + 1}: a seed "
+            "and its scores"
         )
     names = [f"score{i or ''}" for i in range(width - 1)]
     if first:

@@ -54,7 +54,9 @@ class Weights:
     published: Published | None
 
 
-def find_weights(what: str, candidates: Iterable[Published], given: Path | None = None) -> Weights:
+def find_weights(
+    what: str, candidates: Iterable[Published], given: Path | None = None, *, instead: str = ""
+) -> Weights:
     """The weights of one network.
 
     Args:
@@ -62,12 +64,17 @@ def find_weights(what: str, candidates: Iterable[Published], given: Path | None 
         candidates: The published files that fit, the preferred one first. That one is looked for in the folders of
             `weight_folders`, then downloaded where it says from where.
         given: The file that the user names instead; its name need not be the published one.
+        instead: What else the user may do; empty: name a file with `--weights`.
 
     Raises:
         UserError: There is no such file, none can be had, or it is not what its name or hash says.
     """
     known = list(candidates)
-    path = given if given is not None else _found_or_downloaded(what, known[0])
+    path = (
+        given
+        if given is not None
+        else _found_or_downloaded(what, known[0], instead or f"name it with --weights {what}=FILE")
+    )
     if not path.is_file():
         raise UserError(f"--weights {what}={path}: there is no such file{nearest_path(path)}")
     digest = sha256(path)
@@ -135,7 +142,7 @@ def fill(network: torch.nn.Module, weights: Weights, what: str) -> None:
     network.load_state_dict(tensors, assign=True)
 
 
-def _found_or_downloaded(what: str, item: Published) -> Path:
+def _found_or_downloaded(what: str, item: Published, instead: str) -> Path:
     for folder in weight_folders():
         if (folder / item.file).is_file():
             return folder / item.file
@@ -151,6 +158,5 @@ def _found_or_downloaded(what: str, item: Published) -> Path:
             return target
     source = f" ({item.source})" if item.source else ""
     raise UserError(
-        f"{what} needs the file {item.file}{source}, and {reason}. Put it into {target.parent}, or name it with "
-        f"--weights {what}=FILE"
+        f"{what} needs the file {item.file}{source}, and {reason}. Put it into {target.parent}, or {instead}"
     )

@@ -22,6 +22,9 @@ COMMANDS = {
     "blend of layers": "figure=blend seeds=1,2 'figure.layers=coarse;all'",
     "curves": "figure=curves network=run",
     "edit": "figure=edit seeds=1,me.safetensors figure.directions=pca:0,sefa:1 figure.given=pca:1 figure.steps=3",
+    "edit by scores": "figure=edit seeds=1 figure.scores=scores.csv figure.directions=warm figure.steps=3",
+    "drag": "figure=drag seeds=1 'figure.points=[[4,4,8,4]]' figure.steps=3",
+    "drag as a clip": "figure=drag seeds=me.safetensors:1 'figure.points=[[4,4,8,4]]' figure.steps=3 out=drag.webp",
     "equivariance": "figure=equivariance network=G3.safetensors seeds=0-1 figure.move=0.1,0",
     "grid": "figure=grid seeds=0-3,me.safetensors figure.captions=true figure.cols=3",
     "grid of classes": "figure=grid network=Gc.safetensors class_idx=all seeds=0-1",
@@ -35,6 +38,9 @@ COMMANDS = {
     "noise": "figure=noise seeds=1 figure.samples=3",
     "progress": "figure=progress network=run seeds=0-1 out=progress.gif",
     "progress as a sheet": "figure=progress network=run seeds=0-1 out=progress.png",
+    "projection": "figure=projection figure.pictures=photo.png figure.space=w+ figure.steps=4 figure.distance=pixels",
+    "projection, tuned": "figure=projection figure.pictures=photo.png,photo.png figure.steps=3 figure.tune=pivotal "
+    "figure.tune_steps=2 figure.noise=true figure.align=true figure.landmarks=marks.json out=tuned.gif",
     "scanline": "figure=scanline seeds=0-1 figure.frames=4",
     "spectrum": "figure=spectrum seeds=0-3 figure.data=reals.zip",
     "truncation": "figure=truncation seeds=0-1 figure.psi=0,0.5,1 truncation_center=85,me.safetensors:0",
@@ -55,6 +61,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "run/config.yaml").write_text("")
     (folder / "run/stats.jsonl").write_text('{"nimg": 1000, "loss/G": 1}\n{"nimg": 2000, "loss/G": 0.5}\n')
     write_archive(folder / "reals.zip", count=22)
+    Image.linear_gradient("L").convert("RGB").save(folder / "photo.png")
+    (folder / "marks.json").write_text('{"photo.png": [[100, 100], [150, 100], [105, 160], [145, 160]]}')
+    (folder / "scores.csv").write_text("seed,warm\n" + "".join(f"{i},{i % 10}\n" for i in range(100)))
     return folder
 
 
@@ -134,6 +143,13 @@ def test_latents_of_a_figure_are_kept(
         ("figure=grid figure.rows=1000000000 out=b.png", "of memory at least"),
         ("figure=interpolation out=b.avi", "give it a name that ends in .mp4, .gif or .webp"),
         ("out=b.jpg", "give it a name that ends in .png or .pdf"),
+        ("figure=projection out=b.png", "figure.pictures: name a picture to look for"),
+        ("figure=projection figure.pictures=reals.zip out=b.png", "reals.zip is no image of a known kind"),
+        ("figure=drag seeds=1 'figure.points=[[4,4,8,16]]' out=b.png", "8,16 lies outside of the picture"),
+        ("figure=drag 'figure.points=[[4,4,8,5]]' out=b.png", "this figure drags one picture, and 32 are named"),
+        ("network=G.safetensors+G3.safetensors out=b.png", "is a network, not a file of weight differences"),
+        ("figure=edit figure.directions=agee out=b.png", "there is no direction agee; did you mean 'age'?"),
+        ("figure=edit figure.file=me.safetensors out=b.png", "is no file of directions"),
         ("figure.font=nowhere.ttf out=b.png", "there is no font nowhere.ttf"),
     ]:
         result = generate(words, capsys, monkeypatch)
@@ -169,10 +185,13 @@ def test_without_w(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
         ("attributes", "figure.where=age:18- figure.count=1"),
         ("spectrum", ""),
         ("blend", "seeds=0-1"),
+        ("edit", "seeds=0 figure.directions=sefa:0 figure.steps=3"),
+        ("projection", "figure.pictures=photo.png figure.steps=3 figure.tune=pivotal figure.tune_steps=2"),
+        ("drag", "seeds=0 'figure.points=[[4,4,8,4]]' figure.steps=3"),
     ]:
         result = generate(f"network=W.safetensors figure={figure} {more}", capsys, monkeypatch)
         assert result.code == 0, result.err
     assert generate("network=W.safetensors seeds=z.safetensors:3 out=b.png", capsys, monkeypatch).code == 0
-    for figure in ("mixing", "truncation", "noise", "scanline", "equivariance", "edit"):
+    for figure in ("mixing", "truncation", "noise", "scanline", "equivariance"):
         result = generate(f"network=W.safetensors figure={figure} seeds=0-1 out=c.png", capsys, monkeypatch)
         assert result.code == 2 and ("without_w" in result.err) and not Path("c.png").exists(), result.err

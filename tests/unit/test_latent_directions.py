@@ -171,5 +171,5 @@ def test_directions_that_there_are_not(G: StyleBased) -> None:
     without_w = WithoutWConfig().build(resolution=(8, 8), channels=3, c_dim=0).eval()
     with pytest.raises(UserError, match="this network has no w; take sefa:0"):
         Edit().draw(without_w, Request([1]))
-    with pytest.raises(UserError, match="figure.layers=0-1 needs a network with w"):
+    with pytest.raises(UserError, match=r"figure\.layers=0-1 needs a network with w"):
         Edit(directions=["sefa:0"], layers="0-1").draw(without_w, Request([1]))

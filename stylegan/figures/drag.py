@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,7 +52,9 @@ class Drag(Printed):
     optimises: ClassVar = True
     points: list[Any] = field(default_factory=list, metadata={"help": "'[[x,y,to_x,to_y],...]' in pixels"})
     mask: str | None = field(default=None, metadata={"help": "a picture that is white where things may move"})
-    space: str | None = field(default=None, metadata={"help": "w+, w or z; null: w+, z for networks without w"})
+    space: str | None = field(
+        default=None, metadata={"help": "w (all ws move alike), w+ or z; null: w, z for networks without w"}
+    )
     steps: int = field(default=300, metadata={"help": "at most", "range": COUNT})
     lr: float = field(default=0.01, metadata={"help": "of a step, in standard deviations of w", "range": POSITIVE})
     layer: str | None = field(
@@ -153,9 +154,9 @@ class Drag(Printed):
                         f"figure.points: {a:g},{b:g} lies outside of the picture: x goes from 0 to {width - 1} and y from 0 "
                         f"to {height - 1}"
                     )
-        space = Space(self.space) if self.space else Space.w_plus if isinstance(G, StyleBased) else Space.z
+        space = Space(self.space) if self.space else Space.w if isinstance(G, StyleBased) else Space.z
         if (space is Space.z) == isinstance(G, StyleBased):
-            there = "w+ or w" if isinstance(G, StyleBased) else "z"
+            there = "w or w+" if isinstance(G, StyleBased) else "z"
             raise UserError(f"figure.space={space}: with {G.config.kind} networks points are dragged in {there}")
         if request.sampling.noise_mode != "const":
             raise UserError("noise_mode: this figure needs the same noise in all steps; leave it at const")
@@ -168,10 +169,6 @@ class Drag(Printed):
             assert start.ws is not None
             point = start.ws.to(device)
             deviation = spread_of_w(G, request.sampling.class_idx).deviation / G.w_dim**0.5
-            if space is Space.w:
-                if any(not torch.equal(a, b) for a, b in pairwise(point[0])):
-                    raise UserError("figure.space=w: this latent has another w in some layers; choose figure.space=w+")
-                point = point[:, :1]
         else:
             assert start.z is not None
             point, deviation = start.z.to(device), 1.0
@@ -184,6 +181,7 @@ class Drag(Printed):
             moves[:, 2:],
             options,
             deviation=deviation,
+            shared=space is Space.w,
             layer=self.layer,
             c=None if label is None else label.to(device),
             noise=None if start.noise is None else start.noise.to(device),
@@ -209,7 +207,7 @@ class Drag(Printed):
         if space is Space.z:
             return Latents(names, z=points, noise=noise)
         assert isinstance(G, StyleBased)
-        return Latents(names, ws=points.expand(-1, G.num_ws, -1), noise=noise)
+        return Latents(names, ws=points, noise=noise)
 
     def _frames(
         self, G: Generator, latents: Latents, places: Sequence[Tensor], indices: Sequence[int], request: Request

@@ -43,6 +43,8 @@ class Drag:
         handles, targets: float [P, 2], x and y in pixels from the middle of the first.
         options: See there.
         deviation: Of w, per number: a step of the optimiser is measured in it.
+        shared: Move all ws alike (W), rather than each by itself (W+). Those behind the layer, which say how things look and
+            not where they are, stay.
         layer: Whose features are followed, by name; None: the last one of at most half the picture's resolution, or of the
             smallest that there is.
         c: For z, its label.
@@ -66,6 +68,7 @@ class Drag:
         options: DragOptions,
         *,
         deviation: float = 1.0,
+        shared: bool = True,
         layer: str | None = None,
         c: Tensor | None = None,
         noise: Tensor | None = None,
@@ -78,11 +81,13 @@ class Drag:
         self.layer = layer_to_follow(G, point, c, layer)
         self.margin = margin_of(G, self.layer)
         self.points, self.targets = handles.clone().float(), targets.clone().float()
-        self.point = point.detach().clone().requires_grad_(True)
+        self.start = point.detach().clone()
+        self.moving = self._moving()
+        moved = torch.zeros_like(self.start)
+        self.offset = (moved[:, :1] if shared and moved.ndim == 3 else moved).clone().requires_grad_(True)
         self.step = 0
         features = self.features()
-        # The ws behind the layer change what things look like, not where they are; no gradient reaches them, nor will Adam.
-        self.optimizer = torch.optim.Adam([self.point], lr=options.lr * deviation)
+        self.optimizer = torch.optim.Adam([self.offset], lr=options.lr * deviation)
         self.first = features.detach()
         self.patch = self._patch(self._pixels(options.radius), round_=True, device=features.device)
         self.wanted = [self._at(self.first, place + self.patch) for place in self.points]
@@ -122,7 +127,7 @@ class Drag:
 
     def state_dict(self) -> dict[str, Any]:
         """All that goes on."""
-        state = {"step": self.step, "point": self.point, "points": self.points}
+        state = {"step": self.step, "offset": self.offset, "points": self.points}
         return {**state, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -130,7 +135,7 @@ class Drag:
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
-            self.point.copy_(state["point"])
+            self.offset.copy_(state["offset"])
             self.points.copy_(state["points"])
 
     @torch.no_grad()
@@ -148,6 +153,20 @@ class Drag:
     def features(self) -> Tensor:
         """Of the layer, for the point as it is now, float32 [1, C, h, w]."""
         return features_of(self.G, self.point, self.layer, self.c, self.layers)
+
+    @property
+    def point(self) -> Tensor:
+        """Where the drag is now, as it began."""
+        return self.start + self.moving * self.offset
+
+    def _moving(self) -> Tensor:
+        """1 for the ws before the layer, which say where things are, 0 for those behind, [1, num_ws, 1]; of z, 1."""
+        if self.start.ndim == 2:
+            return torch.ones_like(self.start[:, :1])
+        point = self.start.clone().requires_grad_(True)
+        features = features_of(self.G, point, self.layer, self.c, self.layers)
+        (gradient,) = torch.autograd.grad(features.square().sum(), point)
+        return (gradient.abs().sum(dim=2, keepdim=True) > 0).float()
 
     def _at(self, features: Tensor, places: Tensor) -> Tensor:
         """Features [K, C] at places [K, 2] of the picture, between the pixels bilinear."""
@@ -189,7 +208,7 @@ def features_of(G: Generator, point: Tensor, layer: str, c: Tensor | None, layer
     handle = G.get_submodule(layer).register_forward_hook(hook)
     try:
         if isinstance(G, StyleBased):
-            G.synthesis(point.expand(-1, G.num_ws, -1), **layers)
+            G.synthesis(point, **layers)
         else:
             G(point, c, **layers)
     finally:
@@ -217,7 +236,7 @@ def layer_to_follow(G: Generator, point: Tensor, c: Tensor | None, name: str | N
     try:
         with torch.no_grad():
             if isinstance(G, StyleBased):
-                G.synthesis(point.expand(-1, G.num_ws, -1), noise_mode="const")
+                G.synthesis(point, noise_mode="const")
             else:
                 G(point, c)
     finally:

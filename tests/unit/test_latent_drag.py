@@ -12,7 +12,7 @@ from stylegan.figures.drag import Drag as DragFigure
 from stylegan.inference import Sampling, sample, sample_ws
 from stylegan.latent.drag import Drag, DragOptions, layer_to_follow, margin_of
 from stylegan.models.base import Generator
-from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisLayer
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutWConfig
 
@@ -101,7 +101,9 @@ def test_which_layer_is_followed() -> None:
     config = StyleGAN3Config(z_dim=4, w_dim=6, channel_base=256, channel_max=8, num_layers=4, num_critical=1)
     G3 = config.build(resolution=(32, 32), channels=3, c_dim=0).eval().requires_grad_(False)
     layer = layer_to_follow(G3, sample_ws(G3, [1]), None, None)
-    design = G3.synthesis.get_submodule(layer.removeprefix("synthesis.")).design  # pyright: ignore[reportAttributeAccessIssue]
+    followed = G3.get_submodule(layer)
+    assert isinstance(followed, SynthesisLayer)
+    design = followed.design
     assert margin_of(G3, layer) == (design.size[1] - design.sampling_rate[1]) // 2 > 0
     assert design.sampling_rate[1] <= 16
 
@@ -110,7 +112,7 @@ def test_a_drag_in_a_figure() -> None:
     G = tiny_pair()[0].eval().requires_grad_(False)
     clip = DragFigure(points=[[4, 4, 8, 4]], steps=5, strip=3).draw(G, Request([1], Sampling(batch=2)))
     assert clip.count == 6 and clip.still is not None and clip.latents is not None
-    assert clip.facts["steps"] == 5 and clip.facts["layer"] == "b8" and clip.facts["space"] == "w+"
+    assert clip.facts["steps"] == 5 and clip.facts["layer"] == "b8" and clip.facts["space"] == "w"
     first, last = clip.frames([0, clip.count - 1])
     assert first.shape == (3, 256, 256) and not torch.equal(first, last)
     plain = DragFigure(points=[[4, 4, 8, 4]], steps=1, marks=False).draw(G, Request([1], Sampling(batch=2)))
@@ -120,6 +122,11 @@ def test_a_drag_in_a_figure() -> None:
     assert bool((later[:3] > 0).all()) and not later[3:].any()  # behind the layer nothing changes
     again = DragFigure(points=[[4, 4, 8, 4]], steps=5).draw(G, Request([1], Sampling(batch=2)))
     assert again.latents is not None and again.latents.ws is not None and torch.equal(again.latents.ws, clip.latents.ws)
+    each = DragFigure(points=[[4, 4, 8, 4]], steps=5, space="w+").draw(G, Request([1], Sampling(batch=2)))
+    for drawn, alike in ((clip, True), (each, False)):
+        assert drawn.latents is not None and drawn.latents.ws is not None
+        way = (drawn.latents.ws - sample_ws(G, [1]))[0, :3]
+        assert torch.allclose(way[0], way[1], atol=1e-6) == alike
     G = WithoutWConfig().build(resolution=(16, 16), channels=3, c_dim=0).eval().requires_grad_(False)
     clip = DragFigure(points=[[4, 4, 8, 4]], steps=3).draw(G, Request([1]))
     assert clip.latents is not None and clip.latents.z is not None and clip.facts["space"] == "z"
@@ -133,7 +140,7 @@ def test_drags_that_cannot_be() -> None:
         ({"points": [[1, 2, 3, 16]]}, [1], "3,16 lies outside of the picture"),
         ({"points": [[-1, 2, 3, 4]]}, [1], "-1,2 lies outside of the picture"),
         ({"points": [[1, 2, 3, 4]], "mask": "nowhere.png"}, [1], "there is no such file"),
-        ({"points": [[1, 2, 3, 4]], "space": "z"}, [1], r"points are dragged in w\+ or w"),
+        ({"points": [[1, 2, 3, 4]], "space": "z"}, [1], r"points are dragged in w or w\+"),
     ]:
         with pytest.raises(UserError, match=message):
             DragFigure(**options).draw(G, Request(seeds))

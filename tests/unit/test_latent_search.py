@@ -21,7 +21,7 @@ from stylegan.latent.tuning import Tuning, published_options
 from stylegan.latent.unfinished import Unfinished
 from stylegan.metrics.lpips import Lpips
 from stylegan.models.generator import StyleBased
-from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutWConfig
 
@@ -184,6 +184,7 @@ def test_what_places_the_picture_is_held() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         G = config.build(resolution=(16, 16), channels=3, c_dim=0).eval().requires_grad_(False)
+    assert isinstance(G.synthesis, SynthesisNetwork)
     nn.init.normal_(G.synthesis.input.affine.weight, generator=torch.Generator().manual_seed(0))
     for space in (Space.w, Space.w_plus):
         search = Search(G, target_of(G, 1), PIXELS, SearchOptions(space, Schedule(5)), Sampling(), "me.png")

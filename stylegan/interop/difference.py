@@ -21,7 +21,7 @@ from torch import Tensor
 import stylegan
 from stylegan.errors import UserError, shown
 from stylegan.files import atomic_write, read_file, sha256
-from stylegan.interop.header import LONGEST_HEADER
+from stylegan.interop.small_files import OtherFileError, described
 from stylegan.interop.snapshot import weights_sha256
 from stylegan.models.base import Generator
 
@@ -110,7 +110,7 @@ def add_file(G: Generator, path: Path) -> None:
         tensors = load(content)
         state = G.state_dict()
         if about["weights_sha256"] != weights_sha256(state):
-            raise _NoDifferenceError(
+            raise OtherFileError(
                 f"is a difference from another network ({shown(about['network'], 100)}, {about['weights_sha256'][:12]}), not "
                 f"from this one ({weights_sha256(state)[:12]}); use it with that one"
             )
@@ -118,19 +118,15 @@ def add_file(G: Generator, path: Path) -> None:
             if name not in state or tensor.shape != state[name].shape or tensor.dtype != torch.float16:
                 raise ValueError
         if weights_sha256(_sum(G, tensors)) != about["tuned_sha256"]:
-            raise _NoDifferenceError("is damaged: the sum is not that of its SHA-256; copy or make it again")
+            raise OtherFileError("is damaged: the sum is not that of its SHA-256; copy or make it again")
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
         why = (
             str(error)
-            if isinstance(error, _NoDifferenceError)
+            if isinstance(error, OtherFileError)
             else f"is no file of weight differences, or is damaged; {_WRITES}"
         )
         raise UserError(f"{path} {why}") from None
     add(G, tensors)
-
-
-class _NoDifferenceError(ValueError):
-    """What a file has that no difference of this network has, to stand after its name."""
 
 
 def _sum(G: Generator, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -141,20 +137,7 @@ def _sum(G: Generator, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _about(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(LONGEST_HEADER, len(content) - 8):
-        raise ValueError
-    header = json.loads(content[8 : 8 + length])["__metadata__"]
-    if not isinstance(header, dict):
-        raise ValueError
-    if KEY not in header:
-        what = "a network" if "stylegan" in header else "latents" if "stylegan_latents" in header else "something else"
-        raise _NoDifferenceError(f"is {what}, not a file of weight differences; {_WRITES}")
-    about = json.loads(header[KEY])
-    if not isinstance(about, dict) or type(about.get("format")) is not int:
-        raise ValueError
-    if about["format"] > FORMAT:
-        raise _NoDifferenceError(f"has another format than {FORMAT}, which this version reads: update stylegan")
+    about = described(content, KEY, FORMAT, _WRITES)
     hashes = [about.get("weights_sha256"), about.get("tuned_sha256")]
     if not isinstance(about.get("network"), str) or not isinstance(about.get("made"), dict):
         raise ValueError

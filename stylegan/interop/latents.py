@@ -25,7 +25,7 @@ from torch import Tensor
 import stylegan
 from stylegan.errors import UserError, shown
 from stylegan.files import atomic_write, read_file
-from stylegan.interop.header import LONGEST_HEADER
+from stylegan.interop.small_files import OtherFileError, described
 from stylegan.interop.snapshot import weights_sha256
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
@@ -34,6 +34,7 @@ FORMAT = 1
 KEY = "stylegan_latents"
 SUFFIX = ".safetensors"
 MOST_BYTES = 2**30
+_WRITES = "`generate.py latents=FILE` and figure=projection write such files"
 MOST_LATENTS = 1_000_000
 _DIMENSIONS = {"z": 2, "ws": 3, "noise": 2}
 
@@ -154,25 +155,8 @@ def read_latents(path: str | Path) -> Latents:
     )
 
 
-class _NoLatentsError(ValueError):
-    """What a file has that no latent file has, to stand after its name."""
-
-
 def _about(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(LONGEST_HEADER, len(content) - 8):
-        raise ValueError
-    header = json.loads(content[8 : 8 + length])["__metadata__"]
-    if not isinstance(header, dict):
-        raise ValueError
-    if KEY not in header:
-        what = "is a network, not latents" if "stylegan" in header else "holds no latents of stylegan"
-        raise _NoLatentsError(f"{what}; `generate.py latents=FILE` and figure=projection write such files")
-    about = json.loads(header[KEY])
-    if not isinstance(about, dict) or type(about.get("format")) is not int:
-        raise ValueError
-    if about["format"] > FORMAT:
-        raise _NoLatentsError(f"has another format than {FORMAT}, which this version reads: update stylegan")
+    about = described(content, KEY, FORMAT, _WRITES)
     network, weights = about.get("network"), about.get("weights_sha256")
     if not isinstance(network, str) or not isinstance(weights, str) or not re.fullmatch("([0-9a-f]{64})?", weights):
         raise ValueError
@@ -192,11 +176,11 @@ def _check(about: dict[str, Any], tensors: dict[str, Tensor]) -> int:
         if tensor.dtype != torch.float32:
             raise ValueError
         if not tensor.isfinite().all():
-            raise _NoLatentsError(f"holds {name} that are not finite; it cannot be shown")
+            raise OtherFileError(f"holds {name} that are not finite; it cannot be shown")
     return count
 
 
 def _why_not(error: BaseException) -> str:
-    if isinstance(error, _NoLatentsError):
+    if isinstance(error, OtherFileError):
         return str(error)
-    return "is no latent file, or is damaged; `generate.py latents=FILE` and figure=projection write such files"
+    return f"is no latent file, or is damaged; {_WRITES}"

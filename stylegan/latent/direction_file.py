@@ -22,7 +22,7 @@ from torch import Tensor
 import stylegan
 from stylegan.errors import UserError, shown
 from stylegan.files import atomic_write, read_file
-from stylegan.interop.header import LONGEST_HEADER
+from stylegan.interop.small_files import OtherFileError, described
 from stylegan.interop.snapshot import weights_sha256
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
@@ -32,6 +32,7 @@ KEY = "stylegan_directions"
 SUFFIX = ".directions.safetensors"
 MOST_BYTES = 2**28
 LONGEST_NAME = 200
+_WRITES = "`stylegan directions NET` writes such files"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_directions(path: Path, G: Generator) -> dict[str, Direction]:
         tensors = load(content)
         own = (weights_sha256(G.state_dict()), *G.weights_before)
         if about["weights_sha256"] not in own:
-            raise _NoDirectionsError(
+            raise OtherFileError(
                 f"holds directions of another network ({shown(about['network'], 100)}, {about['weights_sha256'][:12]}); find "
                 "those of this one with `stylegan directions`"
             )
@@ -89,24 +90,13 @@ def read_directions(path: Path, G: Generator) -> dict[str, Direction]:
         if not torch.allclose(vectors.norm(dim=1), torch.ones(len(names)), atol=1e-3):  # also where they are not finite
             raise ValueError
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
-        why = "is no file of directions, or is damaged; `stylegan directions NET` writes such files"
-        raise UserError(f"{path} {error if isinstance(error, _NoDirectionsError) else why}") from None
+        why = f"is no file of directions, or is damaged; {_WRITES}"
+        raise UserError(f"{path} {error if isinstance(error, OtherFileError) else why}") from None
     return {name: Direction(name, vectors[i], stdev[i]) for i, name in enumerate(names)}
 
 
-class _NoDirectionsError(ValueError):
-    """What a file has that no file of this network's directions has, to stand after its name."""
-
-
 def _about(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(LONGEST_HEADER, len(content) - 8):
-        raise ValueError
-    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
-    if not isinstance(about, dict) or type(about.get("format")) is not int:
-        raise ValueError
-    if about["format"] > FORMAT:
-        raise _NoDirectionsError(f"has another format than {FORMAT}, which this version reads: update stylegan")
+    about = described(content, KEY, FORMAT, _WRITES)
     names, stdev = about.get("names"), about.get("stdev")
     if not isinstance(about.get("network"), str) or not re.fullmatch("[0-9a-f]{64}", about["weights_sha256"]):
         raise ValueError

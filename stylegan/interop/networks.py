@@ -1,7 +1,7 @@
 """Any file of networks: our snapshots, and what the StyleGAN tools of others write."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,9 @@ def read_networks(
     for difference in differences:
         add_file(found.G_ema, difference)
         found.notes.append(f"{difference} was added to G_ema")
+    if differences:
+        added = [{"file": difference.name, "sha256": sha256(difference)} for difference in differences]
+        return replace(found, provenance={**found.provenance, "differences": added})
     return found
 
 

@@ -83,6 +83,8 @@ def test_it_goes_wherever_a_network_goes(here: Path) -> None:
     convert(resolve_network(name), "whole.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(images("whole.safetensors"), wanted, strict=True))
     assert read_networks(name).notes == ["me.safetensors was added to G_ema"]
+    told = read_snapshot("whole.safetensors").provenance
+    assert told["nimg"] == 5 and [item["file"] for item in told["differences"]] == ["me.safetensors"]
     snapshot = read_whole_snapshot(Path(name))
     assert snapshot.metadata["weights_sha256"] == read_snapshot("whole.safetensors").metadata["weights_sha256"]
     card = model_card(Path(name), snapshot)

@@ -149,7 +149,7 @@ def test_latents_of_a_figure_are_kept(
         ("figure=drag 'figure.points=[[4,4,8,5]]' out=b.png", "this figure drags one picture, and 32 are named"),
         ("network=G.safetensors+G3.safetensors out=b.png", "is a network, not a file of weight differences"),
         ("figure=edit figure.directions=agee out=b.png", "there is no direction agee; did you mean 'age'?"),
-        ("figure=edit figure.file=me.safetensors out=b.png", "is no file of directions"),
+        ("figure=edit figure.file=me.safetensors out=b.png", "me.safetensors is latents, not directions"),
         ("figure.font=nowhere.ttf out=b.png", "there is no font nowhere.ttf"),
     ]:
         result = generate(words, capsys, monkeypatch)

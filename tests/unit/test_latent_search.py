@@ -22,6 +22,7 @@ from stylegan.latent.unfinished import Unfinished
 from stylegan.metrics.lpips import Lpips
 from stylegan.models.generator import StyleBased
 from stylegan.models.stylegan3 import StyleGAN3Config, SynthesisNetwork
+from tests.unit.test_checkpoint import save as save_checkpoint_of
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutWConfig
 
@@ -109,6 +110,19 @@ def test_the_discriminator_beside_a_network(tmp_path: Path, G: StyleBased) -> No
     found = find_discriminator(str(tmp_path / "both.safetensors"), tmp_path / "both.safetensors")
     assert found is not None
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in D.state_dict().items())
+
+
+def test_the_discriminator_of_a_run_is_that_of_its_newest_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("")
+    snapshot = tmp_path / "run/snapshots/G_ema-000000008.safetensors"
+    assert find_discriminator(str(tmp_path / "run"), snapshot) is None
+    save_checkpoint_of(tmp_path / "run", nimg=8)
+    found, D = find_discriminator(str(tmp_path / "run"), snapshot), tiny_pair()[1]
+    assert found is not None and found.state_dict().keys() == D.state_dict().keys()
+    (tmp_path / "run/checkpoints/state-000000016.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"cannot read the discriminator of .*state-000000016\.pt"):
+        find_discriminator(str(tmp_path / "run"), snapshot)
 
 
 def target_of(G: StyleBased, seed: int) -> Tensor:

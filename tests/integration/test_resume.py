@@ -299,6 +299,10 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
     import fcntl
     import termios
 
+    def own_the_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup would hand down that it is ignored
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     main, terminal = os.openpty()
     settings = [*DEBUG, "training.kimg=80", "training.checkpoint_kimg=100", "training.snapshot_kimg=100"]
     settings += [f"data.path={archive}", f"run_dir={tmp_path}/run", "logging.interval_kimg=0.008"]
@@ -310,7 +314,7 @@ def test_a_closed_terminal_ends_the_run_with_a_checkpoint(archive: Path, tmp_pat
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (no other thread of ours runs)
+        preexec_fn=own_the_terminal,  # noqa: PLW1509 (no other thread of ours runs)
     )
     os.close(terminal)
     seen = b""

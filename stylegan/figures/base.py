@@ -181,6 +181,10 @@ class Figure(ABC):
         """The seeds and latents that an option names; raises `UserError` where it names none, or a file cannot be read."""
         return parse_seeds(getattr(self, option), f"figure.{option}")
 
+    def difference_place(self, out: Path) -> Path | None:
+        """Where the difference of a tuned network goes, for a figure that goes to `out`; None: none is tuned."""
+        return None
+
     @abstractmethod
     def draw(self, G: Generator, request: Request) -> Result:
         """Draw. Nothing is written: `stylegan.figures.writing` does.

@@ -30,7 +30,7 @@ from stylegan.latent.unfinished import Unfinished
 from stylegan.memory import check_images
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
-from stylegan.values import COUNT, POSITIVE, Range
+from stylegan.values import COUNT, POSITIVE, Range, at_home
 
 OTHERS = 100  # seeds whose pictures tell how far tuning moved all others
 
@@ -102,6 +102,12 @@ class Projection(Printed):
             raise UserError(f"figure.tuned={self.tuned} needs figure.tune=pivotal: nothing is tuned")
         if self.tuned is not None and Path(self.tuned).suffix != ".safetensors":
             raise UserError(f"figure.tuned={self.tuned}: give it a name that ends in .safetensors")
+
+    def difference_place(self, out: Path) -> Path | None:
+        """See `Figure`."""
+        if self.tune is Tune.none:
+            return None
+        return out.with_suffix(".tuned.safetensors") if self.tuned is None else Path(at_home(self.tuned))
 
     def draw(self, G: Generator, request: Request) -> Clip:
         """See `Figure`. Pictures that cannot be read, and what this network does not have, are refused."""

@@ -29,7 +29,6 @@ from stylegan.interop.latents import SUFFIX, Latents
 from stylegan.interop.provenance import DESCRIPTION, png_text
 from stylegan.models.base import Generator
 from stylegan.ops.backend import in_use
-from stylegan.values import at_home
 
 SUFFIXES: dict[type, tuple[str, ...]] = {Picture: (".png", ".pdf"), Clip: (".mp4", ".gif", ".webp", ".png", ".pdf")}
 _KINDS: dict[type, str] = {
@@ -142,12 +141,10 @@ def find_place(
             raise UserError(f"out={out}: this figure is {_KINDS[figure.makes]}")
         require_extra(path.suffix.lower())
         files, record = [path], path.with_suffix(".json")
-    tuned = None
-    if figure.optimises:
-        latents = str(path.with_suffix(SUFFIX)) if latents is None else latents
-        if getattr(figure, "tune", "none") != "none":
-            tuned = Path(at_home(getattr(figure, "tuned", None) or str(path.with_suffix(f".tuned{SUFFIX}"))))
-            files.append(tuned)
+    tuned = figure.difference_place(path)
+    files += [] if tuned is None else [tuned]
+    if figure.optimises and latents is None:
+        latents = str(path.with_suffix(SUFFIX))
     if latents is not None:
         if not figure.keeps:
             raise UserError(f"latents={latents}: figure={name} makes no latents that can be kept; leave it out")

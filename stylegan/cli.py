@@ -497,6 +497,29 @@ def export(
 
 
 @command()
+def serve(
+    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody who reaches it.")
+    ] = "127.0.0.1",
+    directions: Annotated[
+        Path | None, typer.Option(help="Directions kept by `stylegan directions`; by default it finds some.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Pictures of a forward pass; by default by size.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=1e6, help="Requests a second that one client may make.")] = 50.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Open a page that shows someone new at every reload: faces to mix, to find and to keep."""
+    from stylegan.web.serve import ServeOptions
+    from stylegan.web.serve import serve as run
+
+    run(network, ServeOptions(host, port, device, directions, batch, rate))
+
+
+@command()
 def directions(
     network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
     out: Annotated[

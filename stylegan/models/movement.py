@@ -35,6 +35,11 @@ def moved(G: Generator, translate: Sequence[float], rotate: float) -> Iterator[N
         origin.set_transform(before)
 
 
+def movable(G: Generator) -> bool:
+    """Whether what a network shows can be moved."""
+    return isinstance(G, StyleBased) and isinstance(G.synthesis, SynthesisNetwork)
+
+
 def movable_input(G: Generator) -> SynthesisInput:
     """The input whose transform moves what a network shows.
 

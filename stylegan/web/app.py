@@ -1,0 +1,317 @@
+"""The application: pages, pictures, and what is told about the network."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import ValidationError
+from torch import Tensor
+
+import stylegan
+from stylegan.errors import UserError
+from stylegan.inference import MAX_SEED
+from stylegan.latent.direction_file import Direction
+from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Scalar
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased
+from stylegan.models.movement import movable
+from stylegan.web.engine import BusyError, Engine
+from stylegan.web.faces import MOST_PARENTS, PARTS, Faces, Recipe
+from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
+from stylegan.web.problems import answer_with_problems, problem
+from stylegan.web.protection import Protection, Rates
+from stylegan.web.survey import Survey, asked, description
+
+SECONDS = 30.0  # that a request waits for its picture
+POOL = 8  # faces that are made ahead for a reload
+FOR_EVER = "public, max-age=31536000, immutable"
+PAGES = ("", "mix", "find", "about")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served.
+
+    Attributes:
+        G: The network, in eval mode.
+        name: Of its file.
+        sha256: Of its file.
+        card: Its model card, in Markdown.
+        class_names: Of its classes, or none.
+        directions: By name.
+        attributes: Reads faces; None: the network is not of such faces.
+        surveyed: Seeds whose attributes are read ahead.
+        batch: Pictures of a forward pass.
+        rate: Requests a second that a client may make of the API.
+    """
+
+    G: Generator
+    name: str
+    sha256: str
+    card: str = ""
+    class_names: tuple[str, ...] = ()
+    directions: Mapping[str, Direction] | None = None
+    attributes: AttributeNetwork | None = None
+    surveyed: int = 2000
+    batch: int = 8
+    rate: float = 50.0
+
+
+def query_recipe(
+    seed: Annotated[
+        list[int] | None, Query(description="one face, or parents; none: a new face", max_length=MOST_PARENTS)
+    ] = None,
+    weight: Annotated[list[float] | None, Query(description="of the parents", max_length=MOST_PARENTS)] = None,
+    coarse: Annotated[int | None, Query(description="parent, from 0, whose pose and shape it gets")] = None,
+    middle: Annotated[int | None, Query(description="parent whose features it gets")] = None,
+    fine: Annotated[int | None, Query(description="parent whose colours it gets")] = None,
+    move: Annotated[list[str] | None, Query(description="along a direction: age~1.5", max_length=32)] = None,
+    psi: Annotated[float, Query(description="truncation")] = 1.0,
+    noise: Annotated[int | None, Query(description="seed of other layer noise")] = None,
+    class_idx: Annotated[int | None, Query(alias="class", description="of a conditional network")] = None,
+    x: Annotated[float, Query(description="StyleGAN3: to the right")] = 0.0,
+    y: Annotated[float, Query(description="StyleGAN3: down")] = 0.0,
+    rotate: Annotated[float, Query(description="StyleGAN3: clockwise, degrees")] = 0.0,
+) -> Recipe | None:
+    """The recipe of an address; None: any face. Raises `UserError` for numbers that no recipe has."""
+    moves: dict[str, float] = {}
+    for text in move or ():
+        name, tilde, amount = text.rpartition("~")
+        try:
+            moves[name] = float(amount)
+        except ValueError:
+            tilde = ""
+        if not tilde:
+            raise UserError(f"move={text}: write a direction and how far, such as age~1.5")
+    whole: dict[str, Any] = {"psi": psi, "noise": noise, "class_idx": class_idx, "x": x, "y": y, "rotate": rotate}
+    parents = {"coarse": coarse, "middle": middle, "fine": fine, "weights": weight or [], "moves": moves}
+    try:
+        recipe = Recipe(seeds=seed or [0], **whole, **parents)
+    except ValidationError as error:
+        told = error.errors()[0]
+        raise UserError(f"{'.'.join(map(str, told['loc'])) or 'recipe'}: {told['msg']}") from None
+    if not seed:
+        if recipe != Recipe(seeds=[0], psi=psi, class_idx=class_idx):
+            raise UserError("seed: name the face that these settings are about")
+        return None if recipe == Recipe(seeds=[0]) else recipe.model_copy(update={"seeds": []})
+    return recipe
+
+
+def build_app(site: Site) -> FastAPI:
+    """The application of a network; its engine starts with it and ends with it."""
+    registry = CollectorRegistry()
+    answers = Answers(site)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        answers.start()
+        yield
+        await asyncio.to_thread(answers.close)
+
+    app = FastAPI(
+        title=f"Faces of {site.name}",
+        version=stylegan.__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=lifespan,
+    )
+    answer_with_problems(app)
+    app.add_middleware(Protection, rates=Rates(site.rate, 4 * site.rate), registry=registry)  # pyright: ignore[reportArgumentType]
+    pictures: dict[int | str, dict[str, Any]] = {
+        200: {"content": {name: {"schema": {"type": "string", "format": "binary"}} for name in FORMATS}},
+        304: {"description": "The picture that the client has is this one."},
+    }
+    wrong: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": {"application/problem+json": {"schema": {"type": "object"}}}}
+        for status, text in [
+            (406, "No such format."),
+            (422, "Numbers that mean nothing."),
+            (429, "Too many."),
+            (503, "Busy."),
+        ]
+    }
+
+    @app.get("/api/v1/image", responses={**pictures, **wrong}, response_class=Response)
+    @app.get("/image", responses={**pictures, **wrong}, response_class=Response, include_in_schema=False)
+    async def image(request: Request, recipe: Annotated[Recipe | None, Depends(query_recipe)]) -> Response:
+        """A face as PNG, WebP or JPEG, by `Accept`; a new one where no seed is named."""
+        return await answers.image(request, recipe)
+
+    @app.post("/api/v1/mix", responses={**pictures, **wrong}, response_class=Response)
+    async def mix(request: Request, recipe: Recipe) -> Response:
+        """The same for a recipe as JSON."""
+        return await answers.image(request, recipe)
+
+    @app.get("/api/v1/network", responses=wrong)
+    async def network() -> dict[str, Any]:
+        """What the network is, and what can be done with it."""
+        return answers.about
+
+    @app.get("/api/v1/find", responses=wrong)
+    async def find(request: Request, count: Annotated[int, Query(ge=1, le=100)] = 24) -> dict[str, Any]:
+        """Seeds of faces with some attributes: `?sex=female&age=50-`, and how many of how many have them."""
+        return answers.find({name: value for name, value in request.query_params.items() if name != "count"}, count)
+
+    @app.get("/api/v1/distribution", responses=wrong)
+    async def distribution() -> dict[str, Any]:
+        """The attributes of the network's own faces, as far as they were read."""
+        return answers.survey_of().distribution()
+
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> Response:
+        return Response("alive\n", media_type="text/plain")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        if not answers.engine.alive:
+            return problem(503, "The network does not answer.", {"Retry-After": "1"})
+        return Response("ready\n", media_type="text/plain")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    static = files("stylegan.web") / "static"
+    shell = (static / "index.html").read_bytes()
+    for page in PAGES:
+
+        @app.get(f"/{page}", include_in_schema=False)
+        async def _() -> Response:
+            return Response(shell, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=str(static)), name="static")
+    return app
+
+
+class Answers:
+    """What the routes answer, and the threads behind them."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.faces = Faces(site.G, site.directions or {}, site.batch)
+        self.engine: Engine
+        self.survey: Survey | None = None
+        self._seeds = random.SystemRandom()
+        self._pool: asyncio.Queue[tuple[int, Tensor]] = asyncio.Queue()
+        self._filling: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to compute."""
+        self.engine = Engine(self.site.G, batch=self.site.batch)
+        if self.site.attributes is not None and self.site.surveyed:
+            self.survey = Survey(self.engine, self.faces, self.site.attributes, self.site.surveyed)
+        self._fill()
+
+    def close(self) -> None:
+        """Finish what is asked for, and end."""
+        if self.survey is not None:
+            self.survey.close()
+        self.engine.close()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See the route."""
+        G = self.site.G
+        style_based = isinstance(G, StyleBased)
+        attributes: list[dict[str, Any]] = []
+        if self.site.attributes is not None:
+            attributes = [
+                {"name": a.name, "low": a.low, "high": a.high, "unit": a.unit}
+                if isinstance(a, Scalar)
+                else {"name": a.name, "values": list(a.values)}
+                for a in ATTRIBUTES
+            ]
+        return {
+            "name": self.site.name,
+            "sha256": self.site.sha256,
+            "kind": G.config.kind,
+            "width": G.resolution[1],
+            "height": G.resolution[0],
+            "classes": list(self.site.class_names) or [str(i) for i in range(G.c_dim)],
+            "truncation": style_based,
+            "noise": G.noise_size > 0,
+            "moves": movable(G),
+            "parts": [part for part in PARTS if style_based and part in G.synthesis.style_ranges],
+            "directions": list(self.faces.directions),
+            "attributes": attributes,
+            "card": self.site.card,
+        }
+
+    def survey_of(self) -> Survey:
+        """The survey; raises `UserError` where the network has no attributes."""
+        if self.survey is None:
+            raise UserError(
+                "nothing reads attributes of this network's pictures; serve one that was trained on faces3d"
+            )
+        return self.survey
+
+    def find(self, attributes: dict[str, str], count: int) -> dict[str, Any]:
+        """See the route."""
+        if not attributes:
+            raise UserError("name an attribute, such as ?sex=female&age=50-")
+        found = self.survey_of().find(asked(attributes), count)
+        return {"seeds": found.seeds, "accepted": found.accepted, "tried": found.tried}
+
+    async def image(self, request: Request, recipe: Recipe | None) -> Response:
+        """A picture, from what was made ahead where any will do."""
+        media_type = chosen_format(request.headers.get("accept"))
+        if media_type is None:
+            return problem(406, f"Pictures are sent as {', '.join(FORMATS)}.")
+        headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+        if recipe is None and self.site.G.c_dim == 0:
+            seed, picture = await asyncio.wait_for(self._pool.get(), SECONDS)
+            self._fill()
+            recipe = Recipe(seeds=[seed])
+        else:
+            if recipe is None or not recipe.seeds:
+                changes = {"seeds": [self._any_seed()]}
+                recipe = (recipe or Recipe(seeds=[0])).model_copy(update=changes)
+            else:
+                tag = entity_tag(self.site.sha256, stylegan.__version__, media_type, recipe.model_dump())
+                headers |= {"Cache-Control": FOR_EVER, "ETag": tag}
+                if tag in request.headers.get("if-none-match", ""):
+                    return Response(status_code=304, headers=headers)
+            picture = await self._picture(recipe)
+        headers["X-Seed"] = ",".join(map(str, recipe.seeds))
+        body = await asyncio.to_thread(self._encoded, picture, media_type, recipe, headers)
+        return Response(body, media_type=media_type, headers=headers)
+
+    async def _picture(self, recipe: Recipe) -> Tensor:
+        point = await asyncio.to_thread(self.faces.point, recipe)
+        future = self.engine.submit(point, self.faces.sampling(recipe))
+        return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
+
+    def _encoded(self, picture: Tensor, media_type: str, recipe: Recipe, headers: dict[str, str]) -> bytes:
+        if self.site.attributes is not None:
+            device = next(self.site.attributes.parameters()).device
+            headers["X-Description"] = description(self.site.attributes.read(picture[None].to(device))[0])
+        about = {"network": self.site.name, "network_sha256": self.site.sha256, "recipe": recipe.model_dump()}
+        return encoded(picture, media_type, {**about, "seeds": recipe.seeds})
+
+    def _any_seed(self) -> int:
+        return self._seeds.randrange(min(2**31, MAX_SEED))
+
+    def _fill(self) -> None:
+        """Make faces ahead, for the next reloads."""
+        if self.site.G.c_dim == 0 and not self._filling:
+            task = asyncio.get_running_loop().create_task(self._make_ahead())
+            self._filling.add(task)
+            task.add_done_callback(self._filling.discard)
+
+    async def _make_ahead(self) -> None:
+        while self.engine.alive and self._pool.qsize() < POOL:
+            seed = self._any_seed()
+            try:
+                picture = await self._picture(Recipe(seeds=[seed]))
+            except (TimeoutError, BusyError):
+                await asyncio.sleep(0.2)
+                continue
+            await self._pool.put((seed, picture))

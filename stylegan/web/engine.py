@@ -1,0 +1,117 @@
+"""The one thread in which the network computes: requests of the same kind share a forward pass.
+
+Every pass has the same size, filled up with copies: a picture's bits do not depend on who asks at the same time.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from stylegan.inference import Sampling, render
+from stylegan.interop.latents import Latents, join
+from stylegan.models.base import Generator
+
+
+class BusyError(Exception):
+    """As many are waiting as may."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture that is asked for.
+
+    Attributes:
+        point: One latent, on the CPU.
+        sampling: How it is shown; jobs with the same share a forward pass.
+        future: Gets uint8 [C, H, W].
+    """
+
+    point: Latents
+    sampling: Sampling
+    future: "Future[Tensor]"
+
+    @property
+    def kind(self) -> Hashable:
+        """What jobs of one pass have in common."""
+        return self.sampling, self.point.ws is None, self.point.noise is None
+
+
+class Engine:
+    """Makes pictures of latents; thread-safe.
+
+    Args:
+        G: The network, in eval mode.
+        batch: Pictures of a pass.
+        deadline: Seconds that the first of a pass waits for others.
+        queue: How many may wait.
+    """
+
+    def __init__(self, G: Generator, *, batch: int, deadline: float = 0.004, queue: int = 256) -> None:
+        self.G, self.batch, self.deadline, self.longest = G, batch, deadline, queue
+        self.passes = self.made = 0
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether pictures can be made."""
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, point: Latents, sampling: Sampling) -> "Future[Tensor]":
+        """Ask for a picture; raises `BusyError` where too many wait."""
+        future: Future[Tensor] = Future()
+        with self._changed:
+            if self._closed or len(self._waiting) >= self.longest:
+                raise BusyError
+            self._waiting.append(Job(point, sampling, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while jobs := self._next():
+            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if not jobs:
+                continue
+            try:
+                images = list(render(self.G, join([job.point for job in jobs]), jobs[0].sampling))
+            except Exception as error:  # whoever asked is told; the others' pictures still can be made
+                for job in jobs:
+                    job.future.set_exception(error)
+                continue
+            self.passes, self.made = self.passes + 1, self.made + len(jobs)
+            for job, image in zip(jobs, images, strict=True):
+                job.future.set_result(image)
+
+    def _next(self) -> list[Job]:
+        """The jobs of the next pass: the oldest, and those of its kind that come in time; none: it is closed."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            until = time.monotonic() + self.deadline
+            while not self._closed and len(self._waiting) < self.batch and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+            if not self._waiting:
+                return []
+            kind = self._waiting[0].kind
+            chosen = [job for job in self._waiting if job.kind == kind][: self.batch]
+            for job in chosen:
+                self._waiting.remove(job)
+            return chosen

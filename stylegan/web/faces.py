@@ -1,0 +1,116 @@
+"""A face as a recipe: numbers that stand in an address, and the latent that they mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stylegan.errors import UserError, nearest
+from stylegan.figures.blend import blend_ws, blend_z
+from stylegan.inference import MAX_SEED, Sampling, locate
+from stylegan.interop.latents import Latents, join
+from stylegan.latent.direction_file import Direction
+from stylegan.latent.effects import along
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased
+
+MOST_PARENTS = 8
+PARTS = ("coarse", "middle", "fine")
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="a whole number that stands for a face")]
+Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+class Recipe(BaseModel):
+    """How a face is made; the same recipe gives the same bytes from the same server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: list[Seed] = Field(min_length=1, max_length=MOST_PARENTS, description="one face, or its parents")
+    weights: list[Weight] = Field(default=[], max_length=MOST_PARENTS, description="of the parents; none: all alike")
+    coarse: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take pose and shape from this parent alone")
+    middle: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take features from this parent alone")
+    fine: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take colours from this parent alone")
+    moves: dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]] = (
+        Field(default={}, max_length=32, description="along directions of the network, in standard deviations")
+    )
+    psi: float = Field(1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face")
+    noise: int | None = Field(None, ge=0, le=MAX_SEED, description="seed of other layer noise; none: the network's own")
+    class_idx: int | None = Field(None, ge=0, le=2**31, description="class of a conditional network")
+    x: float = Field(0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: to the right, in picture sides")
+    y: float = Field(0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: down")
+    rotate: float = Field(0.0, ge=-360, le=360, allow_inf_nan=False, description="StyleGAN3: degrees clockwise")
+
+    @model_validator(mode="after")
+    def _parents_that_there_are(self) -> "Recipe":
+        if self.weights and len(self.weights) != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} seeds have {len(self.weights)} weights; give one each")
+        if self.weights and not any(self.weights):
+            raise ValueError("all weights are 0")
+        for part in PARTS:
+            parent = getattr(self, part)
+            if parent is not None and parent >= len(self.seeds):
+                raise ValueError(f"{part}={parent}: there are {len(self.seeds)} parents, counted from 0")
+        return self
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What turns recipes into latents of one network.
+
+    Attributes:
+        G: The network.
+        directions: That it knows, by name.
+        batch: Of the forward passes.
+    """
+
+    G: Generator
+    directions: Mapping[str, Direction]
+    batch: int
+
+    def sampling(self, recipe: Recipe) -> Sampling:
+        """How the latent of a recipe is shown; raises `UserError` for what the network cannot."""
+        options: dict[str, Any] = {"translate": (recipe.x, recipe.y), "rotate": recipe.rotate, "batch": self.batch}
+        if not isinstance(self.G, StyleBased):
+            options["class_idx"] = recipe.class_idx
+        return Sampling(**options)
+
+    def point(self, recipe: Recipe) -> Latents:
+        """The latent of a recipe, on the CPU; raises `UserError` for what the network cannot."""
+        style_based = isinstance(self.G, StyleBased)
+        own: dict[str, Any] = {"class_idx": recipe.class_idx, "batch": 1}
+        if recipe.noise is not None:
+            own |= {"noise_mode": "random", "noise_seed": recipe.noise}
+        parents = [locate(self.G, [seed], Sampling(truncation_psi=recipe.psi, **own)) for seed in recipe.seeds]
+        point = parents[0] if len(parents) == 1 else self._child(recipe, join(parents))
+        for name, amount in recipe.moves.items():
+            if name not in self.directions:
+                raise UserError(f"moves: there is no direction {name}; {nearest(name, self.directions)}")
+            point = along(point, self.directions[name], amount, range(self.G.num_ws) if style_based else [])
+        cpu = {part: value.cpu() for part in ("z", "ws", "noise") if (value := getattr(point, part)) is not None}
+        if style_based:
+            cpu.pop("z", None)
+        return Latents(("face",), **cpu)
+
+    def _child(self, recipe: Recipe, parents: Latents) -> Latents:
+        weights = torch.tensor(recipe.weights or [1.0] * len(parents), dtype=torch.float64)
+        weights = weights / weights.sum()
+        if parents.ws is None:
+            assert parents.z is not None
+            return Latents(("child",), z=blend_z(parents.z, weights)[None], noise=_first(parents))
+        ws = blend_ws(parents.ws, weights)
+        assert isinstance(self.G, StyleBased)
+        for part in PARTS:
+            parent = getattr(recipe, part)
+            if parent is None:
+                continue
+            if part not in self.G.synthesis.style_ranges:
+                raise UserError(f"{part}: this network has no {part} layers")
+            where = self.G.synthesis.style_ranges[part]
+            ws[where.start : where.stop] = parents.ws[parent, where.start : where.stop]
+        return Latents(("child",), ws=ws[None], noise=_first(parents))
+
+
+def _first(parents: Latents) -> torch.Tensor | None:
+    return None if parents.noise is None else parents.noise[:1]

@@ -1,0 +1,134 @@
+"""What every request passes: a name, a limit of its client's rate and of its size, headers, the access log, metrics."""
+
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from stylegan.errors import shown
+from stylegan.web.problems import problem_bytes
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
+        "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), browsing-topics=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_CLIENTS = 10_000  # whose rates are remembered
+log = logging.getLogger("stylegan.web")
+
+
+class Rates:
+    """A bucket of tokens for each client: `rate` a second, up to `burst` at once."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate, self.burst, self.clock = rate, burst, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, client: str) -> float:
+        """0 where the client may go on now, else the seconds after which it may."""
+        now = self.clock()
+        tokens, before = self._buckets.pop(client, (self.burst, now))
+        tokens = min(tokens + (now - before) * self.rate, self.burst)
+        allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+        while len(self._buckets) > _CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1 - tokens) / self.rate
+
+
+class Protection:
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: What it protects.
+        rates: Of clients.
+        registry: Where metrics are counted.
+        largest: Bytes of a request's body.
+    """
+
+    def __init__(self, app: App, *, rates: Rates, registry: CollectorRegistry, largest: int = 65_536) -> None:
+        self.app, self.rates, self.largest = app, rates, largest
+        self.requests = Counter(
+            "stylegan_requests", "Requests by path and status", ["path", "status"], registry=registry
+        )
+        self.seconds = Histogram("stylegan_request_seconds", "Time until the answer's end", ["path"], registry=registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI 3."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start, status, name = time.perf_counter(), 500, uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = name
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *own, (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            client = (scope.get("client") or ("unknown", 0))[0]
+            if scope["path"].startswith("/api/") and (wait := self.rates.wait(client)):
+                await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
+            elif (length := _length(scope)) is None or length > self.largest:
+                await _refuse(answer, 413, f"A request's body may have {self.largest} bytes.", {"connection": "close"})
+            else:
+                await self.app(scope, self._bounded(receive), answer)
+        finally:
+            seconds, route = time.perf_counter() - start, _route(scope)
+            self.requests.labels(route, str(status)).inc()
+            self.seconds.labels(route).observe(seconds)
+            asked = shown(scope["path"], 200)
+            log.info("%s %s %s %d %.1f ms %s", client, scope["method"], asked, status, seconds * 1000, name)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """No more than the allowed bytes, whatever the client sends without saying how much it is."""
+        taken = 0
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.largest:
+                return {"type": "http.disconnect"}
+            return message
+
+        return bounded
+
+
+def _length(scope: Scope) -> int | None:
+    """What a request says of its body's length; 0 where it does not; None where that is no number."""
+    said = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
+    return int(said) if said.isdigit() and len(said) < 16 else None
+
+
+def _route(scope: Scope) -> str:
+    """The path as the application knows it: what was asked for would be a label of its own for everybody's nonsense."""
+    route = scope.get("route")
+    return getattr(route, "path", "other")
+
+
+async def _refuse(send: Send, status: int, detail: str, headers: dict[str, str]) -> None:
+    body = problem_bytes(status, detail)
+    said = {"content-type": "application/problem+json", "content-length": str(len(body)), **headers}
+    raw = [(key.encode(), value.encode()) for key, value in said.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

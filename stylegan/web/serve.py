@@ -1,0 +1,129 @@
+"""`stylegan serve`: from a network's name to a running server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stylegan.errors import UserError
+from stylegan.inference import load, resolve_network
+from stylegan.interop.card import model_card
+from stylegan.interop.difference import network_name, network_sha256
+from stylegan.interop.networks import read_whole_snapshot
+from stylegan.latent.direction_file import Direction, read_directions
+from stylegan.latent.named import Directions
+from stylegan.metrics.attribute_network import load_attributes
+from stylegan.models.base import Generator
+from stylegan.models.generator import StyleBased
+from stylegan.ops.backend import Backend, activate
+from stylegan.ops.device import compute_exactly, pick_device
+
+_FACES = "faces3d"
+_NAMED = ("age", "sex", "smile", "yaw", "pitch", "skin_tone", "hair_length", "beard", "glasses")
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What the command is told.
+
+    Attributes:
+        host, port: Where it listens.
+        device: Where it computes.
+        directions: A file of `stylegan directions`.
+        batch: Pictures of a forward pass; None: by their size.
+        rate: Requests a second of one client.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    device: str = "auto"
+    directions: Path | None = None
+    batch: int | None = None
+    rate: float = 50.0
+
+
+def require_web() -> Any:
+    """uvicorn; raises a `UserError` with the pip command where the extra is missing."""
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise UserError(
+            f"stylegan serve needs the extra `web` ({error.name} is missing): pip install 'stylegan[web]', in a clone pip "
+            "install -e '.[web]'"
+        ) from None
+    return uvicorn
+
+
+def serve(network: str, options: ServeOptions) -> None:
+    """Load the network and answer until Ctrl-C; raises `UserError` where it cannot be."""
+    uvicorn = require_web()
+    from stylegan.web.app import build_app
+
+    app = build_app(site_of(network, options))
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        access_log=False,  # ours knows the time and the request's id
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=1000,
+        h11_max_incomplete_event_size=16_384,
+        log_level="info",
+    )
+    server = uvicorn.Server(config)
+    print(f"faces of {network}: http://{options.host}:{options.port}/   (Ctrl-C ends)", flush=True)
+    server.run()
+    if not server.started:
+        raise UserError(f"--port {options.port}: the address is taken, or must not be used; choose another")
+
+
+def site_of(network: str, options: ServeOptions) -> Any:
+    """What is served of a network: itself, its words, and where it is of faces3d, attributes and directions."""
+    from stylegan.web.app import Site
+
+    path = resolve_network(network)
+    found = load(network)
+    device = pick_device(options.device)
+    G = found.G_ema.to(device).eval().requires_grad_(False)
+    compute_exactly()
+    activate(Backend.auto, device, build_for_auto=False)
+    data = found.provenance.get("data")
+    of_faces = isinstance(data, dict) and str(data.get("name", "")).startswith(_FACES)
+    attributes = load_attributes(device)[0] if of_faces else None
+    card = model_card(path, read_whole_snapshot(path)) if found.source is None else ""
+    return Site(
+        G,
+        network_name(path),
+        network_sha256(path),
+        card,
+        G.class_names,
+        _directions(G, options.directions, named=of_faces),
+        attributes,
+        batch=options.batch or _batch(G),
+        rate=options.rate,
+    )
+
+
+def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Direction]:
+    """Those of a file; else the first components, and for faces3d attributes."""
+    if file is not None:
+        return read_directions(file, G)
+    if G.c_dim:
+        return {}
+    from stylegan.inference import Sampling
+
+    layers = range(G.num_ws) if isinstance(G, StyleBased) else []
+    names = [f"pca:{i}" for i in range(3)] if isinstance(G, StyleBased) else ["sefa:0", "sefa:1"]
+    known = Directions(G, Sampling(), progress=True)
+    return {name: known.find(name, layers) for name in [*(_NAMED if named else ()), *names]}
+
+
+def _batch(G: Generator) -> int:
+    """As many as take no longer than a moment."""
+    largest = max(G.resolution)
+    if next(G.parameters()).device.type == "cuda":
+        return 16
+    return 8 if largest <= 64 else 4 if largest <= 128 else 1

@@ -1,0 +1,54 @@
+// What the pages know of the server: addresses of faces, pictures with their words, and the network.
+
+export function address(recipe, path = "/api/v1/image") {
+  const query = new URLSearchParams();
+  for (const seed of recipe.seeds) query.append("seed", seed);
+  for (const weight of recipe.weights ?? []) query.append("weight", weight);
+  for (const [name, amount] of Object.entries(recipe.moves ?? {})) if (amount) query.append("move", `${name}~${amount}`);
+  for (const part of ["coarse", "middle", "fine", "noise"]) if (recipe[part] != null) query.set(part, recipe[part]);
+  if (recipe.class_idx != null) query.set("class", recipe.class_idx);
+  if (recipe.psi != null && recipe.psi !== 1) query.set("psi", recipe.psi);
+  for (const name of ["x", "y", "rotate"]) if (recipe[name]) query.set(name, recipe[name]);
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export function recipeOf(query) {
+  const number = (name) => (query.has(name) ? Number(query.get(name)) : null);
+  const moves = {};
+  for (const text of query.getAll("move")) {
+    const cut = text.lastIndexOf("~");
+    moves[text.slice(0, cut)] = Number(text.slice(cut + 1));
+  }
+  return {
+    seeds: query.getAll("seed").map(Number),
+    weights: query.getAll("weight").map(Number),
+    coarse: number("coarse"), middle: number("middle"), fine: number("fine"), noise: number("noise"),
+    class_idx: number("class"), psi: number("psi") ?? 1,
+    x: number("x") ?? 0, y: number("y") ?? 0, rotate: number("rotate") ?? 0, moves,
+  };
+}
+
+export async function json(path) {
+  const answer = await fetch(path);
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail ?? answer.statusText);
+  return body;
+}
+
+// A picture with its seed and its words. Formats other than PNG are for looking at.
+export async function picture(path, accept = "image/webp,image/png;q=0.9") {
+  const answer = await fetch(path, { headers: { Accept: accept } });
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail ?? answer.statusText);
+  }
+  return {
+    blob: await answer.blob(),
+    seeds: (answer.headers.get("X-Seed") ?? "").split(",").filter(Boolean).map(Number),
+    words: answer.headers.get("X-Description") ?? "A generated picture",
+  };
+}
+
+let known;
+export const network = () => (known ??= json("/api/v1/network"));

@@ -23,7 +23,7 @@ from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.movement import movable
 from stylegan.web.engine import BusyError, Engine
-from stylegan.web.faces import MOST_PARENTS, PARTS, Faces, Recipe
+from stylegan.web.faces import MOST_PARENTS, Faces, Recipe, parts_of
 from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
 from stylegan.web.problems import answer_with_problems, problem
 from stylegan.web.protection import Protection, Rates
@@ -239,7 +239,7 @@ class Answers:
             "truncation": style_based,
             "noise": G.noise_size > 0,
             "moves": movable(G),
-            "parts": [part for part in PARTS if style_based and part in G.synthesis.style_ranges],
+            "parts": parts_of(G),
             "directions": list(self.faces.directions),
             "attributes": attributes,
             "card": self.site.card,

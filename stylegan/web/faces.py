@@ -13,8 +13,9 @@ from stylegan.inference import MAX_SEED, Sampling, locate
 from stylegan.interop.latents import Latents, join
 from stylegan.latent.direction_file import Direction
 from stylegan.latent.effects import along
+from stylegan.latent.layer_names import style_layers
 from stylegan.models.base import Generator
-from stylegan.models.generator import StyleBased
+from stylegan.models.generator import StyleBased, require_w
 
 MOST_PARENTS = 8
 PARTS = ("coarse", "middle", "fine")
@@ -29,18 +30,26 @@ class Recipe(BaseModel):
 
     seeds: list[Seed] = Field(min_length=1, max_length=MOST_PARENTS, description="one face, or its parents")
     weights: list[Weight] = Field(default=[], max_length=MOST_PARENTS, description="of the parents; none: all alike")
-    coarse: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take pose and shape from this parent alone")
-    middle: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take features from this parent alone")
-    fine: int | None = Field(None, ge=0, lt=MOST_PARENTS, description="take colours from this parent alone")
+    coarse: int | None = Field(
+        default=None, ge=0, lt=MOST_PARENTS, description="take pose and shape from this parent alone"
+    )
+    middle: int | None = Field(default=None, ge=0, lt=MOST_PARENTS, description="take features from this parent alone")
+    fine: int | None = Field(default=None, ge=0, lt=MOST_PARENTS, description="take colours from this parent alone")
     moves: dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]] = (
         Field(default={}, max_length=32, description="along directions of the network, in standard deviations")
     )
-    psi: float = Field(1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face")
-    noise: int | None = Field(None, ge=0, le=MAX_SEED, description="seed of other layer noise; none: the network's own")
-    class_idx: int | None = Field(None, ge=0, le=2**31, description="class of a conditional network")
-    x: float = Field(0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: to the right, in picture sides")
-    y: float = Field(0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: down")
-    rotate: float = Field(0.0, ge=-360, le=360, allow_inf_nan=False, description="StyleGAN3: degrees clockwise")
+    psi: float = Field(
+        default=1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face"
+    )
+    noise: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="seed of other layer noise; none: the network's own"
+    )
+    class_idx: int | None = Field(default=None, ge=0, le=2**31, description="class of a conditional network")
+    x: float = Field(
+        default=0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: to the right, in picture sides"
+    )
+    y: float = Field(default=0.0, ge=-1, le=1, allow_inf_nan=False, description="StyleGAN3: down")
+    rotate: float = Field(default=0.0, ge=-360, le=360, allow_inf_nan=False, description="StyleGAN3: degrees clockwise")
 
     @model_validator(mode="after")
     def _parents_that_there_are(self) -> "Recipe":
@@ -100,16 +109,19 @@ class Faces:
             assert parents.z is not None
             return Latents(("child",), z=blend_z(parents.z, weights)[None], noise=_first(parents))
         ws = blend_ws(parents.ws, weights)
-        assert isinstance(self.G, StyleBased)
         for part in PARTS:
-            parent = getattr(recipe, part)
-            if parent is None:
-                continue
-            if part not in self.G.synthesis.style_ranges:
-                raise UserError(f"{part}: this network has no {part} layers")
-            where = self.G.synthesis.style_ranges[part]
-            ws[where.start : where.stop] = parents.ws[parent, where.start : where.stop]
+            if (parent := getattr(recipe, part)) is not None:
+                layers = style_layers(self.G, part, "layers")
+                ws[layers] = parents.ws[parent, layers]
         return Latents(("child",), ws=ws[None], noise=_first(parents))
+
+
+def parts_of(G: Generator) -> list[str]:
+    """Which of coarse, middle and fine layers a network has."""
+    if not isinstance(G, StyleBased):
+        return []
+    ranges = require_w(G, "mix", "").synthesis.style_ranges
+    return [part for part in PARTS if part in ranges]
 
 
 def _first(parents: Latents) -> torch.Tensor | None:

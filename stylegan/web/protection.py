@@ -84,8 +84,8 @@ class Protection:
                 message["headers"] = [*message.get("headers", []), *own, (b"x-request-id", name.encode())]
             await send(message)
 
+        client = (scope.get("client") or ("unknown", 0))[0]
         try:
-            client = (scope.get("client") or ("unknown", 0))[0]
             if scope["path"].startswith("/api/") and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
             elif (length := _length(scope)) is None or length > self.largest:

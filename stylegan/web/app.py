@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -16,7 +17,8 @@ from torch import Tensor
 
 import stylegan
 from stylegan.errors import UserError
-from stylegan.inference import MAX_SEED
+from stylegan.inference import MAX_SEED, Sampling
+from stylegan.interop.latents import Latents
 from stylegan.latent.direction_file import Direction
 from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Scalar
 from stylegan.models.base import Generator
@@ -28,8 +30,10 @@ from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
 from stylegan.web.problems import answer_with_problems, problem
 from stylegan.web.protection import Protection, Rates
 from stylegan.web.survey import Survey, asked, description
+from stylegan.web.walks import SUFFIXES, Walk, clip_bytes, drawn, frames_of
 
 SECONDS = 30.0  # that a request waits for its picture
+SECONDS_OF_CLIP = 120.0
 POOL = 8  # faces that are made ahead for a reload
 FOR_EVER = "public, max-age=31536000, immutable"
 PAGES = ("", "mix", "find", "about")
@@ -125,8 +129,9 @@ def build_app(site: Site) -> FastAPI:
     )
     answer_with_problems(app)
     app.add_middleware(Protection, rates=Rates(site.rate, 4 * site.rate), registry=registry)  # pyright: ignore[reportArgumentType]
+    binary = {"type": "string", "format": "binary"}
     pictures: dict[int | str, dict[str, Any]] = {
-        200: {"content": {name: {"schema": {"type": "string", "format": "binary"}} for name in FORMATS}},
+        200: {"content": {name: {"schema": binary} for name in FORMATS}},
         304: {"description": "The picture that the client has is this one."},
     }
     wrong: dict[int | str, dict[str, Any]] = {
@@ -149,6 +154,13 @@ def build_app(site: Site) -> FastAPI:
     async def mix(request: Request, recipe: Recipe) -> Response:
         """The same for a recipe as JSON."""
         return await answers.image(request, recipe)
+
+    moving: dict[int | str, dict[str, Any]] = {200: {"content": {name: {"schema": binary} for name in SUFFIXES}}}
+
+    @app.post("/api/v1/animation", responses={**moving, **wrong}, response_class=Response)
+    async def animation(request: Request, walk: Walk) -> Response:
+        """A loop from face to face as WebP or MP4, by `Accept`."""
+        return await answers.animation(request, walk)
 
     @app.get("/api/v1/network", responses=wrong)
     async def network() -> dict[str, Any]:
@@ -201,6 +213,7 @@ class Answers:
         self.survey: Survey | None = None
         self._seeds = random.SystemRandom()
         self._pool: asyncio.Queue[tuple[int, Tensor]] = asyncio.Queue()
+        self._walking = asyncio.Lock()
         self._filling: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -238,6 +251,7 @@ class Answers:
             "classes": list(self.site.class_names) or [str(i) for i in range(G.c_dim)],
             "truncation": style_based,
             "noise": G.noise_size > 0,
+            "clips": [name for name in SUFFIXES if name == "image/webp" or find_spec("av") is not None],
             "moves": movable(G),
             "parts": parts_of(G),
             "directions": list(self.faces.directions),
@@ -272,8 +286,11 @@ class Answers:
             recipe = Recipe(seeds=[seed])
         else:
             if recipe is None or not recipe.seeds:
-                changes = {"seeds": [self._any_seed()]}
-                recipe = (recipe or Recipe(seeds=[0])).model_copy(update=changes)
+                changes: dict[str, Any] = {"seeds": [self._any_seed()]}
+                recipe = recipe or Recipe(seeds=[0])
+                if self.site.G.c_dim and recipe.class_idx is None:
+                    changes["class_idx"] = self._seeds.randrange(self.site.G.c_dim)
+                recipe = recipe.model_copy(update=changes)
             else:
                 tag = entity_tag(self.site.sha256, stylegan.__version__, media_type, recipe.model_dump())
                 headers |= {"Cache-Control": FOR_EVER, "ETag": tag}
@@ -281,13 +298,36 @@ class Answers:
                     return Response(status_code=304, headers=headers)
             picture = await self._picture(recipe)
         headers["X-Seed"] = ",".join(map(str, recipe.seeds))
+        if recipe.class_idx is not None:
+            headers["X-Class"] = str(recipe.class_idx)
         body = await asyncio.to_thread(self._encoded, picture, media_type, recipe, headers)
         return Response(body, media_type=media_type, headers=headers)
 
+    async def animation(self, request: Request, walk: Walk) -> Response:
+        """A clip; one is made at a time."""
+        media_type = chosen_format(request.headers.get("accept"), SUFFIXES)
+        if media_type is None:
+            return problem(406, f"Clips are sent as {', '.join(SUFFIXES)}.")
+        if self._walking.locked():
+            raise BusyError
+        sampling = self.faces.sampling(walk.faces[0])
+
+        async def draw(point: Latents) -> Tensor:
+            return await self._of(point, sampling)
+
+        async with self._walking, asyncio.timeout(SECONDS_OF_CLIP):
+            points = [await asyncio.to_thread(self.faces.point, recipe) for recipe in walk.faces]
+            images = await drawn(frames_of(points, walk.seconds), draw, self.site.batch)
+        about = {"network": self.site.name, "network_sha256": self.site.sha256, "walk": walk.model_dump()}
+        body = await asyncio.to_thread(clip_bytes, images, media_type, about)
+        return Response(body, media_type=media_type, headers={"Vary": "Accept", "Cache-Control": "no-store"})
+
     async def _picture(self, recipe: Recipe) -> Tensor:
         point = await asyncio.to_thread(self.faces.point, recipe)
-        future = self.engine.submit(point, self.faces.sampling(recipe))
-        return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
+        return await self._of(point, self.faces.sampling(recipe))
+
+    async def _of(self, point: Latents, sampling: Sampling) -> Tensor:
+        return await asyncio.wait_for(asyncio.wrap_future(self.engine.submit(point, sampling)), SECONDS)
 
     def _encoded(self, picture: Tensor, media_type: str, recipe: Recipe, headers: dict[str, str]) -> bytes:
         if self.site.attributes is not None:

@@ -87,7 +87,7 @@ class Faces:
 
     def point(self, recipe: Recipe) -> Latents:
         """The latent of a recipe, on the CPU; raises `UserError` for what the network cannot."""
-        style_based = isinstance(self.G, StyleBased)
+        layers = range(self.G.num_ws) if isinstance(self.G, StyleBased) else []
         own: dict[str, Any] = {"class_idx": recipe.class_idx, "batch": 1}
         if recipe.noise is not None:
             own |= {"noise_mode": "random", "noise_seed": recipe.noise}
@@ -96,9 +96,9 @@ class Faces:
         for name, amount in recipe.moves.items():
             if name not in self.directions:
                 raise UserError(f"moves: there is no direction {name}; {nearest(name, self.directions)}")
-            point = along(point, self.directions[name], amount, range(self.G.num_ws) if style_based else [])
+            point = along(point, self.directions[name], amount, layers)
         cpu = {part: value.cpu() for part in ("z", "ws", "noise") if (value := getattr(point, part)) is not None}
-        if style_based:
+        if "ws" in cpu:
             cpu.pop("z", None)
         return Latents(("face",), **cpu)
 

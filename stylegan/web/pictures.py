@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from PIL import Image
@@ -17,8 +17,9 @@ QUALITY = 92
 _PARTS = 32  # of an Accept header that are looked at
 
 
-def chosen_format(accept: str | None) -> str | None:
-    """The media type to answer with, by RFC 9110's rules for `Accept`; PNG where all are alike, None where none is wanted."""
+def chosen_format(accept: str | None, formats: Iterable[str] = FORMATS) -> str | None:
+    """The media type to answer with, by RFC 9110's rules for `Accept`: the first where all are alike, None where none is meant."""
+    offered = list(formats)
     wanted: dict[str, tuple[int, float]] = {}
     for part in (accept or "*/*").split(",")[:_PARTS]:
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -27,11 +28,12 @@ def chosen_format(accept: str | None) -> str | None:
             quality = min(max(float(share), 0.0), 1.0)
         except ValueError:
             quality = 0.0
-        for kind in FORMATS:
-            exact = 2 if name == kind else 1 if name == "image/*" else 0 if name == "*/*" else -1
+        for kind in offered:
+            family = kind.partition("/")[0] + "/*"
+            exact = 2 if name == kind else 1 if name == family else 0 if name == "*/*" else -1
             if exact >= 0 and exact >= wanted.get(kind, (-1, 0.0))[0]:
                 wanted[kind] = (exact, quality)
-    best = max(wanted.items(), key=lambda item: (item[1][1], item[1][0], -list(FORMATS).index(item[0])), default=None)
+    best = max(wanted.items(), key=lambda item: (item[1][1], item[1][0], -offered.index(item[0])), default=None)
     return best[0] if best is not None and best[1][1] > 0 else None
 
 

@@ -1,5 +1,6 @@
 """What every request passes: a name, a limit of its client's rate and of its size, headers, the access log, metrics."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -60,10 +61,13 @@ class Protection:
         rates: Of clients.
         registry: Where metrics are counted.
         largest: Bytes of a request's body.
+        patience: Seconds in which a body must have come.
     """
 
-    def __init__(self, app: App, *, rates: Rates, registry: CollectorRegistry, largest: int = 65_536) -> None:
-        self.app, self.rates, self.largest = app, rates, largest
+    def __init__(
+        self, app: App, *, rates: Rates, registry: CollectorRegistry, largest: int = 65_536, patience: float = 10.0
+    ) -> None:
+        self.app, self.rates, self.largest, self.patience = app, rates, largest, patience
         self.requests = Counter(
             "stylegan_requests", "Requests by path and status", ["path", "status"], registry=registry
         )
@@ -73,13 +77,13 @@ class Protection:
         """See ASGI 3."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        start, status, name = time.perf_counter(), 500, uuid.uuid4().hex
+        start, status, begun, name = time.perf_counter(), 500, False, uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = name
 
         async def answer(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 own = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
                 message["headers"] = [*message.get("headers", []), *own, (b"x-request-id", name.encode())]
             await send(message)
@@ -92,6 +96,11 @@ class Protection:
                 await _refuse(answer, 413, f"A request's body may have {self.largest} bytes.", {"connection": "close"})
             else:
                 await self.app(scope, self._bounded(receive), answer)
+        except Exception:  # of ours: the log has it all, the client its number
+            log.exception("request %s", name)
+            if begun:
+                raise
+            await _refuse(answer, 500, f"Something went wrong here; the server's log has it under {name}.", {})
         finally:
             seconds, route = time.perf_counter() - start, _route(scope)
             self.requests.labels(route, str(status)).inc()
@@ -100,16 +109,20 @@ class Protection:
             log.info("%s %s %s %d %.1f ms %s", client, scope["method"], asked, status, seconds * 1000, name)
 
     def _bounded(self, receive: Receive) -> Receive:
-        """No more than the allowed bytes, whatever the client sends without saying how much it is."""
-        taken = 0
+        """No more than the allowed bytes and seconds, whatever the client says of its body, or does not."""
+        taken, whole, until = 0, False, time.monotonic() + self.patience
 
         async def bounded() -> MutableMapping[str, Any]:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.largest:
+            nonlocal taken, whole
+            if whole:  # what comes now is that the client has gone
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
+            except TimeoutError:
                 return {"type": "http.disconnect"}
-            return message
+            taken += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            return {"type": "http.disconnect"} if taken > self.largest else message
 
         return bounded
 

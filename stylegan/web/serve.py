@@ -1,5 +1,6 @@
 """`stylegan serve`: from a network's name to a running server."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def serve(network: str, options: ServeOptions) -> None:
     from stylegan.web.app import build_app
 
     app = build_app(site_of(network, options))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("stylegan.web").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,
         host=options.host,

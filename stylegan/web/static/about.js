@@ -26,8 +26,8 @@ function blocks(card) {
     } else if (line.startsWith("|")) {
       const rows = [];
       for (; i < lines.length && lines[i].startsWith("|"); i += 1) rows.push(cells(lines[i]));
-      made.push(element("table", {}, element("tbody", {}, ...rows.filter((row) => !row.every((cell) => /^[-: ]*$/.test(cell))).map((row) =>
-        element("tr", {}, ...row.map((cell, column) => element(column ? "td" : "th", column ? {} : { scope: "row" }, cell.replaceAll("`", ""))))))));
+      made.push(element("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, element("table", {}, element("tbody", {}, ...rows.filter((row) => !row.every((cell) => /^[-: ]*$/.test(cell))).map((row) =>
+        element("tr", {}, ...row.map((cell, column) => element(column ? "td" : "th", column ? {} : { scope: "row" }, cell.replaceAll("`", "")))))))));
     } else if (line.trim()) {
       const text = [];
       for (; i < lines.length && lines[i].trim() && !/^(#|\||```)/.test(lines[i]); i += 1) text.push(lines[i]);

@@ -36,9 +36,10 @@ export async function json(path) {
   return body;
 }
 
-// A picture with its seed and its words. Formats other than PNG are for looking at.
-export async function picture(path, accept = "image/webp,image/png;q=0.9") {
-  const answer = await fetch(path, { headers: { Accept: accept } });
+// A picture with its seed and its words. Formats other than PNG are for looking at. With a body it is asked for by POST.
+export async function picture(path, accept = "image/webp,image/png;q=0.9", body = null) {
+  const headers = { Accept: accept };
+  const answer = await fetch(path, body ? { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) } : { headers });
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail ?? answer.statusText);
@@ -46,6 +47,7 @@ export async function picture(path, accept = "image/webp,image/png;q=0.9") {
   return {
     blob: await answer.blob(),
     seeds: (answer.headers.get("X-Seed") ?? "").split(",").filter(Boolean).map(Number),
+    class_idx: answer.headers.has("X-Class") ? Number(answer.headers.get("X-Class")) : null,
     words: answer.headers.get("X-Description") ?? "A generated picture",
   };
 }

@@ -27,7 +27,7 @@ export async function face(view) {
     const path = address({ ...query, x: 0, y: 0, rotate: 0 });
     const found = await (waiting ?? picture(path));
     waiting = null;
-    recipe = { ...recipe, seeds: found.seeds, noise: null };
+    recipe = { ...recipe, seeds: found.seeds, class_idx: found.class_idx, noise: null };
     show(image, found);
     caption.textContent = `${found.words}. Seed ${found.seeds[0]}.`;
     const where = address(recipe, "/");

@@ -33,7 +33,7 @@ export async function find(view) {
       ? choices.map((value) => [value, value])
       : [["lower third", `-${third(attribute, 1)}`], ["middle", `${third(attribute, 1)}-${third(attribute, 2)}`], ["upper third", `${third(attribute, 2)}-`]];
     const usable = choices || attribute.low >= 0;
-    return usable ? element("label", { class: "row" }, attribute.name.replace("_", " "), element("select", {
+    return usable ? element("label", { class: "choice" }, attribute.name.replace("_", " "), element("select", {
       "data-attribute": attribute.name, onchange: (event) => { wanted[attribute.name] = event.target.value; ask(); },
     }, element("option", { value: "" }, "any"), ...options.map(([text, value]) => element("option", { value }, `${text}${choices ? "" : ` (${value})`}`)))) : "";
   }));

@@ -30,8 +30,8 @@ export async function mix(view) {
 
   function drawParents() {
     parents.replaceChildren(element("legend", {}, "Parents"), ...recipe.seeds.map((seed, i) => element("div", {},
-      element("div", { class: "row" },
-        element("label", {}, "Seed ", element("input", {
+      element("div", { class: "parent" },
+        element("label", {}, element("span", {}, "Seed"), element("input", {
           type: "number", min: 0, max: 2 ** 32 - 1, value: seed, "data-parent": i,
           onchange: (event) => { recipe.seeds[i] = Math.max(0, Math.min(2 ** 32 - 1, Math.round(Number(event.target.value) || 0))); drawParents(); ask(); },
         })),
@@ -55,7 +55,7 @@ export async function mix(view) {
   const parts = element("fieldset", { id: "parts" });
   function drawParts() {
     parts.hidden = !about.parts.length;
-    parts.replaceChildren(element("legend", {}, "Layers from one parent"), ...about.parts.map((part) => element("label", { class: "row" }, part, element("select", {
+    parts.replaceChildren(element("legend", {}, "Layers from one parent"), ...about.parts.map((part) => element("label", { class: "choice" }, part, element("select", {
       "data-part": part,
       onchange: (event) => { recipe[part] = event.target.value === "" ? null : Number(event.target.value); ask(); },
     }, element("option", { value: "" }, "all, by weight"), ...recipe.seeds.map((seed, i) => element("option", { value: i, selected: recipe[part] === i }, `parent ${i + 1}`))))));
@@ -71,7 +71,31 @@ export async function mix(view) {
     keep: () => say(keep(recipe, caption.textContent) ? "Kept on the shelf." : "This face is on the shelf already."),
     save: async () => save((await picture(address(recipe), "image/png")).blob, "child.png"),
   };
-  sides.append(parents, parts, walks, element("div", { class: "row" },
+  const moving = element("img", { class: "portrait", alt: "A loop through the faces of the shelf", hidden: true, id: "loop" });
+  async function animate(event) {
+    const button = event.currentTarget;
+    const faces = kept().slice(0, 8).map((face) => face.recipe);
+    if (faces.length < 2) return say("Keep two faces on the shelf first.");
+    button.disabled = true;
+    say("The clip is being made.");
+    try {
+      const type = format.value;
+      const found = await picture("/api/v1/animation", type, { faces });
+      if (type === "image/webp") {
+        moving.hidden = false;
+        show(moving, { blob: found.blob, words: `A loop through ${faces.length} faces of the shelf` });
+      }
+      save(found.blob, type === "image/webp" ? "walk.webp" : "walk.mp4");
+    } catch (error) {
+      say(error.message);
+    } finally {
+      button.disabled = false;
+    }
+  }
+  const format = element("select", { id: "format" }, ...about.clips.map((type) => element("option", { value: type }, type === "image/webp" ? "WebP" : "MP4")));
+  const clips = element("fieldset", { id: "clips" }, element("legend", {}, "From face to face of the shelf"), element("div", { class: "row" },
+    element("label", {}, "Format ", format), element("button", { type: "button", id: "animate", onclick: animate }, "Make a clip")), moving);
+  sides.append(parents, parts, walks, clips, element("div", { class: "row" },
     element("button", { type: "button", class: "first", onclick: actions.next }, "Other parents"),
     element("button", { type: "button", onclick: actions.keep }, "Keep"),
     element("button", { type: "button", onclick: actions.save }, "Save as PNG")));

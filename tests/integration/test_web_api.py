@@ -1,0 +1,296 @@
+"""The server, asked by HTTP: what it answers, to whom, with which bytes, and what it refuses."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from stylegan.errors import UserError
+from stylegan.inference import Sampling, sample
+from stylegan.latent.direction_file import Direction
+from stylegan.models.generator import StyleBased
+from stylegan.web.app import Site, build_app
+from stylegan.web.engine import BusyError, Engine
+from stylegan.web.faces import Faces, Recipe
+from stylegan.web.pictures import chosen_format
+from stylegan.web.protection import Rates
+from stylegan.web.walks import frames_of
+from tests.unit.test_inference import tiny
+from tests.unit.test_stylegan3 import tiny as tiny3
+
+PNG = {"Accept": "image/png"}
+
+
+def site(G: StyleBased, **more: Any) -> Site:
+    """A network on a server that nobody's rate is limited by."""
+    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
+    return Site(G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {"pca:0": direction}, "rate": 1e6, **more})
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with TestClient(build_app(site(tiny()))) as asked:
+        yield asked
+
+
+def pixels(content: bytes) -> torch.Tensor:
+    """uint8 [C, H, W]."""
+    picture = Image.open(io.BytesIO(content))
+    return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).reshape(*picture.size[::-1], 3).permute(2, 0, 1)
+
+
+def drawn(G: StyleBased, seed: int, **options: Any) -> torch.Tensor:
+    """What `generate.py` shows for a seed."""
+    return next(iter(sample(G, [seed], Sampling(**options))))
+
+
+def test_a_seed_is_the_picture_that_generate_shows(client: TestClient) -> None:
+    answer = client.get("/api/v1/image?seed=85", headers=PNG)
+    assert answer.status_code == 200 and answer.headers["x-seed"] == "85"
+    assert torch.equal(pixels(answer.content), drawn(tiny(), 85))
+    lower = client.get("/api/v1/image?seed=85&psi=0.5", headers=PNG)
+    assert torch.equal(pixels(lower.content), drawn(tiny(), 85, truncation_psi=0.5))
+
+
+def test_at_psi_0_all_are_the_mean_face(client: TestClient) -> None:
+    one, other = (client.get(f"/api/v1/image?seed={seed}&psi=0", headers=PNG).content for seed in (1, 2))
+    assert torch.equal(pixels(one), pixels(other))
+
+
+def test_without_a_seed_it_is_somebody_else_each_time(client: TestClient) -> None:
+    answers = [client.get("/image", headers=PNG) for _ in range(20)]
+    assert len({answer.headers["x-seed"] for answer in answers}) == 20
+    assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
+    again = client.get(f"/image?seed={answers[0].headers['x-seed']}", headers=PNG)
+    assert again.content == answers[0].content, "the address does not bring the face back"
+
+
+def test_a_picture_of_a_seed_stays_and_is_known_again(client: TestClient) -> None:
+    answer = client.get("/api/v1/image?seed=3", headers=PNG)
+    assert "immutable" in answer.headers["cache-control"] and answer.headers["vary"] == "Accept"
+    tag = answer.headers["etag"]
+    assert client.get("/api/v1/image?seed=3", headers={**PNG, "If-None-Match": tag}).status_code == 304
+    assert client.get("/api/v1/image?seed=4", headers={**PNG, "If-None-Match": tag}).status_code == 200
+    assert client.get("/api/v1/image?seed=3", headers={"Accept": "image/webp", "If-None-Match": tag}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+def test_every_format_says_that_it_is_generated(client: TestClient, kind: str) -> None:
+    answer = client.get("/api/v1/image?seed=3", headers={"Accept": f"image/{kind}"})
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert Image.open(io.BytesIO(answer.content)).format == kind.upper()
+    assert b"neural network" in answer.content or b"trainedAlgorithmicMedia" in answer.content
+    if kind == "webp":  # without loss
+        assert torch.equal(
+            torch.tensor(list(Image.open(io.BytesIO(answer.content)).convert("RGB").tobytes()), dtype=torch.uint8),
+            drawn(tiny(), 3).permute(1, 2, 0).flatten(),
+        )
+
+
+def test_accept() -> None:
+    assert chosen_format(None) == chosen_format("*/*") == chosen_format("image/*") == "image/png"
+    assert chosen_format("image/avif,image/webp,*/*;q=0.8") == "image/webp"
+    assert chosen_format("image/jpeg;q=0.5, image/png;q=0.4") == "image/jpeg"
+    assert chosen_format("image/*;q=0.5, image/png;q=0") == "image/webp"
+    assert chosen_format("text/html") is None and chosen_format("image/png;q=nonsense") is None
+    assert chosen_format("*/*", ["image/webp", "video/mp4"]) == "image/webp"
+
+
+def test_a_child_of_one_parent_is_the_parent_and_layers_come_from_whom_they_should(client: TestClient) -> None:
+    def mixed(**recipe: Any) -> torch.Tensor:
+        answer = client.post("/api/v1/mix", json=recipe, headers=PNG)
+        assert answer.status_code == 200, answer.text
+        return pixels(answer.content)
+
+    alone = mixed(seeds=[5])
+    assert torch.equal(mixed(seeds=[5, 6], weights=[1, 0]), alone)
+    everything = {part: 0 for part in client.get("/api/v1/network").json()["parts"]}
+    assert everything and torch.equal(mixed(seeds=[5, 6], weights=[0, 1], **everything), alone)
+    assert not torch.equal(mixed(seeds=[5, 6], weights=[0, 1], coarse=0), alone)
+    assert torch.equal(mixed(seeds=[5], moves={"pca:0": 0}), alone)
+    assert not torch.equal(mixed(seeds=[5], moves={"pca:0": 2}), alone)
+    assert not torch.equal(mixed(seeds=[5], noise=1), alone)
+    by_address = client.get("/api/v1/image?seed=5&seed=6&weight=1&weight=3&coarse=1&move=pca:0~1.5", headers=PNG)
+    assert torch.equal(
+        pixels(by_address.content), mixed(seeds=[5, 6], weights=[1, 3], coarse=1, moves={"pca:0": 1.5})
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("seed=-1", "greater than or equal to 0"),
+        ("seed=4294967296", "less than or equal"),
+        ("seed=one", "valid integer"),
+        ("seed=1&psi=nan", "finite"),
+        ("seed=1&psi=9", "less than or equal to 2"),
+        ("seed=1&weight=1&weight=2", "1 seeds have 2 weights"),
+        ("seed=1&seed=2&weight=0&weight=0", "all weights are 0"),
+        ("seed=1&coarse=1", "counted from 0"),
+        ("seed=1&move=nothing~1", "there is no direction"),
+        ("seed=1&move=pca:0", "write a direction and how far"),
+        ("seed=1&move=pca:0~inf", "finite"),
+        ("seed=1&class=0", "class"),
+        ("seed=1&x=0.1", "StyleGAN3"),
+        ("coarse=1", "counted from 0"),
+        ("noise=1", "name the face"),
+        ("&".join(["seed=1"] * 9), "at most 8"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_in_words(client: TestClient, path: str, said: str) -> None:
+    answer = client.get(f"/api/v1/image?{path}")
+    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+    assert said in answer.json()["detail"]
+
+
+def test_other_refusals(client: TestClient) -> None:
+    assert client.get("/api/v1/image?seed=1", headers={"Accept": "text/html"}).status_code == 406
+    assert client.get("/nothing/here").status_code == 404
+    assert client.get("/nothing/here").headers["content-type"] == "application/problem+json"
+    assert client.get("/api/v1/mix").status_code == 405
+    assert client.post("/api/v1/mix", json={"seeds": [1], "path": "/etc/passwd"}).status_code == 422
+    assert client.post("/api/v1/mix", content=b"[" * 10_000).status_code == 422
+    assert client.post("/api/v1/mix", content=b" " * 70_000).status_code == 413
+    assert client.get("/api/v1/find?sex=female").status_code == 422  # nothing reads attributes of this network
+    for path in ("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static//etc/passwd"):
+        assert client.get(path).status_code == 404, path
+
+
+def test_every_answer_has_its_headers(client: TestClient) -> None:
+    for path in ("/", "/api/v1/image?seed=1", "/nothing", "/api/v1/image?seed=-1", "/static/main.js"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer" and re.fullmatch("[0-9a-f]{32}", headers["x-request-id"])
+        assert "access-control-allow-origin" not in headers
+
+
+def test_the_pages_have_no_inline_script_and_name_no_other_host(client: TestClient) -> None:
+    shell = client.get("/").text
+    assert shell == client.get("/mix").text == client.get("/find").text == client.get("/about").text
+    assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=|https?://", shell)
+
+
+def test_health_and_metrics(client: TestClient) -> None:
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+    client.get("/some/nonsense")
+    metrics = client.get("/metrics").text
+    assert 'stylegan_requests_total{path="/api/v1/image",status="200"}' in metrics and "nonsense" not in metrics
+    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    assert "/api/v1/image" in client.get("/api/v1/openapi.json").json()["paths"]
+
+
+def test_who_asks_too_often_waits_and_others_do_not() -> None:
+    now = [0.0]
+    rates = Rates(2.0, 3.0, clock=lambda: now[0])
+    assert [rates.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
+    assert rates.wait("b") == 0
+    now[0] = 0.5
+    assert rates.wait("a") == 0 and rates.wait("a") > 0
+    with TestClient(build_app(site(tiny(), rate=0.1))) as asked:
+        assert [asked.get("/api/v1/network").status_code for _ in range(2)] == [429, 429]
+        assert int(asked.get("/api/v1/network").headers["retry-after"]) > 0
+        assert asked.get("/livez").status_code == 200
+
+
+def test_a_seeds_bytes_do_not_depend_on_who_asks_at_the_same_time(ops: str) -> None:
+    G = tiny()
+    with TestClient(build_app(site(G))) as asked:
+        alone = {seed: asked.get(f"/api/v1/image?seed={seed}", headers=PNG).content for seed in range(8)}
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(3):
+                together = pool.map(lambda s: (s, asked.get(f"/api/v1/image?seed={s}", headers=PNG).content), range(8))
+                assert dict(together) == alone
+
+
+def test_requests_share_a_pass_and_a_full_queue_refuses() -> None:
+    G = tiny()
+    faces = Faces(G, {}, 8)
+    recipe = Recipe(seeds=[1])
+    engine = Engine(G, batch=8, deadline=0.2, queue=8)
+    futures = [engine.submit(faces.point(Recipe(seeds=[i])), faces.sampling(recipe)) for i in range(8)]
+    images = [future.result(20) for future in futures]
+    assert engine.passes == 1 and engine.made == 8
+    assert all(torch.equal(image, drawn(G, i)) for i, image in enumerate(images))
+    slow = Engine(G, batch=100, deadline=30, queue=2)
+    waiting = [slow.submit(faces.point(recipe), faces.sampling(recipe)) for _ in range(2)]
+    with pytest.raises(BusyError):
+        slow.submit(faces.point(recipe), faces.sampling(recipe))
+    slow.close()  # what waits is made still
+    assert all(torch.equal(future.result(20), drawn(G, 1)) for future in waiting)
+    with pytest.raises(BusyError):
+        slow.submit(faces.point(recipe), faces.sampling(recipe))
+    engine.close()
+
+
+def test_a_pass_that_fails_is_told_to_those_who_asked_and_to_nobody_else() -> None:
+    G = tiny()
+    faces, recipe = Faces(G, {}, 8), Recipe(seeds=[1])
+    engine = Engine(G, batch=8, deadline=0.0)
+    broken = engine.submit(faces.point(recipe), Sampling(translate=(0.1, 0.0), batch=8))
+    with pytest.raises(UserError):
+        broken.result(20)
+    assert torch.equal(engine.submit(faces.point(recipe), faces.sampling(recipe)).result(20), drawn(G, 1))
+    engine.close()
+
+
+def test_a_network_of_classes() -> None:
+    with TestClient(build_app(site(tiny(c_dim=3), directions=None))) as asked:
+        assert asked.get("/api/v1/network").json()["classes"] == ["0", "1", "2"]
+        answer = asked.get("/api/v1/image?seed=4&class=2", headers=PNG)
+        assert torch.equal(pixels(answer.content), drawn(tiny(c_dim=3), 4, class_idx=2))
+        anybody = asked.get("/image", headers=PNG)
+        again = f"/image?seed={anybody.headers['x-seed']}&class={anybody.headers['x-class']}"
+        assert asked.get(again, headers=PNG).content == anybody.content
+        assert asked.get("/api/v1/image?seed=4&class=3").status_code == 422
+
+
+def test_stylegan3_turns_and_moves() -> None:
+    G = tiny3().eval().requires_grad_(False)
+    with TestClient(build_app(site(G, directions=None))) as asked:
+        assert asked.get("/api/v1/network").json()["moves"]
+        answer = asked.get("/api/v1/image?seed=4&x=0.25&rotate=30", headers=PNG)
+        assert torch.equal(pixels(answer.content), drawn(G, 4, translate=(0.25, 0.0), rotate=30.0))
+
+
+def test_an_animation_is_a_loop_through_its_faces(client: TestClient) -> None:
+    recipes = [{"seeds": [seed]} for seed in (1, 2, 3)]
+    answer = client.post(
+        "/api/v1/animation", json={"faces": recipes, "seconds": 0.5}, headers={"Accept": "image/webp"}
+    )
+    assert answer.status_code == 200, answer.text
+    clip = Image.open(io.BytesIO(answer.content))
+    assert getattr(clip, "n_frames", 1) == 18 and b"trainedAlgorithmicMedia" in answer.content
+    G = tiny()
+    faces = Faces(G, {}, 8)
+    points = [faces.point(Recipe(seeds=[seed])) for seed in (1, 2, 3)]
+    frames = frames_of(points, 0.5)
+    for key, point in zip(frames[::6], points, strict=True):
+        assert key.ws is not None and point.ws is not None
+        torch.testing.assert_close(key.ws, point.ws, rtol=1e-6, atol=1e-6)
+    assert client.post("/api/v1/animation", json={"faces": recipes[:1]}).status_code == 422
+    assert client.post("/api/v1/animation", json={"faces": recipes, "seconds": 1e9}).status_code == 422
+
+
+def test_errors_of_our_own_give_no_secrets_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret path /home/somebody")
+
+    with TestClient(build_app(site(tiny()))) as asked:
+        monkeypatch.setattr("stylegan.web.app.encoded", broken)
+        answer = asked.get("/api/v1/image?seed=1")
+    assert answer.status_code == 500 and "secret" not in answer.text
+    assert json.loads(answer.text)["status"] == 500 and answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-request-id"] in answer.text
+    told = [record for record in caplog.records if answer.headers["x-request-id"] in record.getMessage()]
+    assert told and told[0].exc_info is not None and "secret" in str(told[0].exc_info[1])

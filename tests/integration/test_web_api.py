@@ -14,24 +14,18 @@ from PIL import Image
 
 from stylegan.errors import UserError
 from stylegan.inference import Sampling, sample
-from stylegan.latent.direction_file import Direction
 from stylegan.models.generator import StyleBased
-from stylegan.web.app import Site, build_app
+from stylegan.web.app import build_app
 from stylegan.web.engine import BusyError, Engine
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
 from stylegan.web.protection import Rates
 from stylegan.web.walks import frames_of
+from tests.integration.web_server import site
 from tests.unit.test_inference import tiny
 from tests.unit.test_stylegan3 import tiny as tiny3
 
 PNG = {"Accept": "image/png"}
-
-
-def site(G: StyleBased, **more: Any) -> Site:
-    """A network on a server that nobody's rate is limited by."""
-    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
-    return Site(G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {"pca:0": direction}, "rate": 1e6, **more})
 
 
 @pytest.fixture(scope="module")

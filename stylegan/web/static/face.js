@@ -17,7 +17,7 @@ export async function face(view) {
   const ask = latest(async () => {
     const found = await picture(address(recipe));
     show(image, found);
-    recipe.seeds = found.seeds;
+    history.replaceState(null, "", address(recipe, "/"));
     caption.textContent = `${found.words}. Seed ${found.seeds[0]}.`;
   });
 
@@ -45,7 +45,6 @@ export async function face(view) {
 
   const changed = (name) => (value) => {
     recipe[name] = value;
-    history.replaceState(null, "", address(recipe, "/"));
     ask();
   };
   const actions = {

@@ -1,0 +1,255 @@
+"""The pages in a real browser: Chromium, where it is installed; CI demands it."""
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import stylegan
+from stylegan.latent.direction_file import Direction
+from stylegan.metrics.attribute_network import load_attributes
+from stylegan.web.app import Site, build_app
+from tests.integration.web_server import running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZES = [(360, 740), (768, 1024), (1440, 900)]
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    """A server of the demo network, on which some attributes are known."""
+    G = stylegan.load_generator("demo")
+    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
+    attributes = load_attributes(torch.device("cpu"))[0]
+    site = Site(G, "demo.safetensors", "0" * 64, "# demo\n\n| | |\n|---|---|\n| licence | CC0 |\n", rate=1e6)
+    site = Site(**{**vars(site), "directions": {"pca:0": direction}, "attributes": attributes, "surveyed": 40})
+    with running(build_app(site)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "CI must have Chromium: apt-get install chromium"
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, base: str) -> Iterator[Page]:
+    """A page with an empty profile, in which nothing may go wrong and nobody else may be asked."""
+    context = browser.new_context(accept_downloads=True)
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(20_000)
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith((base, "blob:")) else wrong.append(asked.url))
+    yield page
+    context.close()
+    assert not wrong
+
+
+def settled(page: Page) -> str:
+    """When the picture stands: its words."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("() => document.querySelector('.portrait')?.naturalWidth > 0")
+    return page.locator(".caption").last.inner_text()
+
+
+def shown(page: Page) -> bytes:
+    """The pixels of the picture that is shown."""
+    settled(page)
+    return json.dumps(
+        page.evaluate("""() => {
+            const image = document.querySelector('.portrait');
+            const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 64 });
+            canvas.getContext('2d').drawImage(image, 0, 0, 64, 64);
+            return Array.from(canvas.getContext('2d').getImageData(0, 0, 64, 64).data);
+        }""")
+    ).encode()
+
+
+def slide(page: Page, name: str, value: float) -> None:
+    """Move a slider."""
+    page.locator(f"input[data-name='{name}']").evaluate(
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }", str(value)
+    )
+
+
+def test_a_reload_is_somebody_else_and_the_address_brings_a_face_back(page: Page, base: str) -> None:
+    page.goto(base)
+    first, address = shown(page), page.url
+    assert "seed=" in address
+    page.goto(base)
+    assert shown(page) != first
+    page.goto(address)
+    assert shown(page) == first
+
+
+def test_at_truncation_0_everybody_is_the_mean_face(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=1")
+    one = shown(page)
+    slide(page, "Truncation", 0)
+    page.wait_for_url("**psi=0*")
+    mean = shown(page)
+    page.goto(f"{base}/?seed=2&psi=0")
+    assert shown(page) == mean != one
+
+
+def test_saving_gives_a_png_that_says_what_it_is(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    assert download.value.suggested_filename == "face-5.png"
+    picture = Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
+    assert picture.format == "PNG" and json.loads(picture.info["stylegan"])["recipe"]["seeds"] == [5]
+
+
+def test_the_keyboard_is_enough(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => !location.search.includes('seed=5')")
+    after = page.url
+    settled(page)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**seed=5")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(after)
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#help").is_visible()
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_the_shelf_keeps_goes_out_and_comes_in(page: Page, base: str, tmp_path: Path) -> None:
+    for seed in (5, 6):
+        page.goto(f"{base}/?seed={seed}")
+        settled(page)
+        page.keyboard.press("k")
+    assert page.locator("#kept li").count() == 2
+    page.goto(f"{base}/mix?seed=5&seed=6")
+    settled(page)
+    page.get_by_role("button", name="Keep").click()
+    assert "child of 5, 6" in page.locator("#kept li").first.inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    path = tmp_path / "shelf.json"
+    download.value.save_as(path)
+    faces = json.loads(path.read_text())["faces"]
+    assert [face["recipe"]["seeds"] for face in faces] == [[5, 6], [6], [5]]
+    for _ in range(3):
+        page.locator("#kept li button").first.click()
+    assert page.locator("#kept li").count() == 0 and page.locator("#empty").is_visible()
+    page.set_input_files("#import", path)
+    page.wait_for_function("() => document.querySelectorAll('#kept li').length === 3")
+    path.write_text('{"faces": [{"recipe": {"seeds": ["<img src=x onerror=alert(1)>"]}}]}')
+    page.set_input_files("#import", path)
+    page.wait_for_function("() => document.getElementById('said').textContent.includes('holds no shelf')")
+    assert page.locator("#kept li").count() == 3
+
+
+def test_a_mix_changes_what_it_should(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=5")
+    parent = shown(page)
+    page.goto(f"{base}/mix?seed=5&seed=6")
+    child = shown(page)
+    slide(page, "Weight 2", 0)
+    page.wait_for_url("**weight=0*")
+    assert shown(page) == parent != child
+    slide(page, "pca:0", 3)
+    page.wait_for_url("**move=*")
+    assert shown(page) != parent
+    slide(page, "pca:0", 0)
+    page.wait_for_function("() => !location.search.includes('move')")
+    page.select_option("[data-part=coarse]", "1")
+    page.wait_for_url("**coarse=1*")
+    assert shown(page) != parent
+    page.get_by_role("button", name="Add a parent").click()
+    page.wait_for_function("() => new URLSearchParams(location.search).getAll('seed').length === 3")
+    settled(page)
+
+
+def test_a_clip_goes_through_the_shelf(page: Page, base: str) -> None:
+    for seed in (5, 6):
+        page.goto(f"{base}/?seed={seed}")
+        settled(page)
+        page.keyboard.press("k")
+    page.goto(f"{base}/mix?seed=5&seed=6")
+    settled(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Make a clip").click()
+    clip = Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
+    assert clip.format == "WEBP" and getattr(clip, "n_frames", 1) == 24
+
+
+def test_faces_are_found_by_attributes(page: Page, base: str) -> None:
+    page.goto(f"{base}/find")
+    page.wait_for_selector("[data-attribute=sex]")
+    page.wait_for_function("() => fetch('/api/v1/distribution').then((a) => a.json()).then((told) => told.faces === 40)")
+    page.select_option("[data-attribute=sex]", "female")
+    page.wait_for_selector("#found li")
+    said = re.search(r"(\d+) of (\d+) faces", page.locator(".caption").first.inner_text())
+    assert said is not None and 0 < int(said[1]) < int(said[2]) == 40
+    page.locator("#found a").first.click()
+    assert "woman" in settled(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/?seed=7", "/mix?seed=3&seed=5", "/find", "/about"])
+def test_everybody_can_use_it_at_every_size(browser: Browser, base: str, path: str, scheme: str) -> None:
+    for width, height in SIZES:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+        page = context.new_page()
+        page.goto(f"{base}{path}")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_selector("main h1")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, "it scrolls to the side"
+        assert len(page.screenshot()) > 1000
+        if width == SIZES[0][0]:
+            found = Axe().run(page).response["violations"]
+            serious = [wrong for wrong in found if wrong["impact"] in ("serious", "critical")]
+            assert not serious, json.dumps([[w["id"], w["nodes"][0]["html"]] for w in serious])[:2000]
+        context.close()
+
+
+def test_the_page_stands_still_while_it_loads(browser: Browser, base: str) -> None:
+    page = browser.new_page()
+    page.add_init_script("""
+        window.shift = 0;
+        new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) window.shift += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });
+    """)
+    page.goto(f"{base}/?seed=7")
+    settled(page)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.shift") < 0.02
+    page.close()

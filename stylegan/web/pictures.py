@@ -18,7 +18,7 @@ _PARTS = 32  # of an Accept header that are looked at
 
 
 def chosen_format(accept: str | None, formats: Iterable[str] = FORMATS) -> str | None:
-    """The media type to answer with, by RFC 9110's rules for `Accept`: the first where all are alike, None where none is meant."""
+    """The media type to answer with, by RFC 9110's rules for `Accept`: the first where all are alike; None: none is meant."""
     offered = list(formats)
     wanted: dict[str, tuple[int, float]] = {}
     for part in (accept or "*/*").split(",")[:_PARTS]:

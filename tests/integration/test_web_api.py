@@ -105,16 +105,14 @@ def test_a_child_of_one_parent_is_the_parent_and_layers_come_from_whom_they_shou
 
     alone = mixed(seeds=[5])
     assert torch.equal(mixed(seeds=[5, 6], weights=[1, 0]), alone)
-    everything = {part: 0 for part in client.get("/api/v1/network").json()["parts"]}
+    everything = dict.fromkeys(client.get("/api/v1/network").json()["parts"], 0)
     assert everything and torch.equal(mixed(seeds=[5, 6], weights=[0, 1], **everything), alone)
     assert not torch.equal(mixed(seeds=[5, 6], weights=[0, 1], coarse=0), alone)
     assert torch.equal(mixed(seeds=[5], moves={"pca:0": 0}), alone)
     assert not torch.equal(mixed(seeds=[5], moves={"pca:0": 2}), alone)
     assert not torch.equal(mixed(seeds=[5], noise=1), alone)
     by_address = client.get("/api/v1/image?seed=5&seed=6&weight=1&weight=3&coarse=1&move=pca:0~1.5", headers=PNG)
-    assert torch.equal(
-        pixels(by_address.content), mixed(seeds=[5, 6], weights=[1, 3], coarse=1, moves={"pca:0": 1.5})
-    )
+    assert torch.equal(pixels(by_address.content), mixed(seeds=[5, 6], weights=[1, 3], coarse=1, moves={"pca:0": 1.5}))
 
 
 @pytest.mark.parametrize(
@@ -257,9 +255,7 @@ def test_stylegan3_turns_and_moves() -> None:
 
 def test_an_animation_is_a_loop_through_its_faces(client: TestClient) -> None:
     recipes = [{"seeds": [seed]} for seed in (1, 2, 3)]
-    answer = client.post(
-        "/api/v1/animation", json={"faces": recipes, "seconds": 0.5}, headers={"Accept": "image/webp"}
-    )
+    answer = client.post("/api/v1/animation", json={"faces": recipes, "seconds": 0.5}, headers={"Accept": "image/webp"})
     assert answer.status_code == 200, answer.text
     clip = Image.open(io.BytesIO(answer.content))
     assert getattr(clip, "n_frames", 1) == 18 and b"trainedAlgorithmicMedia" in answer.content

@@ -15,6 +15,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import stylegan
+from stylegan.inference import resolve_network
+from stylegan.interop.card import model_card
+from stylegan.interop.difference import network_sha256
+from stylegan.interop.networks import read_whole_snapshot
 from stylegan.latent.direction_file import Direction
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.web.app import Site, build_app
@@ -38,10 +42,20 @@ SIZES = [(360, 740), (768, 1024), (1440, 900)]
 def base() -> Iterator[str]:
     """A server of the demo network, on which some attributes are known."""
     G = stylegan.load_generator("demo")
-    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
+    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(128), dim=0), 1.0)
     attributes = load_attributes(torch.device("cpu"))[0]
-    site = Site(G, "demo.safetensors", "0" * 64, "# demo\n\n| | |\n|---|---|\n| licence | CC0 |\n", rate=1e6)
-    site = Site(**{**vars(site), "directions": {"pca:0": direction}, "attributes": attributes, "surveyed": 40})
+    path = resolve_network("demo")
+    card = model_card(path, read_whole_snapshot(path))
+    site = Site(
+        G,
+        path.name,
+        network_sha256(path),
+        card,
+        directions={"pca:0": direction},
+        attributes=attributes,
+        surveyed=40,
+        rate=1e6,
+    )
     with running(build_app(site)) as address:
         yield address
 
@@ -49,7 +63,7 @@ def base() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        assert not os.environ.get("CI"), "CI must have Chromium: apt-get install chromium"
+        assert not os.environ.get("STYLEGAN_NEED_CHROMIUM"), "CI must have Chromium: apt-get install chromium"
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -213,7 +227,9 @@ def test_a_clip_goes_through_the_shelf(page: Page, base: str) -> None:
 def test_faces_are_found_by_attributes(page: Page, base: str) -> None:
     page.goto(f"{base}/find")
     page.wait_for_selector("[data-attribute=sex]")
-    page.wait_for_function("() => fetch('/api/v1/distribution').then((a) => a.json()).then((told) => told.faces === 40)")
+    page.wait_for_function(
+        "() => fetch('/api/v1/distribution').then((a) => a.json()).then((told) => told.faces === 40)"
+    )
     page.select_option("[data-attribute=sex]", "female")
     page.wait_for_selector("#found li")
     said = re.search(r"(\d+) of (\d+) faces", page.locator(".caption").first.inner_text())

@@ -18,7 +18,9 @@ from stylegan.web.app import Site
 def site(G: StyleBased, **more: Any) -> Site:
     """A network with one direction, on a server that limits nobody's rate."""
     direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
-    return Site(G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {"pca:0": direction}, "rate": 1e6, **more})
+    return Site(
+        G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {"pca:0": direction}, "rate": 1e6, **more}
+    )
 
 
 @contextmanager

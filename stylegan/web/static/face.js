@@ -8,16 +8,16 @@ export async function face(view) {
   const caption = element("p", { class: "caption" });
   const controls = element("div", { class: "stage" });
   let recipe = recipeOf(new URLSearchParams(location.search));
-  let waiting = null;
   view.append(
     element("h1", { class: "caption" }, "This person does not exist"),
     element("div", { class: "stage" }, element("figure", {}, image, caption), controls),
   );
 
   const ask = latest(async () => {
-    const found = await picture(address(recipe));
+    const wish = { ...recipe };
+    const found = await picture(address(wish));
     show(image, found);
-    history.replaceState(null, "", address(recipe, "/"));
+    history.replaceState(null, "", address(wish, "/"));
     caption.textContent = `${found.words}. Seed ${found.seeds[0]}.`;
   });
 
@@ -25,8 +25,7 @@ export async function face(view) {
     const query = { ...recipe, seeds: [] };
     delete query.noise;
     const path = address({ ...query, x: 0, y: 0, rotate: 0 });
-    const found = await (waiting ?? picture(path));
-    waiting = null;
+    const found = await picture(path);
     recipe = { ...recipe, seeds: found.seeds, class_idx: found.class_idx, noise: null };
     show(image, found);
     caption.textContent = `${found.words}. Seed ${found.seeds[0]}.`;

@@ -22,10 +22,11 @@ export async function mix(view) {
   view.append(element("h1", {}, "Mix faces"), element("div", { class: "wide" }, element("figure", {}, image, caption), sides));
 
   const ask = latest(async () => {
+    const where = address(recipe, "/mix");
     const found = await picture(address(recipe));
     show(image, found);
     caption.textContent = `${found.words}.`;
-    history.replaceState(null, "", address(recipe, "/mix"));
+    history.replaceState(null, "", where);
   });
 
   function drawParents() {

@@ -499,7 +499,7 @@ def export(
 @command()
 def serve(
     network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where it listens; 0: any that is free.")] = 8000,
     host: Annotated[
         str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody who reaches it.")
     ] = "127.0.0.1",

@@ -1,6 +1,7 @@
 """`stylegan serve`: from a network's name to a running server."""
 
 import logging
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class ServeOptions:
     """What the command is told.
 
     Attributes:
-        host, port: Where it listens.
+        host, port: Where it listens; port 0: any that is free.
         device: Where it computes.
         directions: A file of `stylegan directions`.
         batch: Pictures of a forward pass; None: by their size.
@@ -61,26 +62,32 @@ def serve(network: str, options: ServeOptions) -> None:
     uvicorn = require_web()
     from stylegan.web.app import build_app
 
-    app = build_app(site_of(network, options))
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("stylegan.web").setLevel(logging.INFO)
-    config = uvicorn.Config(
-        app,
-        host=options.host,
-        port=options.port,
-        access_log=False,  # ours knows the time and the request's id
-        server_header=False,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=10,
-        limit_concurrency=1000,
-        h11_max_incomplete_event_size=16_384,
-        log_level="info",
-    )
-    server = uvicorn.Server(config)
-    print(f"faces of {network}: http://{options.host}:{options.port}/   (Ctrl-C ends)", flush=True)
-    server.run()
-    if not server.started:
-        raise UserError(f"--port {options.port}: the address is taken, or must not be used; choose another")
+    with listening(options.host, options.port) as door:  # a port that is taken is told before anything is loaded
+        app = build_app(site_of(network, options))
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+        logging.getLogger("stylegan.web").setLevel(logging.INFO)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"faces of {network}: http://{host}:{door.getsockname()[1]}/   (Ctrl-C ends)", flush=True)
+        config = uvicorn.Config(
+            app,
+            access_log=False,  # ours knows the time and the request's id
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=10,
+            limit_concurrency=1000,
+            h11_max_incomplete_event_size=16_384,
+            log_level="warning",
+        )
+        uvicorn.Server(config).run(sockets=[door])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket of an address; raises `UserError` where it cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "this is no address"
+        raise UserError(f"--host {host} --port {port}: {why}; choose another (--port 0: any that is free)") from None
 
 
 def site_of(network: str, options: ServeOptions) -> Any:

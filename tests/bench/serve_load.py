@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 import httpx
 
-SERVE = [sys.executable, "-m", "stylegan", "serve"]
+SERVE = [sys.executable, "-c", "from stylegan.cli import main; main()", "serve"]
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def server(network: str, batch: int) -> Iterator[str]:
     try:
         while True:
             try:
-                survey = httpx.get(f"{base}/api/v1/distribution").json()
+                survey = httpx.get(f"{base}/api/v1/distribution", timeout=60).json()
                 if survey.get("faces", 2000) >= 2000:  # or nothing reads attributes
                     break
             except httpx.ConnectError:

@@ -2,7 +2,11 @@
 
 import asyncio
 import re
+import signal
 import ssl
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -98,3 +102,26 @@ def test_nothing_that_the_description_allows_breaks_it() -> None:
                     assert answer.headers["content-type"] == ["application/problem+json"]
 
             ask()
+
+
+def test_the_command_opens_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from stylegan.cli import main; main()", "serve", "--port=0", "--device=cpu"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found is not None, process.communicate()
+        for _ in range(100):
+            try:
+                answer = httpx.get(f"{found[0]}api/v1/image?seed=85&move=smile~2", timeout=60)
+                break
+            except httpx.ConnectError:
+                time.sleep(0.1)
+        assert answer.status_code == 200 and answer.headers["x-description"].startswith("A ")
+        again = subprocess.run([*command[:-2], f"--port={found[1]}"], capture_output=True, text=True, check=False)
+        assert again.returncode == 2 and "choose another" in again.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode in (0, 130) and "Traceback" not in err, err
+    assert "GET /api/v1/image 200" in err and not list(tmp_path.iterdir())

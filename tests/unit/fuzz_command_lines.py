@@ -229,7 +229,7 @@ def stopped_before_work() -> Iterator[None]:
         "stylegan.interop.snapshot.read_snapshot",
         "stylegan.bench.report._prepare",
     ]
-    workers += ["stylegan.bench.report.iteration_cost", "generate.describe"]
+    workers += ["stylegan.bench.report.iteration_cost", "generate.describe", "stylegan.web.serve.site_of"]
     workers += [f"stylegan.metrics.attribute_training.{name}" for name in ("train_and_save", "test_attributes")]
     with contextlib.ExitStack() as stack:
         for worker in workers:

@@ -506,6 +506,9 @@ def serve(
     directions: Annotated[
         Path | None, typer.Option(help="Directions kept by `stylegan directions`; by default it finds some.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="An archive of real images of the network's size, for the quiz.")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Pictures of a forward pass; by default by size.")
     ] = None,
@@ -516,7 +519,7 @@ def serve(
     from stylegan.web.serve import ServeOptions
     from stylegan.web.serve import serve as run
 
-    run(network, ServeOptions(host, port, device, directions, batch, rate))
+    run(network, ServeOptions(host, port, device, directions, data, batch, rate))
 
 
 @command()

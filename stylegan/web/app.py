@@ -9,13 +9,14 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 from torch import Tensor
 
 import stylegan
+from stylegan.data.archive import ImageDataset
 from stylegan.errors import UserError
 from stylegan.inference import MAX_SEED, Sampling
 from stylegan.interop.latents import Latents
@@ -29,14 +30,16 @@ from stylegan.web.faces import MOST_PARENTS, Faces, Recipe, parts_of
 from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
 from stylegan.web.problems import answer_with_problems, problem
 from stylegan.web.protection import Protection, Rates
+from stylegan.web.quiz import MEDIA_TYPE, Answer, Quiz, Side, as_shown
 from stylegan.web.survey import Survey, asked, description
 from stylegan.web.walks import SUFFIXES, Walk, clip_bytes, drawn, frames_of
 
 SECONDS = 30.0  # that a request waits for its picture
 SECONDS_OF_CLIP = 120.0
 POOL = 8  # faces that are made ahead for a reload
+PairName = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 FOR_EVER = "public, max-age=31536000, immutable"
-PAGES = ("", "mix", "find", "about")
+PAGES = ("", "mix", "find", "quiz", "about")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Site:
         surveyed: Seeds whose attributes are read ahead.
         batch: Pictures of a forward pass.
         rate: Requests a second that a client may make of the API.
+        reals: Real images for the quiz; None: there is none.
     """
 
     G: Generator
@@ -66,6 +70,7 @@ class Site:
     surveyed: int = 2000
     batch: int = 8
     rate: float = 50.0
+    reals: ImageDataset | None = None
 
 
 def query_recipe(
@@ -177,6 +182,24 @@ def build_app(site: Site) -> FastAPI:
         """The attributes of the network's own faces, as far as they were read."""
         return answers.survey_of().distribution()
 
+    @app.post("/api/v1/quiz", responses=wrong)
+    async def quiz() -> dict[str, Any]:
+        """A pair of a real and a generated picture, by its name."""
+        return await answers.quiz_pair()
+
+    jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {"schema": binary}}}}
+    gone: dict[int | str, dict[str, Any]] = {404: {"description": "No such pair waits."}}
+
+    @app.get("/api/v1/quiz/{pair}/{side}", responses={**jpeg, **wrong, **gone}, response_class=Response)
+    async def quiz_picture(pair: PairName, side: Side) -> Response:
+        """A picture of a pair."""
+        return await answers.quiz_picture(pair, side)
+
+    @app.post("/api/v1/quiz/{pair}", responses={**wrong, **gone})
+    async def quiz_answer(pair: PairName, said: Answer) -> Any:
+        """Whether an answer is right, what to look for on this pair, and the score against chance with its interval."""
+        return await answers.quiz_answer(pair, said)
+
     @app.get("/livez", include_in_schema=False)
     async def livez() -> Response:
         return Response("alive\n", media_type="text/plain")
@@ -213,6 +236,7 @@ class Answers:
         self.survey: Survey | None = None
         self._seeds = random.SystemRandom()
         self._pool: asyncio.Queue[tuple[int, Tensor]] = asyncio.Queue()
+        self.quiz = None if site.reals is None else Quiz(site.reals)
         self._walking = asyncio.Lock()
         self._filling: set[asyncio.Task[None]] = set()
 
@@ -256,6 +280,7 @@ class Answers:
             "parts": parts_of(G),
             "directions": list(self.faces.directions),
             "attributes": attributes,
+            "quiz": self.quiz is not None,
             "card": self.site.card,
         }
 
@@ -302,6 +327,31 @@ class Answers:
             headers["X-Class"] = str(recipe.class_idx)
         body = await asyncio.to_thread(self._encoded, picture, media_type, recipe, headers)
         return Response(body, media_type=media_type, headers=headers)
+
+    def _quiz(self) -> Quiz:
+        if self.quiz is None:
+            raise UserError("this server has no real pictures; start it with `stylegan serve --data ARCHIVE`")
+        return self.quiz
+
+    async def quiz_pair(self) -> dict[str, Any]:
+        """See the route."""
+        quiz, seed = self._quiz(), self._any_seed()
+        class_idx = self._seeds.randrange(self.site.G.c_dim) if self.site.G.c_dim else None
+        generated = await self._picture(Recipe(seeds=[seed], class_idx=class_idx))
+        return {"pair": await quiz.ask(generated, seed)}
+
+    async def quiz_picture(self, pair: str, side: Side) -> Response:
+        """See the route."""
+        image = self._quiz().picture(pair, side)
+        if image is None:
+            return problem(404, "This pair was answered, or forgotten; ask for a new one.")
+        body = await asyncio.to_thread(as_shown, image)
+        return Response(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+    async def quiz_answer(self, pair: str, said: Answer) -> Any:
+        """See the route."""
+        told = await asyncio.to_thread(self._quiz().answer, pair, said)
+        return problem(404, "This pair was answered, or forgotten; ask for a new one.") if told is None else told
 
     async def animation(self, request: Request, walk: Walk) -> Response:
         """A clip; one is made at a time."""

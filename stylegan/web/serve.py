@@ -31,6 +31,7 @@ class ServeOptions:
         host, port: Where it listens; port 0: any that is free.
         device: Where it computes.
         directions: A file of `stylegan directions`.
+        data: An archive of real images, for the quiz.
         batch: Pictures of a forward pass; None: by their size.
         rate: Requests a second of one client.
     """
@@ -39,6 +40,7 @@ class ServeOptions:
     port: int = 8000
     device: str = "auto"
     directions: Path | None = None
+    data: Path | None = None
     batch: int | None = None
     rate: float = 50.0
 
@@ -93,6 +95,7 @@ def listening(host: str, port: int) -> socket.socket:
 def site_of(network: str, options: ServeOptions) -> Any:
     """What is served of a network: itself, its words, and where it is of faces3d, attributes and directions."""
     from stylegan.web.app import Site
+    from stylegan.web.quiz import open_reals
 
     path = resolve_network(network)
     found = load(network)
@@ -114,6 +117,7 @@ def site_of(network: str, options: ServeOptions) -> Any:
         attributes,
         batch=options.batch or _batch(G),
         rate=options.rate,
+        reals=None if options.data is None else open_reals(options.data, G),
     )
 
 

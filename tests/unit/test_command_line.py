@@ -84,7 +84,7 @@ def test_a_list_may_be_given_in_parts(typed: Typed, monkeypatch: pytest.MonkeyPa
             ["evaluate", "--network=demo", "--data=x", "--metrics=attributes", "--repeats=1000000000"],
             "or equal to 10000",
         ),
-        (["serve", "--port=65536"], "0<=x<=65535"),
+        (["serve", "--port=65536"], "less than or equal to 65535"),
         (["serve", "--host=no.such.host.invalid"], "--port 0: any that is free"),
         (["serve", "--host=" + "a" * 70], "choose another"),
         (["serve", "nobody", "--port=0"], "nobody"),

@@ -29,8 +29,8 @@ export function recipeOf(query) {
   };
 }
 
-export async function json(path) {
-  const answer = await fetch(path);
+export async function json(path, body = null) {
+  const answer = await fetch(path, body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {});
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.detail ?? answer.statusText);
   return body;

@@ -2,11 +2,12 @@
 import { about } from "/static/about.js";
 import { face } from "/static/face.js";
 import { find } from "/static/find.js";
+import { quiz } from "/static/quiz.js";
 import { mix } from "/static/mix.js";
 import { draw, exported, imported } from "/static/shelf.js";
 import { save, say } from "/static/parts.js";
 
-const pages = { "/": ["face", face, "Nobody you know"], "/mix": ["mix", mix, "Mix faces"], "/find": ["find", find, "Find faces"], "/about": ["about", about, "About this network"] };
+const pages = { "/": ["face", face, "Nobody you know"], "/mix": ["mix", mix, "Mix faces"], "/find": ["find", find, "Find faces"], "/quiz": ["quiz", quiz, "Which is generated?"], "/about": ["about", about, "About this network"] };
 const [name, page, title] = pages[location.pathname] ?? pages["/"];
 document.title = title;
 document.querySelector(`[data-page=${name}]`).setAttribute("aria-current", "page");
@@ -34,8 +35,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === " " && !event.target.closest("button, a, summary")) actions.next?.();
   else if (event.key === "k") actions.keep?.();
   else if (event.key === "s") actions.save?.();
-  else if (event.key === "ArrowLeft") history.back();
-  else if (event.key === "ArrowRight") history.forward();
+  else if (event.key === "ArrowLeft") (actions.left ?? (() => history.back()))();
+  else if (event.key === "ArrowRight") (actions.right ?? (() => history.forward()))();
   else if (event.key === "?") help.showModal();
   else return;
   event.preventDefault();

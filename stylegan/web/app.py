@@ -25,7 +25,7 @@ from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Sca
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.movement import movable
-from stylegan.web.engine import BusyError, Engine
+from stylegan.web.engine import BusyError, Engine, Made
 from stylegan.web.faces import MOST_PARENTS, Faces, Recipe, parts_of
 from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
 from stylegan.web.problems import answer_with_problems, problem
@@ -235,16 +235,16 @@ class Answers:
         self.engine: Engine
         self.survey: Survey | None = None
         self._seeds = random.SystemRandom()
-        self._pool: asyncio.Queue[tuple[int, Tensor]] = asyncio.Queue()
+        self._pool: asyncio.Queue[tuple[int, Made]] = asyncio.Queue()
         self.quiz = None if site.reals is None else Quiz(site.reals)
         self._walking = asyncio.Lock()
         self._filling: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to compute."""
-        self.engine = Engine(self.site.G, batch=self.site.batch)
+        self.engine = Engine(self.site.G, batch=self.site.batch, reader=self.site.attributes)
         if self.site.attributes is not None and self.site.surveyed:
-            self.survey = Survey(self.engine, self.faces, self.site.attributes, self.site.surveyed)
+            self.survey = Survey(self.engine, self.faces, self.site.surveyed)
         self._fill()
 
     def close(self) -> None:
@@ -338,7 +338,7 @@ class Answers:
         quiz, seed = self._quiz(), self._any_seed()
         class_idx = self._seeds.randrange(self.site.G.c_dim) if self.site.G.c_dim else None
         generated = await self._picture(Recipe(seeds=[seed], class_idx=class_idx))
-        return {"pair": await quiz.ask(generated, seed)}
+        return {"pair": await quiz.ask(generated.image, seed)}
 
     async def quiz_picture(self, pair: str, side: Side) -> Response:
         """See the route."""
@@ -363,7 +363,7 @@ class Answers:
         sampling = self.faces.sampling(walk.faces[0])
 
         async def draw(point: Latents) -> Tensor:
-            return await self._of(point, sampling)
+            return (await self._of(point, sampling)).image
 
         async with self._walking, asyncio.timeout(SECONDS_OF_CLIP):
             points = [await asyncio.to_thread(self.faces.point, recipe) for recipe in walk.faces]
@@ -372,19 +372,18 @@ class Answers:
         body = await asyncio.to_thread(clip_bytes, images, media_type, about)
         return Response(body, media_type=media_type, headers={"Vary": "Accept", "Cache-Control": "no-store"})
 
-    async def _picture(self, recipe: Recipe) -> Tensor:
+    async def _picture(self, recipe: Recipe) -> Made:
         point = await asyncio.to_thread(self.faces.point, recipe)
         return await self._of(point, self.faces.sampling(recipe))
 
-    async def _of(self, point: Latents, sampling: Sampling) -> Tensor:
+    async def _of(self, point: Latents, sampling: Sampling) -> Made:
         return await asyncio.wait_for(asyncio.wrap_future(self.engine.submit(point, sampling)), SECONDS)
 
-    def _encoded(self, picture: Tensor, media_type: str, recipe: Recipe, headers: dict[str, str]) -> bytes:
-        if self.site.attributes is not None:
-            device = next(self.site.attributes.parameters()).device
-            headers["X-Description"] = description(self.site.attributes.read(picture[None].to(device))[0])
+    def _encoded(self, made: Made, media_type: str, recipe: Recipe, headers: dict[str, str]) -> bytes:
+        if made.attributes is not None:
+            headers["X-Description"] = description(made.attributes)
         about = {"network": self.site.name, "network_sha256": self.site.sha256, "recipe": recipe.model_dump()}
-        return encoded(picture, media_type, {**about, "seeds": recipe.seeds})
+        return encoded(made.image, media_type, {**about, "seeds": recipe.seeds})
 
     def _any_seed(self) -> int:
         return self._seeds.randrange(min(2**31, MAX_SEED))

@@ -10,15 +10,30 @@ from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from stylegan.inference import Sampling, render
 from stylegan.interop.latents import Latents, join
+from stylegan.metrics.attribute_network import AttributeNetwork
 from stylegan.models.base import Generator
 
 
 class BusyError(Exception):
     """As many are waiting as may."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a pass gives for a job.
+
+    Attributes:
+        image: uint8 [C, H, W].
+        attributes: What was read from it, [20]; None: nothing reads.
+    """
+
+    image: Tensor
+    attributes: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -28,12 +43,12 @@ class Job:
     Attributes:
         point: One latent, on the CPU.
         sampling: How it is shown; jobs with the same share a forward pass.
-        future: Gets uint8 [C, H, W].
+        future: Gets what is made.
     """
 
     point: Latents
     sampling: Sampling
-    future: "Future[Tensor]"
+    future: "Future[Made]"
 
     @property
     def kind(self) -> Hashable:
@@ -49,9 +64,20 @@ class Engine:
         batch: Pictures of a pass.
         deadline: Seconds that the first of a pass waits for others.
         queue: How many may wait.
+        reader: Reads attributes of the pictures of a pass, in this thread, too: two that compute would wait for each other's
+            cores.
     """
 
-    def __init__(self, G: Generator, *, batch: int, deadline: float = 0.004, queue: int = 256) -> None:
+    def __init__(
+        self,
+        G: Generator,
+        *,
+        batch: int,
+        deadline: float = 0.004,
+        queue: int = 256,
+        reader: AttributeNetwork | None = None,
+    ) -> None:
+        self.reader = reader
         self.G, self.batch, self.deadline, self.longest = G, batch, deadline, queue
         self.passes = self.made = 0
         self._waiting: deque[Job] = deque()
@@ -68,9 +94,9 @@ class Engine:
         """Whether pictures can be made."""
         return self._thread.is_alive() and not self._closed
 
-    def submit(self, point: Latents, sampling: Sampling) -> "Future[Tensor]":
+    def submit(self, point: Latents, sampling: Sampling) -> "Future[Made]":
         """Ask for a picture; raises `BusyError` where too many wait."""
-        future: Future[Tensor] = Future()
+        future: Future[Made] = Future()
         with self._changed:
             if self._closed or len(self._waiting) >= self.longest:
                 raise BusyError
@@ -91,14 +117,22 @@ class Engine:
             if not jobs:
                 continue
             try:
-                images = list(render(self.G, join([job.point for job in jobs]), jobs[0].sampling))
+                results = self._make(jobs)
             except Exception as error:  # whoever asked is told; the others' pictures still can be made
                 for job in jobs:
                     job.future.set_exception(error)
                 continue
             self.passes, self.made = self.passes + 1, self.made + len(jobs)
-            for job, image in zip(jobs, images, strict=True):
-                job.future.set_result(image)
+            for job, result in zip(jobs, results, strict=True):
+                job.future.set_result(result)
+
+    def _make(self, jobs: list[Job]) -> list[Made]:
+        images = list(render(self.G, join([job.point for job in jobs]), jobs[0].sampling))
+        if self.reader is None:
+            return [Made(image, None) for image in images]
+        device = next(self.reader.parameters()).device
+        read = self.reader.read(torch.stack(images + images[-1:] * (self.batch - len(images))).to(device)).cpu()
+        return [Made(image, row) for image, row in zip(images, read[: len(images)], strict=True)]
 
     def _next(self) -> list[Job]:
         """The jobs of the next pass: the oldest, and those of its kind that come in time; none: it is closed."""

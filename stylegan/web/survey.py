@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stylegan.errors import UserError
 from stylegan.figures.conditions import parse_conditions
-from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Scalar, places
+from stylegan.metrics.attribute_network import ATTRIBUTES, Scalar, places
 from stylegan.web.engine import BusyError, Engine
 from stylegan.web.faces import Faces, Recipe
 
@@ -37,13 +37,12 @@ class Survey:
     """Reads attributes in a thread of its own, from the pictures that the engine makes.
 
     Args:
-        engine, faces: Of the network.
-        network: Reads the attributes.
+        engine, faces: Of the network; the engine reads attributes.
         count: How many seeds.
     """
 
-    def __init__(self, engine: Engine, faces: Faces, network: AttributeNetwork, count: int) -> None:
-        self.engine, self.faces, self.network, self.count = engine, faces, network, count
+    def __init__(self, engine: Engine, faces: Faces, count: int) -> None:
+        self.engine, self.faces, self.count = engine, faces, count
         self._read: list[Tensor] = []
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="survey", daemon=True)
@@ -95,27 +94,21 @@ class Survey:
         return {"faces": len(read), "attributes": told}
 
     def _work(self) -> None:
-        seeds = iter(range(self.count))
-        while not self._closed.is_set():
-            chosen = [seed for _, seed in zip(range(self.engine.batch), seeds, strict=False)]
-            if not chosen:
+        for seed in range(self.count):
+            read = self._attributes(seed)
+            if read is None:
                 return
-            images = [image for seed in chosen if (image := self._picture(seed)) is not None]
-            if self._closed.is_set():
-                return
-            device = next(self.network.parameters()).device
-            read = self.network.read(torch.stack(images).to(device))
             with self._lock:
-                self._read.append(read)
+                self._read.append(read[None])
 
-    def _picture(self, seed: int) -> Tensor | None:
-        """Of one seed, when nobody waits; None: it is closed."""
+    def _attributes(self, seed: int) -> Tensor | None:
+        """Of one seed's picture, when nobody waits; None: it is closed."""
         recipe = Recipe(seeds=[seed], class_idx=0 if self.faces.G.c_dim else None)
         point, sampling = self.faces.point(recipe), self.faces.sampling(recipe)
         while not self._closed.is_set():
             if not len(self.engine):
                 try:
-                    return self.engine.submit(point, sampling).result()
+                    return self.engine.submit(point, sampling).result().attributes
                 except BusyError:
                     pass
             time.sleep(_PAUSE)

@@ -1,17 +1,26 @@
 """The server, asked by HTTP: what it answers, to whom, with which bytes, and what it refuses."""
 
+import asyncio
 import io
 import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
+from torch import Tensor
 
+from stylegan.data.archive import ImageDataset
+from stylegan.data.faces3d import render_faces
+from stylegan.detect.classifier import SpectrumClassifier
+from stylegan.detect.score import auc
+from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
 from stylegan.inference import Sampling, sample
 from stylegan.models.generator import StyleBased
@@ -20,6 +29,7 @@ from stylegan.web.engine import BusyError, Engine
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
 from stylegan.web.protection import Rates
+from stylegan.web.quiz import Quiz, as_shown, open_reals
 from stylegan.web.walks import frames_of
 from tests.integration.web_server import site
 from tests.unit.test_inference import tiny
@@ -209,7 +219,7 @@ def test_requests_share_a_pass_and_a_full_queue_refuses() -> None:
     recipe = Recipe(seeds=[1])
     engine = Engine(G, batch=8, deadline=0.2, queue=8)
     futures = [engine.submit(faces.point(Recipe(seeds=[i])), faces.sampling(recipe)) for i in range(8)]
-    images = [future.result(20) for future in futures]
+    images = [future.result(20).image for future in futures]
     assert engine.passes == 1 and engine.made == 8
     assert all(torch.equal(image, drawn(G, i)) for i, image in enumerate(images))
     slow = Engine(G, batch=100, deadline=30, queue=2)
@@ -217,7 +227,7 @@ def test_requests_share_a_pass_and_a_full_queue_refuses() -> None:
     with pytest.raises(BusyError):
         slow.submit(faces.point(recipe), faces.sampling(recipe))
     slow.close()  # what waits is made still
-    assert all(torch.equal(future.result(20), drawn(G, 1)) for future in waiting)
+    assert all(torch.equal(future.result(20).image, drawn(G, 1)) for future in waiting)
     with pytest.raises(BusyError):
         slow.submit(faces.point(recipe), faces.sampling(recipe))
     engine.close()
@@ -230,7 +240,7 @@ def test_a_pass_that_fails_is_told_to_those_who_asked_and_to_nobody_else() -> No
     broken = engine.submit(faces.point(recipe), Sampling(translate=(0.1, 0.0), batch=8))
     with pytest.raises(UserError):
         broken.result(20)
-    assert torch.equal(engine.submit(faces.point(recipe), faces.sampling(recipe)).result(20), drawn(G, 1))
+    assert torch.equal(engine.submit(faces.point(recipe), faces.sampling(recipe)).result(20).image, drawn(G, 1))
     engine.close()
 
 
@@ -284,3 +294,84 @@ def test_errors_of_our_own_give_no_secrets_away(
     assert answer.headers["x-request-id"] in answer.text
     told = [record for record in caplog.records if answer.headers["x-request-id"] in record.getMessage()]
     assert told and told[0].exc_info is not None and "secret" in str(told[0].exc_info[1])
+
+
+@pytest.fixture
+def reals(tmp_path: Path) -> Path:
+    """Noise of a size."""
+    random = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_the_quiz_counts_and_tells_nothing_before(reals: Path) -> None:
+    with TestClient(build_app(site(tiny(), reals=open_reals(reals, tiny())))) as asked:
+        assert asked.get("/api/v1/network").json()["quiz"]
+        right = played = 0
+        sides = set()
+        for _ in range(12):
+            pair = asked.post("/api/v1/quiz").json()
+            assert set(pair) == {"pair"}
+            shown = {side: asked.get(f"/api/v1/quiz/{pair['pair']}/{side}") for side in ("left", "right")}
+            left, other = ({**answer.headers, "content-length": 0, "x-request-id": ""} for answer in shown.values())
+            assert {**left, "date": ""} == {**other, "date": ""} and left["cache-control"] == "no-store"
+            assert all(b"neural" not in answer.content for answer in shown.values())
+            said = {"generated": "left", "right": right, "played": played}
+            told = asked.post(f"/api/v1/quiz/{pair['pair']}", json=said).json()
+            sides.add(told["generated"])
+            right, played = right + (told["generated"] == "left"), played + 1
+            assert (told["right"], told["played"]) == (right, played)
+            assert told["correct"] == (told["generated"] == "left") and told["cues"][0]["sentence"]
+            assert told["interval"][0] <= right / played <= told["interval"][1]
+            picture = as_shown(drawn(tiny(), told["seed"]))
+            assert shown[told["generated"]].content == picture, "it is another than the one it says"
+            assert asked.post(f"/api/v1/quiz/{pair['pair']}", json=said).status_code == 404
+        assert sides == {"left", "right"}
+        assert asked.post("/api/v1/quiz/" + "0" * 32, json={"generated": "left"}).status_code == 404
+        assert asked.get("/api/v1/quiz/..%2f..%2fetc/left").status_code in (404, 422)
+        assert asked.post("/api/v1/quiz/" + "0" * 32, json={"generated": "up"}).status_code == 422
+
+
+def test_a_quiz_takes_no_archive_whose_scaling_would_tell(client: TestClient, reals: Path) -> None:
+    assert client.post("/api/v1/quiz").status_code == 422
+    Image.new("RGB", (32, 32)).save(reals / "0.png")
+    for path in reals.glob("[1-3].png"):
+        path.unlink()
+    with pytest.raises(UserError, match="--resolution 16x16"):
+        open_reals(reals, tiny())
+
+
+def test_nothing_but_the_pictures_tells_real_from_generated() -> None:
+    """A spectrum classifier on faces3d, half of them sent as real ones and half as generated ones, gains nothing."""
+    images = render_faces(list(range(2400)), resolution=32)[0]
+    shuffled = images[torch.randperm(2400, generator=torch.Generator().manual_seed(0))]
+    sent = []
+    for image in shuffled[:1200]:  # as the archive gives them
+        sent.append(pixels(as_shown(image)))
+    quiz = Quiz(cast(ImageDataset, _Reals(shuffled[:1])))
+    for seed, image in enumerate(shuffled[1200:]):  # as the network gives them
+        name = asyncio.run(quiz.ask(image, seed))
+        side = next(side for side in ("left", "right") if torch.equal(cast(Tensor, quiz.picture(name, side)), image))
+        sent.append(pixels(as_shown(cast(Tensor, quiz.picture(name, side)))))
+    features = torch.stack([spectrum(image) for image in sent])
+    real, generated = features[:1200], features[1200:]
+    classifier = SpectrumClassifier.fit(real[:200], generated[:200])
+    score = auc(classifier.score(generated[200:]), classifier.score(real[200:]))
+    assert abs(score - 0.5) < 0.05
+    other = torch.stack([spectrum(blurred(image)) for image in sent[1200:]])  # the test can fail
+    able = SpectrumClassifier.fit(real[:200], other[:200])
+    assert auc(able.score(other[200:]), able.score(real[200:])) > 0.9
+
+
+class _Reals(list):
+    """Images as an archive gives them."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().__getitem__(index), torch.zeros(0)
+
+
+def blurred(image: Tensor) -> Tensor:
+    """What another resampling does."""
+    half = torch.nn.functional.interpolate(image[None].float(), scale_factor=0.75, mode="bilinear", antialias=True)
+    return torch.nn.functional.interpolate(half, size=image.shape[1:], mode="bilinear")[0].round().byte()

@@ -17,6 +17,9 @@ from stylegan.opening import nearest_path
 Landmarks = Callable[[str, Image.Image], np.ndarray]  # an image's name and the upright image -> [68, 5 or 4, 2]
 
 MTCNN = "mtcnn"
+PACKAGE = "facenet_pytorch"  # that holds the detector
+# --no-deps: it asks for an older torch than it needs
+INSTALL = "pip install --no-deps facenet-pytorch==2.6.0 && pip install requests tqdm"
 _STAGES = ("pnet", "rnet", "onet")
 
 
@@ -96,9 +99,8 @@ def _detector(weights: str, option: str) -> Landmarks:
         from facenet_pytorch import MTCNN as Detector  # noqa: N811  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
-            f"{option}{MTCNN} needs the detector of the package facenet-pytorch: pip install --no-deps "
-            "facenet-pytorch==2.6.0 && pip install requests tqdm (--no-deps: it asks for an older torch than it needs); or "
-            "give a file of landmarks"
+            f"{option}{MTCNN} needs the detector of the package facenet-pytorch: {INSTALL} (--no-deps: it asks for an older "
+            "torch than it needs); or give a file of landmarks"
         ) from None
     detector = Detector(select_largest=True)
     for stage in _STAGES if weights else ():

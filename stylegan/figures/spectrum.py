@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan.bars import with_bar
+from stylegan.detect.spectra import azimuthal_mean
 from stylegan.figures.axes import Line, Plot, heat, heat_scale
 from stylegan.figures.base import Picture, Printed, Request
 from stylegan.figures.nearest import open_reals
@@ -201,17 +202,6 @@ def slices(values: Tensor, resolution: tuple[int, int]) -> dict[str, tuple[Tenso
         end = resolution[1] / 2 * math.sqrt(2)
         found["45°"] = (torch.linspace(0, end, len(diagonal), dtype=torch.float64), diagonal)
     return found
-
-
-def azimuthal_mean(power: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Frequencies in cycles an image, and the mean power of all directions at each, up to the end of the shorter axis."""
-    (H, W), (h, w) = power.shape, resolution
-    y, x = torch.fft.fftfreq(H, 1 / h, dtype=torch.float64), torch.fft.fftfreq(W, 1 / w, dtype=torch.float64)
-    step = h / H
-    ring = ((y[:, None].square() + x.square()).sqrt() / step).round().long().flatten()
-    count = int(min(h, w) / 2 / step) + 1
-    sums = torch.zeros(int(ring.max()) + 1, dtype=torch.float64).index_add_(0, ring, power.flatten())
-    return torch.arange(count, dtype=torch.float64) * step, (sums / ring.bincount().clamp(min=1))[:count]
 
 
 def _through_jpeg(image: Tensor) -> Tensor:

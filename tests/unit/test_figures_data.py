@@ -14,6 +14,7 @@ from torch import Tensor
 from stylegan.data.archive import ImageDataset
 from stylegan.data.faces3d import render_faces
 from stylegan.data.prepare import ensure_faces3d
+from stylegan.detect.spectra import azimuthal_mean
 from stylegan.errors import UserError
 from stylegan.figures.attributes import Attributes
 from stylegan.figures.axes import Line, Plot, heat, ticks
@@ -24,7 +25,7 @@ from stylegan.figures.grid import Grid
 from stylegan.figures.nearest import find_nearest
 from stylegan.figures.page import Page
 from stylegan.figures.progress import Progress, evenly_spaced
-from stylegan.figures.spectrum import Spectra, Spectrum, azimuthal_mean, heat_map, slices
+from stylegan.figures.spectrum import Spectra, Spectrum, heat_map, slices
 from stylegan.inference import Sampling, locate, render, sample
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.metrics.attribute_network import load_attributes

@@ -344,7 +344,7 @@ def test_a_quiz_takes_no_archive_whose_scaling_would_tell(client: TestClient, re
 
 def test_nothing_but_the_pictures_tells_real_from_generated() -> None:
     """A spectrum classifier on faces3d, half of them sent as real ones and half as generated ones, gains nothing."""
-    images = render_faces(list(range(2400)), resolution=32)[0]
+    images = torch.from_numpy(render_faces(list(range(2400)), resolution=32)[0])
     shuffled = images[torch.randperm(2400, generator=torch.Generator().manual_seed(0))]
     sent = []
     for image in shuffled[:1200]:  # as the archive gives them
@@ -352,8 +352,8 @@ def test_nothing_but_the_pictures_tells_real_from_generated() -> None:
     quiz = Quiz(cast(ImageDataset, _Reals(shuffled[:1])))
     for seed, image in enumerate(shuffled[1200:]):  # as the network gives them
         name = asyncio.run(quiz.ask(image, seed))
-        side = next(side for side in ("left", "right") if torch.equal(cast(Tensor, quiz.picture(name, side)), image))
-        sent.append(pixels(as_shown(cast(Tensor, quiz.picture(name, side)))))
+        pair = cast(Tensor, quiz.picture(name, "left")), cast(Tensor, quiz.picture(name, "right"))
+        sent.append(pixels(as_shown(next(shown for shown in pair if torch.equal(shown, image)))))
     features = torch.stack([spectrum(image) for image in sent])
     real, generated = features[:1200], features[1200:]
     classifier = SpectrumClassifier.fit(real[:200], generated[:200])

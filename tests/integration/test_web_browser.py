@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import stylegan
+from stylegan.data.faces3d import render_faces
 from stylegan.inference import resolve_network
 from stylegan.interop.card import model_card
 from stylegan.interop.difference import network_sha256
@@ -22,6 +23,7 @@ from stylegan.interop.networks import read_whole_snapshot
 from stylegan.latent.direction_file import Direction
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.web.app import Site, build_app
+from stylegan.web.quiz import open_reals
 from tests.integration.web_server import running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -39,8 +41,11 @@ SIZES = [(360, 740), (768, 1024), (1440, 900)]
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[str]:
-    """A server of the demo network, on which some attributes are known."""
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the demo network, on which some attributes are known, with eight rendered heads for the quiz."""
+    reals = tmp_path_factory.mktemp("reals")
+    for i, image in enumerate(render_faces(list(range(8)), resolution=64)[0]):
+        Image.fromarray(image.transpose(1, 2, 0)).save(reals / f"{i}.png")
     G = stylegan.load_generator("demo")
     direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(128), dim=0), 1.0)
     attributes = load_attributes(torch.device("cpu"))[0]
@@ -55,6 +60,7 @@ def base() -> Iterator[str]:
         attributes=attributes,
         surveyed=40,
         rate=1e6,
+        reals=open_reals(reals, G),
     )
     with running(build_app(site)) as address:
         yield address
@@ -76,7 +82,7 @@ def page(browser: Browser, base: str) -> Iterator[Page]:
     """A page with an empty profile, in which nothing may go wrong and nobody else may be asked."""
     context = browser.new_context(accept_downloads=True)
     page, wrong = context.new_page(), []
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(10_000)
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((base, "blob:")) else wrong.append(asked.url))
@@ -238,8 +244,23 @@ def test_faces_are_found_by_attributes(page: Page, base: str) -> None:
     assert "woman" in settled(page)
 
 
+def test_the_quiz_counts(page: Page, base: str) -> None:
+    page.goto(f"{base}/quiz")
+    for played in range(1, 4):
+        page.wait_for_function("() => document.getElementById('verdict').textContent.startsWith('Choose')")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function(f"() => document.getElementById('score').textContent.includes('of {played} right')")
+        assert page.locator("#verdict").inner_text().startswith(("Right: the left", "Wrong: the right"))
+        assert page.locator("#cues li").count() >= 4
+        page.keyboard.press(" ")
+    page.goto(f"{base}/quiz")
+    page.locator("#right").click()
+    page.wait_for_function("() => document.getElementById('score').textContent.includes('of 4 right')")
+    assert "95 % interval" in page.locator("#score").inner_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/?seed=7", "/mix?seed=3&seed=5", "/find", "/about"])
+@pytest.mark.parametrize("path", ["/?seed=7", "/mix?seed=3&seed=5", "/find", "/quiz", "/about"])
 def test_everybody_can_use_it_at_every_size(browser: Browser, base: str, path: str, scheme: str) -> None:
     for width, height in SIZES:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]

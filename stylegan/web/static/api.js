@@ -31,9 +31,9 @@ export function recipeOf(query) {
 
 export async function json(path, body = null) {
   const answer = await fetch(path, body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {});
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? answer.statusText);
-  return body;
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.detail ?? answer.statusText);
+  return told;
 }
 
 // A picture with its seed and its words. Formats other than PNG are for looking at. With a body it is asked for by POST.

@@ -23,7 +23,7 @@ export async function quiz(view) {
   const sides = {};
   for (const side of ["left", "right"]) {
     const image = element("img", { class: "portrait", alt: `The picture on the ${side}` });
-    sides[side] = { image, button: element("button", { type: "button", id: side, "aria-label": `The ${side} one is generated`, onclick: () => choose(side) }, image) };
+    sides[side] = { image, button: element("button", { type: "button", id: side, disabled: true, "aria-label": `The ${side} one is generated`, onclick: () => choose(side) }, image) };
   }
   const said = element("p", { class: "caption", id: "verdict", role: "status" });
   const cues = element("ul", { id: "cues" });
@@ -33,6 +33,7 @@ export async function quiz(view) {
 
   async function next() {
     pair = null;
+    for (const { button } of Object.values(sides)) button.disabled = true;
     const asked = await json("/api/v1/quiz", {});
     for (const [side, { image, button }] of Object.entries(sides)) {
       button.classList.remove("right");

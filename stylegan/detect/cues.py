@@ -71,7 +71,7 @@ class CueKind:
         return Cue(self.name, left, right, generated, f"{self.numbers.format(left=left, right=right)} {verdict}")
 
 
-# Margins are about half of what pairs of the measurement differ by.
+# Margins leave out 9 to 28 % of the measured pairs; that of the eyes is a guess.
 FINEST = CueKind(
     "finest",
     more_is_generated=True,

@@ -234,7 +234,7 @@ def test_the_last_fall() -> None:
 
 def test_without_the_detector(without_detector: None) -> None:
     assert not eyes_available()
-    with pytest.raises(UserError, match="finding eyes needs .* pip install --no-deps facenet-pytorch"):
+    with pytest.raises(UserError, match=r"finding eyes needs .* pip install --no-deps facenet-pytorch"):
         eye_positions(noise(3, 32, 32))
     assert "eyes" not in [cue.name for cue in compare(noise(3, 32, 32), noise(3, 32, 32, seed=1))]
 

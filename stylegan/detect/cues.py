@@ -71,7 +71,7 @@ class CueKind:
         return Cue(self.name, left, right, generated, f"{self.numbers.format(left=left, right=right)} {verdict}")
 
 
-# Margins leave out 9 to 28 % of the measured pairs; that of the eyes is a guess.
+# Margins leave out 12 to 28 % of the measured pairs; that of the eyes is a guess.
 FINEST = CueKind(
     "finest",
     more_is_generated=True,

@@ -15,11 +15,14 @@ from stylegan.detect.score import auc, score_interval
 from stylegan.detect.spectra import spectrum
 from stylegan.inference import load_generator, sample
 
+FIRST = 400  # the pairs before it were looked at when sides and margins were chosen
+
 
 def main(pairs: int) -> None:
     G = load_generator("demo")
-    fakes = list(sample(G, range(pairs)))
-    rendered, _ = render_faces(range(pairs), split="test", resolution=G.resolution[0])
+    chosen = range(FIRST, FIRST + pairs)
+    fakes = list(sample(G, chosen))
+    rendered, _ = render_faces(chosen, split="test", resolution=G.resolution[0])
     reals = [torch.from_numpy(image) for image in rendered]
     table = [compare(fake, real) for fake, real in zip(fakes, reals, strict=True)]
     for cues in zip(*table, strict=True):

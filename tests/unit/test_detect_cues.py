@@ -21,6 +21,7 @@ from stylegan.detect import eyes
 from stylegan.detect.background import background_smoothness
 from stylegan.detect.cues import EYES as EYES_CUE
 from stylegan.detect.cues import MEASURES, CueKind, compare
+from stylegan.detect.edge import edge_step
 from stylegan.detect.eyes import distance_from_aligned, eye_positions, eyes_available
 from stylegan.detect.picture import colours
 from stylegan.detect.regions import EYES, border, face_region
@@ -29,7 +30,7 @@ from stylegan.detect.symmetry import left_right_difference, left_right_map
 from stylegan.errors import UserError
 from stylegan.rng import generator
 
-ALL = [left_right_difference, background_smoothness, high_frequency_share, last_fall]
+ALL = [left_right_difference, background_smoothness, edge_step, high_frequency_share, last_fall]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -121,6 +122,9 @@ def test_regions() -> None:
     assert found == [pytest.approx(eye, abs=1e-3) for eye in EYES]
     rows, columns = face_region(200, 100)
     assert all(rows.start < 200 * y < rows.stop and columns.start < 100 * x < columns.stop for x, y in EYES)
+    for width in (16, 33, 50):
+        _, across = face_region(20, width)
+        assert across.start == width - across.stop
     mask = border(80, 40)
     assert int(mask.sum()) == 80 * 40 - 60 * 30 and not mask[rows.start // 2, 20] and torch.equal(mask, mask.flip(0, 1))
 
@@ -142,7 +146,29 @@ def test_the_gradient_of_a_ramp() -> None:
     ramp[:, 10:-9, 10:-9] = 64
     ramp[:, 9:-8, 9:10] = ramp[:, 9:-8, 8:9]
     assert 2.5 < background_smoothness(ramp) < 4
-    assert background_smoothness((torch.arange(64.0) * 3).expand(1, 64, 64)) == pytest.approx(1)
+    across = (torch.arange(64.0) * 3).expand(1, 64, 64)
+    assert background_smoothness(across) == pytest.approx(1) == background_smoothness(across.transpose(1, 2))
+
+
+def test_the_edge() -> None:
+    image = noise(3, 64, 80)
+    assert edge_step(image) == pytest.approx(1, abs=0.1)  # all alike
+    assert (
+        edge_step(image)
+        == pytest.approx(edge_step(image.transpose(1, 2)))
+        == pytest.approx(edge_step(image.flip(1, 2)))
+    )
+    repeated = F.pad(image[None].double(), (1, 1, 1, 1), mode="replicate")[0, :, 1:-1]
+    repeated[:, 0], repeated[:, -1] = repeated[:, 1], repeated[:, -2]
+    assert edge_step(repeated) == 0
+    ramp = torch.arange(40.0).expand(1, 40, 40) * 4
+    assert edge_step(ramp + ramp.transpose(1, 2) / 2) == pytest.approx(1)
+    for side in range(4):  # a seam of three steps at one of four sides
+        seam = (ramp + ramp.transpose(1, 2))[:, :, :].clone().rot90(side, (1, 2))
+        seam[:, :, 0] = seam[:, :, 1] - 12 if seam[0, 5, 1] < seam[0, 5, 2] else seam[:, :, 1] + 12
+        turned = seam.rot90(-side, (1, 2)).clamp(0, 255)
+        assert 1.3 < edge_step(turned) < 1.7
+    assert edge_step(torch.full((1, 32, 32), 9.0)) == 0
 
 
 def test_the_share_of_white_noise() -> None:
@@ -186,6 +212,13 @@ def test_a_wave_peaks_at_its_frequency(cycles: int) -> None:
     assert int(spectrum(wave[:, None].expand(3, 32, 40)).argmax()) == cycles
 
 
+def test_a_wave_that_does_not_fit_leaks_little() -> None:
+    """The side lobes of a Hann window fall by 18 dB an octave; without a window half a cycle too much is seen everywhere."""
+    wave = 100 + 50 * torch.sin(2 * math.pi * 5.5 * torch.arange(64) / 64)
+    levels = spectrum(wave.expand(1, 64, 64))
+    assert float(levels[24:].max()) < float(levels.max()) - 60
+
+
 def test_the_last_fall() -> None:
     falls = [last_fall(noise(3, 64, 64, seed=i)) for i in range(10)]
     assert abs(sum(falls) / 10) < 0.3  # white noise
@@ -201,7 +234,7 @@ def test_the_last_fall() -> None:
 
 def test_without_the_detector(without_detector: None) -> None:
     assert not eyes_available()
-    with pytest.raises(UserError, match="pip install --no-deps facenet-pytorch"):
+    with pytest.raises(UserError, match=r"finding eyes needs .* pip install --no-deps facenet-pytorch"):
         eye_positions(noise(3, 32, 32))
     assert "eyes" not in [cue.name for cue in compare(noise(3, 32, 32), noise(3, 32, 32, seed=1))]
 
@@ -268,7 +301,7 @@ def test_the_detector_is_not_imported_before_it_is_needed(tmp_path: Path) -> Non
 def test_a_pair(without_detector: None) -> None:
     sharp, soft = noise(3, 64, 64), blurred(noise(3, 64, 64, seed=1))
     cues = {cue.name: cue for cue in compare(soft, sharp)}
-    assert list(cues) == [kind.name for kind, _ in MEASURES] == ["finest", "detail", "background", "halves"]
+    assert list(cues) == [kind.name for kind, _ in MEASURES] == ["finest", "edge", "detail", "halves", "background"]
     for (_, measure), cue in zip(MEASURES, cues.values(), strict=True):
         assert (cue.left, cue.right) == (measure(soft), measure(sharp))
     assert cues["finest"].generated == cues["detail"].generated == "left"
@@ -277,7 +310,7 @@ def test_a_pair(without_detector: None) -> None:
         and f"{cues['detail'].right:.2%}" in cues["detail"].sentence
     )
     assert "points at the left picture" in cues["detail"].sentence
-    assert cues["background"].generated is None and "too close" in cues["background"].sentence
+    assert cues["background"].generated is None and "alone tells nothing" in cues["background"].sentence
 
 
 def test_a_pair_the_other_way_round(without_detector: None) -> None:
@@ -300,5 +333,7 @@ def test_margins() -> None:
     assert kind.cue(1.7, 1.0).generated == "left" and kind.cue(1.0, 1.7).generated == "right"
     assert kind.cue(1.55, 1.0).generated is None and kind.cue(0.05, 0.0).generated is None
     assert kind.cue(1.7, 1.0).sentence == "1.7 1.0 That points at the left picture as the generated one: why."
+    assert "too close" in kind.cue(1.5, 1.0).sentence
     for kind in (*(kind for kind, _ in MEASURES), EYES_CUE):
-        assert kind.cue(9.0, 0.1).generated == ("left" if kind.more_is_generated else "right")
+        points_at = {True: "left", False: "right", None: None}[kind.more_is_generated]
+        assert kind.cue(9.0, 0.1).generated == points_at

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -175,7 +175,9 @@ def build_app(site: Site) -> FastAPI:
     @app.get("/api/v1/find", responses=wrong)
     async def find(request: Request, count: Annotated[int, Query(ge=1, le=100)] = 24) -> dict[str, Any]:
         """Seeds of faces with some attributes: `?sex=female&age=50-`, and how many of how many have them."""
-        return answers.find({name: value for name, value in request.query_params.items() if name != "count"}, count)
+        return answers.find(
+            [(name, value) for name, value in request.query_params.multi_items() if name != "count"], count
+        )
 
     @app.get("/api/v1/distribution", responses=wrong)
     async def distribution() -> dict[str, Any]:
@@ -292,7 +294,7 @@ class Answers:
             )
         return self.survey
 
-    def find(self, attributes: dict[str, str], count: int) -> dict[str, Any]:
+    def find(self, attributes: Sequence[tuple[str, str]], count: int) -> dict[str, Any]:
         """See the route."""
         if not attributes:
             raise UserError("name an attribute, such as ?sex=female&age=50-")

@@ -30,6 +30,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+LIMITED = ("/api/", "/image")  # paths whose answers are computed
 _CLIENTS = 10_000  # whose rates are remembered
 log = logging.getLogger("stylegan.web")
 
@@ -90,7 +91,7 @@ class Protection:
 
         client = (scope.get("client") or ("unknown", 0))[0]
         try:
-            if scope["path"].startswith("/api/") and (wait := self.rates.wait(client)):
+            if scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
             elif (length := _length(scope)) is None or length > self.largest:
                 await _refuse(answer, 413, f"A request's body may have {self.largest} bytes.", {"connection": "close"})

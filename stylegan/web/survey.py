@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ class Survey:
 
     def find(self, where: str, count: int) -> Matches:
         """The seeds of faces with some attributes, as `figure=attributes` is told them; raises `UserError` for nonsense."""
-        conditions = parse_conditions(where)
+        conditions = parse_conditions(where, "find")
         read = self.table
         if not len(read):
             return Matches([], 0, 0)
@@ -140,15 +141,18 @@ def description(read: Tensor) -> str:
     return ", ".join(words)
 
 
-def asked(attributes: dict[str, str]) -> str:
+def asked(attributes: Sequence[tuple[str, str]]) -> str:
     """The attributes of an address as `parse_conditions` takes them.
 
     Raises:
-        UserError: A value would end the text.
+        UserError: A value would end the text, or an attribute stands twice.
     """
-    for name, value in attributes.items():
+    names = [name for name, _ in attributes]
+    for name, value in attributes:
         if any(letter in name + value for letter in "{},:\"'") or len(name) + len(value) > 200:
             raise UserError(
                 f"{name}={value}: letters that no attribute has; write such as age=50- or hair_colour=black|brown"
             )
-    return "{" + ",".join(f"{name}:{value}" for name, value in attributes.items()) + "}"
+        if names.count(name) > 1:
+            raise UserError(f"{name} stands twice; write such as age=20-50 or hair_colour=black|brown")
+    return "{" + ",".join(f"{name}:{value}" for name, value in attributes) + "}"

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from torch import Tensor
 
+import stylegan
 from stylegan.data.archive import ImageDataset
 from stylegan.data.faces3d import render_faces
 from stylegan.detect.classifier import SpectrumClassifier
@@ -23,8 +25,9 @@ from stylegan.detect.score import auc
 from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
 from stylegan.inference import Sampling, sample
+from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.generator import StyleBased
-from stylegan.web.app import build_app
+from stylegan.web.app import Site, build_app
 from stylegan.web.engine import BusyError, Engine
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
@@ -200,6 +203,7 @@ def test_who_asks_too_often_waits_and_others_do_not() -> None:
     with TestClient(build_app(site(tiny(), rate=0.1))) as asked:
         assert [asked.get("/api/v1/network").status_code for _ in range(2)] == [429, 429]
         assert int(asked.get("/api/v1/network").headers["retry-after"]) > 0
+        assert asked.get("/image").status_code == 429
         assert asked.get("/livez").status_code == 200
 
 
@@ -261,6 +265,24 @@ def test_stylegan3_turns_and_moves() -> None:
         assert asked.get("/api/v1/network").json()["moves"]
         answer = asked.get("/api/v1/image?seed=4&x=0.25&rotate=30", headers=PNG)
         assert torch.equal(pixels(answer.content), drawn(G, 4, translate=(0.25, 0.0), rotate=30.0))
+
+
+def test_find_gives_the_faces_that_have_what_is_asked_for() -> None:
+    G, count = stylegan.load_generator("demo"), 16
+    reader = load_attributes(torch.device("cpu"))[0]
+    read = reader.read(torch.stack(list(sample(G, list(range(count)), Sampling(batch=8)))))
+    male = [seed for seed in range(count) if float(read[seed, places()["sex"]][0]) > 0.5]
+    with TestClient(build_app(Site(G, "demo", "0" * 64, attributes=reader, surveyed=count, rate=1e6))) as asked:
+        while asked.get("/api/v1/distribution").json()["faces"] < count:
+            time.sleep(0.05)
+        assert asked.get("/api/v1/find?sex=male").json() == {"seeds": male, "accepted": len(male), "tried": count}
+        assert asked.get("/api/v1/find?sex=male&count=2").json()["seeds"] == male[:2]
+        told = asked.get("/api/v1/distribution").json()["attributes"]
+        assert sum(told["age"]["counts"]) == sum(told["hair_colour"]["counts"].values()) == count
+        words = asked.get(f"/api/v1/image?seed={male[0]}").headers["x-description"]
+        assert words.startswith("A man of about ")
+        for wrong in ("age=20-&age=30-", "age=nan-", "nothing=1", "sex={", "count=0&sex=male", ""):
+            assert asked.get(f"/api/v1/find?{wrong}").status_code == 422, wrong
 
 
 def test_an_animation_is_a_loop_through_its_faces(client: TestClient) -> None:

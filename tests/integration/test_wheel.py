@@ -31,6 +31,7 @@ assert stylegan.__file__.startswith(sys.argv[1]), stylegan.__file__
 assert str(shipped("configs/train.yaml")).startswith(sys.argv[1])
 assert shipped("datasets/faces3d/LICENSE-CC0.md").is_file()
 assert (shipped("configs").parents[1] / "py.typed").is_file()
+assert (shipped("configs").parents[1] / "web" / "static" / "main.js").is_file()
 from stylegan.data.faces3d import render_faces
 images, attributes = render_faces([0, 1], resolution=16)
 assert images.shape == (2, 3, 16, 16) and images.std() > 10 and len(attributes) == 2

@@ -25,8 +25,9 @@ from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Sca
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.movement import movable
+from stylegan.web.drags import Drags
 from stylegan.web.engine import BusyError, Engine, Made
-from stylegan.web.faces import MOST_PARENTS, Faces, Recipe, parts_of
+from stylegan.web.faces import MOST_PARENTS, MOST_POINTS, Faces, Recipe, parts_of
 from stylegan.web.pictures import FORMATS, chosen_format, encoded, entity_tag
 from stylegan.web.problems import answer_with_problems, problem
 from stylegan.web.protection import Protection, Rates
@@ -82,6 +83,9 @@ def query_recipe(
     middle: Annotated[int | None, Query(description="parent whose features it gets")] = None,
     fine: Annotated[int | None, Query(description="parent whose colours it gets")] = None,
     move: Annotated[list[str] | None, Query(description="along a direction: age~1.5", max_length=32)] = None,
+    drag: Annotated[
+        list[str] | None, Query(description="a point and where it shall be: 0.4~0.5~0.45~0.5", max_length=MOST_POINTS)
+    ] = None,
     psi: Annotated[float, Query(description="truncation")] = 1.0,
     noise: Annotated[int | None, Query(description="seed of other layer noise")] = None,
     class_idx: Annotated[int | None, Query(alias="class", description="of a conditional network")] = None,
@@ -99,8 +103,24 @@ def query_recipe(
             tilde = ""
         if not tilde:
             raise UserError(f"move={text}: write a direction and how far, such as age~1.5")
+    drags: list[dict[str, float]] = []
+    for text in drag or ():
+        try:
+            numbers = [float(number) for number in text.split("~")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 4:
+            raise UserError(f"drag={text}: write x~y~to_x~to_y in fractions of the picture, such as 0.4~0.5~0.45~0.5")
+        drags.append(dict(zip(("x", "y", "to_x", "to_y"), numbers, strict=True)))
     whole: dict[str, Any] = {"psi": psi, "noise": noise, "class_idx": class_idx, "x": x, "y": y, "rotate": rotate}
-    parents = {"coarse": coarse, "middle": middle, "fine": fine, "weights": weight or [], "moves": moves}
+    parents = {
+        "coarse": coarse,
+        "middle": middle,
+        "fine": fine,
+        "weights": weight or [],
+        "moves": moves,
+        "drags": drags,
+    }
     try:
         recipe = Recipe(seeds=seed or [0], **whole, **parents)
     except ValidationError as error:
@@ -245,6 +265,7 @@ class Answers:
     def start(self) -> None:
         """Begin to compute."""
         self.engine = Engine(self.site.G, batch=self.site.batch, reader=self.site.attributes)
+        self._drags = Drags(self.engine, self.faces)
         if self.site.attributes is not None and self.site.surveyed:
             self.survey = Survey(self.engine, self.faces, self.site.surveyed)
         self._fill()
@@ -281,6 +302,7 @@ class Answers:
             "moves": movable(G),
             "parts": parts_of(G),
             "directions": list(self.faces.directions),
+            "drags": style_based,
             "attributes": attributes,
             "quiz": self.quiz is not None,
             "card": self.site.card,
@@ -376,6 +398,8 @@ class Answers:
 
     async def _picture(self, recipe: Recipe) -> Made:
         point = await asyncio.to_thread(self.faces.point, recipe)
+        if recipe.drags:
+            point = await self._drags.point(recipe, point)
         return await self._of(point, self.faces.sampling(recipe))
 
     async def _of(self, point: Latents, sampling: Sampling) -> Made:

@@ -6,9 +6,10 @@ Every pass has the same size, filled up with copies: a picture's bits do not dep
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from stylegan.inference import Sampling, render
 from stylegan.interop.latents import Latents, join
 from stylegan.metrics.attribute_network import AttributeNetwork
 from stylegan.models.base import Generator
+
+T = TypeVar("T")
 
 
 class BusyError(Exception):
@@ -56,6 +59,24 @@ class Job:
         return self.sampling, self.point.ws is None, self.point.noise is None
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Something else that the network computes, in a pass of its own.
+
+    Attributes:
+        work: Does it.
+        future: Gets what it gives.
+    """
+
+    work: Callable[[], Any]
+    future: "Future[Any]"
+
+    @property
+    def kind(self) -> Hashable:
+        """Like no other's."""
+        return self
+
+
 class Engine:
     """Makes pictures of latents; thread-safe.
 
@@ -80,7 +101,7 @@ class Engine:
         self.reader = reader
         self.G, self.batch, self.deadline, self.longest = G, batch, deadline, queue
         self.passes = self.made = 0
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job | Task] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -97,11 +118,13 @@ class Engine:
     def submit(self, point: Latents, sampling: Sampling) -> "Future[Made]":
         """Ask for a picture; raises `BusyError` where too many wait."""
         future: Future[Made] = Future()
-        with self._changed:
-            if self._closed or len(self._waiting) >= self.longest:
-                raise BusyError
-            self._waiting.append(Job(point, sampling, future))
-            self._changed.notify()
+        self._append(Job(point, sampling, future))
+        return future
+
+    def call(self, work: Callable[[], T]) -> "Future[T]":
+        """Let something short be computed between passes; raises `BusyError` where too many wait."""
+        future: Future[T] = Future()
+        self._append(Task(work, future))
         return future
 
     def close(self) -> None:
@@ -111,13 +134,20 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
+    def _append(self, job: Job | Task) -> None:
+        with self._changed:
+            if self._closed or len(self._waiting) >= self.longest:
+                raise BusyError
+            self._waiting.append(job)
+            self._changed.notify()
+
     def _work(self) -> None:
         while jobs := self._next():
             jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if not jobs:
                 continue
             try:
-                results = self._make(jobs)
+                results = self._results(jobs)
             except Exception as error:  # whoever asked is told; the others' pictures still can be made
                 for job in jobs:
                     job.future.set_exception(error)
@@ -125,6 +155,10 @@ class Engine:
             self.passes, self.made = self.passes + 1, self.made + len(jobs)
             for job, result in zip(jobs, results, strict=True):
                 job.future.set_result(result)
+
+    def _results(self, jobs: list[Job | Task]) -> list[Any]:
+        pictures = [job for job in jobs if isinstance(job, Job)]
+        return self._make(pictures) if pictures else [job.work() for job in jobs if isinstance(job, Task)]
 
     def _make(self, jobs: list[Job]) -> list[Made]:
         images = list(render(self.G, join([job.point for job in jobs]), jobs[0].sampling))
@@ -134,13 +168,13 @@ class Engine:
         read = self.reader.read(torch.stack(images + images[-1:] * (self.batch - len(images))).to(device)).cpu()
         return [Made(image, row) for image, row in zip(images, read[: len(images)], strict=True)]
 
-    def _next(self) -> list[Job]:
+    def _next(self) -> list[Job | Task]:
         """The jobs of the next pass: the oldest, and those of its kind that come in time; none: it is closed."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
             until = time.monotonic() + self.deadline
-            while not self._closed and len(self._waiting) < self.batch and (left := until - time.monotonic()) > 0:
+            while not self._closed and self._could_share() and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
             if not self._waiting:
                 return []
@@ -149,3 +183,6 @@ class Engine:
             for job in chosen:
                 self._waiting.remove(job)
             return chosen
+
+    def _could_share(self) -> bool:
+        return len(self._waiting) < self.batch and isinstance(self._waiting[0], Job)

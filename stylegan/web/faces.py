@@ -18,9 +18,24 @@ from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 
 MOST_PARENTS = 8
+MOST_POINTS = 8
 PARTS = ("coarse", "middle", "fine")
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="a whole number that stands for a face")]
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Move(BaseModel):
+    """A point of the picture and where it shall be, in fractions of the picture's width and height."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    x: Fraction
+    y: Fraction
+    to_x: Fraction
+    to_y: Fraction
 
 
 class Recipe(BaseModel):
@@ -38,6 +53,7 @@ class Recipe(BaseModel):
     moves: dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]] = (
         Field(default={}, max_length=32, description="along directions of the network, in standard deviations")
     )
+    drags: list[Move] = Field(default=[], max_length=MOST_POINTS, description="points to move, after all else")
     psi: float = Field(
         default=1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face"
     )

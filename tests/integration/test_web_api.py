@@ -267,6 +267,36 @@ def test_stylegan3_turns_and_moves() -> None:
         assert torch.equal(pixels(answer.content), drawn(G, 4, translate=(0.25, 0.0), rotate=30.0))
 
 
+def test_dragging_moves_a_point_and_gives_the_same_bytes_again() -> None:
+    G = stylegan.load_generator("demo")
+    recipe = {"seeds": [3], "psi": 0.7, "drags": [{"x": 0.5, "y": 0.6, "to_x": 0.6, "to_y": 0.6}]}
+    with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6))) as asked:
+        answer = asked.post("/api/v1/mix", json=recipe, headers=PNG)
+        assert answer.status_code == 200, answer.text
+        plain = asked.get("/api/v1/image?seed=3&psi=0.7", headers=PNG).content
+        assert answer.content != plain
+        assert asked.get("/api/v1/image?seed=3&psi=0.7&drag=0.5~0.6~0.6~0.6", headers=PNG).content == answer.content
+        still = {**recipe, "drags": [{"x": 0.5, "y": 0.6, "to_x": 0.5, "to_y": 0.6}]}
+        assert torch.equal(pixels(asked.post("/api/v1/mix", json=still, headers=PNG).content), pixels(plain))
+        for wrong in ("0.5~0.6~0.6", "0.5~0.6~0.6~2", "a~b~c~d", "0.5~0.6~0.6~nan"):
+            assert asked.get(f"/api/v1/image?seed=3&drag={wrong}").status_code == 422, wrong
+    with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6))) as asked:  # another server comes to the same
+        assert asked.post("/api/v1/mix", json=recipe, headers=PNG).content == answer.content
+
+
+def test_others_get_their_pictures_while_points_are_dragged() -> None:
+    G = stylegan.load_generator("demo")
+    with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6))) as asked, ThreadPoolExecutor(2) as pool:
+        move = "drag=0.5~0.6~0.9~0.1"
+        asked.get("/api/v1/image?seed=1")
+        dragged = pool.submit(lambda: asked.get(f"/api/v1/image?seed=3&{move}"))
+        answered = 0
+        while not dragged.done():
+            assert asked.get(f"/api/v1/image?seed={answered}").status_code == 200
+            answered += not dragged.done()
+        assert dragged.result().status_code == 200 and answered > 2
+
+
 def test_find_gives_the_faces_that_have_what_is_asked_for() -> None:
     G, count = stylegan.load_generator("demo"), 16
     reader = load_attributes(torch.device("cpu"))[0]

@@ -217,6 +217,23 @@ def test_a_mix_changes_what_it_should(page: Page, base: str) -> None:
     settled(page)
 
 
+def test_dragging_moves_a_point(page: Page, base: str) -> None:
+    page.goto(f"{base}/mix?seed=3&weight=1")
+    before = shown(page)
+    box = page.locator(".portrait").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 0.6 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=3)
+    page.mouse.up()
+    page.wait_for_url("**drag=0.5*", timeout=60_000)
+    assert shown(page) != before and page.locator(".canvas line").count() == 1
+    assert page.locator("[data-drag='0-to_x']").input_value() == "60"
+    page.get_by_role("button", name="Remove point 1").click()
+    page.wait_for_function("() => !location.search.includes('drag')")
+    assert shown(page) == before
+
+
 def test_a_clip_goes_through_the_shelf(page: Page, base: str) -> None:
     for seed in (5, 6):
         page.goto(f"{base}/?seed={seed}")

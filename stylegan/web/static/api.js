@@ -5,6 +5,7 @@ export function address(recipe, path = "/api/v1/image") {
   for (const seed of recipe.seeds) query.append("seed", seed);
   for (const weight of recipe.weights ?? []) query.append("weight", weight);
   for (const [name, amount] of Object.entries(recipe.moves ?? {})) if (amount) query.append("move", `${name}~${amount}`);
+  for (const drag of recipe.drags ?? []) query.append("drag", [drag.x, drag.y, drag.to_x, drag.to_y].join("~"));
   for (const part of ["coarse", "middle", "fine", "noise"]) if (recipe[part] != null) query.set(part, recipe[part]);
   if (recipe.class_idx != null) query.set("class", recipe.class_idx);
   if (recipe.psi != null && recipe.psi !== 1) query.set("psi", recipe.psi);
@@ -20,7 +21,9 @@ export function recipeOf(query) {
     const cut = text.lastIndexOf("~");
     moves[text.slice(0, cut)] = Number(text.slice(cut + 1));
   }
+  const drags = query.getAll("drag").map((text) => text.split("~").map(Number)).map(([x, y, to_x, to_y]) => ({ x, y, to_x, to_y }));
   return {
+    drags,
     seeds: query.getAll("seed").map(Number),
     weights: query.getAll("weight").map(Number),
     coarse: number("coarse"), middle: number("middle"), fine: number("fine"), noise: number("noise"),

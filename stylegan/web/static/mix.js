@@ -17,9 +17,13 @@ export async function mix(view) {
   if (about.classes.length && recipe.class_idx == null) recipe.class_idx = 0;
   const image = element("img", { class: "portrait", alt: "A face is being made" });
   const caption = element("p", { class: "caption" });
+  const marks = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  marks.setAttribute("viewBox", "0 0 1 1");
+  marks.setAttribute("preserveAspectRatio", "none");
+  marks.setAttribute("aria-hidden", "true");
   const parents = element("fieldset", { id: "parents" });
   const sides = element("div", {});
-  view.append(element("h1", {}, "Mix faces"), element("div", { class: "wide" }, element("figure", {}, image, caption), sides));
+  view.append(element("h1", {}, "Mix faces"), element("div", { class: "wide" }, element("figure", {}, element("div", { class: "canvas" }, image, marks), caption), sides));
 
   const ask = latest(async () => {
     const where = address(recipe, "/mix");
@@ -64,9 +68,62 @@ export async function mix(view) {
 
   const walks = element("fieldset", { id: "walks" }, element("legend", {}, "Walks"), ...about.directions.map((name) =>
     slider(name, { min: -6, max: 6, step: 0.25, value: recipe.moves[name] ?? 0 }, (value) => { recipe.moves[name] = value; ask(); })));
+  const points = element("fieldset", { id: "points" });
+  const place = (value) => Math.min(1, Math.max(0, Math.round(value * 1000) / 1000));
+  function drawMarks(drags) {
+    marks.replaceChildren(...drags.map((drag) => {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+      for (const [name, value] of [["x1", drag.x], ["y1", drag.y], ["x2", drag.to_x], ["y2", drag.to_y]]) line.setAttribute(name, value);
+      return line;
+    }));
+  }
+  function drawPoints() {
+    points.hidden = !about.drags;
+    const names = [["x", "from the left"], ["y", "from above"], ["to_x", "to the left"], ["to_y", "to above"]];
+    points.replaceChildren(element("legend", {}, "Points to drag"), element("p", {}, "Pull the picture, or write percents of its sides."),
+      ...recipe.drags.map((drag, i) => element("div", { class: "point" },
+        ...names.map(([key, words]) => element("input", { type: "number", min: 0, max: 100, step: 0.1, value: +(100 * drag[key]).toFixed(1),
+          "aria-label": `Point ${i + 1}, percent ${words}`, "data-drag": `${i}-${key}`,
+          onchange: (event) => { drag[key] = place(Number(event.target.value) / 100); drawMarks(recipe.drags); pull(); } })),
+        element("button", { type: "button", "aria-label": `Remove point ${i + 1}`, onclick: () => { recipe.drags.splice(i, 1); drawPoints(); pull(); } }, "×"))),
+      element("div", { class: "row" }, element("button", { type: "button", id: "point", disabled: recipe.drags.length >= 8,
+        onclick: () => { recipe.drags.push({ x: 0.5, y: 0.6, to_x: 0.5, to_y: 0.6 }); drawPoints(); } }, "Add a point")));
+    drawMarks(recipe.drags);
+  }
+  function pull() {
+    if (recipe.drags.length) say("The points are being dragged; this takes some seconds.");
+    ask();
+  }
+  let pulled = null;
+  const at = (event) => {
+    const box = image.getBoundingClientRect();
+    return [place((event.clientX - box.left) / box.width), place((event.clientY - box.top) / box.height)];
+  };
+  image.draggable = false;
+  image.addEventListener("pointerdown", (event) => {
+    if (!about.drags || recipe.drags.length >= 8) return;
+    const [x, y] = at(event);
+    pulled = { x, y, to_x: x, to_y: y };
+    image.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  image.addEventListener("pointermove", (event) => {
+    if (!pulled) return;
+    [pulled.to_x, pulled.to_y] = at(event);
+    drawMarks([...recipe.drags, pulled]);
+  });
+  image.addEventListener("pointerup", () => {
+    const drag = pulled;
+    pulled = null;
+    if (!drag || Math.hypot(drag.to_x - drag.x, drag.to_y - drag.y) < 0.01) return drawMarks(recipe.drags);
+    recipe.drags.push(drag);
+    drawPoints();
+    pull();
+  });
   walks.hidden = !about.directions.length;
   drawParents();
   drawParts();
+  drawPoints();
   const actions = {
     next: () => { recipe.seeds = recipe.seeds.map(anySeed); drawParents(); ask(); },
     keep: () => say(keep(recipe, caption.textContent) ? "Kept on the shelf." : "This face is on the shelf already."),
@@ -96,7 +153,7 @@ export async function mix(view) {
   const format = element("select", { id: "format" }, ...about.clips.map((type) => element("option", { value: type }, type === "image/webp" ? "WebP" : "MP4")));
   const clips = element("fieldset", { id: "clips" }, element("legend", {}, "From face to face of the shelf"), element("div", { class: "row" },
     element("label", {}, "Format ", format), element("button", { type: "button", id: "animate", onclick: animate }, "Make a clip")), moving);
-  sides.append(parents, parts, walks, clips, element("div", { class: "row" },
+  sides.append(parents, parts, walks, points, clips, element("div", { class: "row" },
     element("button", { type: "button", class: "first", onclick: actions.next }, "Other parents"),
     element("button", { type: "button", onclick: actions.keep }, "Keep"),
     element("button", { type: "button", onclick: actions.save }, "Save as PNG")));

@@ -1,0 +1,80 @@
+"""Points of a face that are dragged: steps of DragGAN between the passes of others, and the faces that came out."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from stylegan.errors import UserError
+from stylegan.interop.latents import Latents
+from stylegan.latent.drag import Drag, DragOptions
+from stylegan.latent.projection import spread_of_w
+from stylegan.models.generator import StyleBased, require_w
+from stylegan.web.engine import Engine
+from stylegan.web.faces import Faces, Recipe
+
+OPTIONS = DragOptions(steps=150)
+SECONDS = 60.0  # of a drag, with the wait for the one before
+_KEPT = 64  # faces
+T = TypeVar("T")
+
+
+class Drags:
+    """One drag at a time; a recipe that was dragged is known again.
+
+    Args:
+        engine: Computes the steps.
+        faces: Of the network.
+    """
+
+    def __init__(self, engine: Engine, faces: Faces) -> None:
+        self.engine, self.faces = engine, faces
+        self._kept: OrderedDict[str, Latents] = OrderedDict()
+        self._deviation: float | None = None
+        self._one = asyncio.Lock()
+
+    async def point(self, recipe: Recipe, start: Latents) -> Latents:
+        """The latent of a face after its drags.
+
+        Raises:
+            UserError: The network has no w, or there is nothing in it to follow.
+            TimeoutError: It took too long.
+        """
+        key = recipe.model_copy(update={"x": 0.0, "y": 0.0, "rotate": 0.0}).model_dump_json()
+        async with asyncio.timeout(SECONDS), self._one:
+            if key not in self._kept:
+                self._kept[key] = await self._dragged(recipe, start)
+            self._kept.move_to_end(key)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+    async def _dragged(self, recipe: Recipe, start: Latents) -> Latents:
+        G = self.faces.G
+        if not isinstance(G, StyleBased) or start.ws is None:
+            raise UserError("drags: points are dragged in w, which this network does not have")
+        ws = start.ws
+        device = next(G.parameters()).device
+        if self._deviation is None:
+            self._deviation = await self._call(
+                lambda: spread_of_w(G).deviation / require_w(G, "drags", "").w_dim ** 0.5
+            )
+        deviation = self._deviation
+        sides = torch.tensor([G.resolution[1] - 1, G.resolution[0] - 1])
+        handles = torch.tensor([[move.x, move.y] for move in recipe.drags]) * sides
+        targets = torch.tensor([[move.to_x, move.to_y] for move in recipe.drags]) * sides
+
+        def begin() -> Drag:
+            noise = None if start.noise is None else start.noise.to(device)
+            return Drag(G, ws.to(device), handles, targets, OPTIONS, deviation=deviation, noise=noise)
+
+        drag = await self._call(begin)
+        while drag.step < OPTIONS.steps and not drag.done:
+            await self._call(drag.advance)
+        return replace(start, ws=drag.point.detach().cpu())
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self.engine.call(work))

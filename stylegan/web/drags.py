@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -67,11 +68,11 @@ class Drags:
         handles = torch.tensor([[move.x, move.y] for move in recipe.drags]) * sides
         targets = torch.tensor([[move.to_x, move.to_y] for move in recipe.drags]) * sides
 
-        def begin() -> Drag:
+        def begin(deviation: float) -> Drag:
             noise = None if start.noise is None else start.noise.to(device)
             return Drag(G, ws.to(device), handles, targets, OPTIONS, deviation=deviation, noise=noise)
 
-        drag = await self._call(begin)
+        drag = await self._call(partial(begin, self._deviation))
         while drag.step < OPTIONS.steps and not drag.done:
             await self._call(drag.advance)
         return replace(start, ws=drag.point.detach().cpu())

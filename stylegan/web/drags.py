@@ -13,7 +13,7 @@ from stylegan.errors import UserError
 from stylegan.interop.latents import Latents
 from stylegan.latent.drag import Drag, DragOptions
 from stylegan.latent.projection import spread_of_w
-from stylegan.models.generator import StyleBased, require_w
+from stylegan.models.generator import StyleBased
 from stylegan.web.engine import Engine
 from stylegan.web.faces import Faces, Recipe
 
@@ -60,10 +60,7 @@ class Drags:
         ws = start.ws
         device = next(G.parameters()).device
         if self._deviation is None:
-            self._deviation = await self._call(
-                lambda: spread_of_w(G).deviation / require_w(G, "drags", "").w_dim ** 0.5
-            )
-        deviation = self._deviation
+            self._deviation = await self._call(partial(_deviation, G))
         sides = torch.tensor([G.resolution[1] - 1, G.resolution[0] - 1])
         handles = torch.tensor([[move.x, move.y] for move in recipe.drags]) * sides
         targets = torch.tensor([[move.to_x, move.to_y] for move in recipe.drags]) * sides
@@ -79,3 +76,8 @@ class Drags:
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self.engine.call(work))
+
+
+def _deviation(G: StyleBased) -> float:
+    """Of w, per number."""
+    return spread_of_w(G).deviation / G.w_dim**0.5

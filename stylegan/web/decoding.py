@@ -1,0 +1,50 @@
+"""The child process in which an uploaded file becomes pixels: `python -I decoding.py WIDTH HEIGHT`, file in, RGB out.
+
+It is run as a file, so that it loads Pillow and nothing else, and holds itself to limits before it looks at a byte. What breaks
+the decoder breaks this process alone. Exit code 3: the message on stderr is for whoever sent the file.
+"""
+
+import io
+import resource
+import sys
+
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MOST_PIXELS = 50_000_000
+SECONDS = 10
+MEMORY = 2 << 30
+
+
+def main() -> None:
+    """Read stdin, write width x height x 3 bytes to stdout: the middle of the picture, upright, scaled."""
+    for what, limit in (
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, 0),  # no files; pipes are none
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (limit, limit))
+    width, height = int(sys.argv[1]), int(sys.argv[2])
+    Image.MAX_IMAGE_PIXELS = None  # ours is asked before a pixel is decoded
+    try:
+        picture = Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=FORMATS)
+        if picture.width * picture.height > MOST_PIXELS:
+            refuse(f"{picture.width}x{picture.height} pixels are too many; {MOST_PIXELS // 10**6} million are the most")
+        if min(picture.size) < 16:
+            refuse(f"{picture.width}x{picture.height} pixels are too few")
+        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except (OSError, SyntaxError, ValueError, MemoryError, EOFError):
+        refuse("this is no whole JPEG, PNG or WebP file")
+    on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+    sys.stdout.buffer.write(ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes())
+
+
+def refuse(why: str) -> None:
+    """End, and say why."""
+    sys.stderr.write(why)
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -513,13 +513,16 @@ def serve(
         int | None, typer.Option(min=1, max=1024, help="Pictures of a forward pass; by default by size.")
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1e6, help="Requests a second that one client may make.")] = 50.0,
+    allow_upload: Annotated[
+        bool, typer.Option("--allow-upload", help="Take photographs, and find them in the network.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Open a page that shows someone new at every reload: faces to mix, to find and to keep."""
     from stylegan.web.serve import ServeOptions
     from stylegan.web.serve import serve as run
 
-    run(network, ServeOptions(host, port, device, directions, data, batch, rate))
+    run(network, ServeOptions(host, port, device, directions, data, batch, rate, allow_upload))
 
 
 @command()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from stylegan.inference import MAX_SEED, Sampling
 from stylegan.interop.latents import Latents
 from stylegan.latent.direction_file import Direction
 from stylegan.metrics.attribute_network import ATTRIBUTES, AttributeNetwork, Scalar
-from stylegan.models.base import Generator
+from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
 from stylegan.models.movement import movable
 from stylegan.web.drags import Drags
@@ -33,6 +33,7 @@ from stylegan.web.problems import answer_with_problems, problem
 from stylegan.web.protection import Protection, Rates
 from stylegan.web.quiz import MEDIA_TYPE, Answer, Quiz, Side, as_shown
 from stylegan.web.survey import Survey, asked, description
+from stylegan.web.uploads import LARGEST, Uploads
 from stylegan.web.walks import SUFFIXES, Walk, clip_bytes, drawn, frames_of
 
 SECONDS = 30.0  # that a request waits for its picture
@@ -59,6 +60,8 @@ class Site:
         batch: Pictures of a forward pass.
         rate: Requests a second that a client may make of the API.
         reals: Real images for the quiz; None: there is none.
+        allow_upload: Take photographs.
+        D: The network's discriminator, by which photographs are compared; None: by pixels.
     """
 
     G: Generator
@@ -72,11 +75,16 @@ class Site:
     batch: int = 8
     rate: float = 50.0
     reals: ImageDataset | None = None
+    allow_upload: bool = False
+    D: Discriminator | None = None
 
 
 def query_recipe(
     seed: Annotated[
         list[int] | None, Query(description="one face, or parents; none: a new face", max_length=MOST_PARENTS)
+    ] = None,
+    upload: Annotated[
+        list[str] | None, Query(description="photographs that were found", max_length=MOST_PARENTS)
     ] = None,
     weight: Annotated[list[float] | None, Query(description="of the parents", max_length=MOST_PARENTS)] = None,
     coarse: Annotated[int | None, Query(description="parent, from 0, whose pose and shape it gets")] = None,
@@ -120,13 +128,14 @@ def query_recipe(
         "weights": weight or [],
         "moves": moves,
         "drags": drags,
+        "uploads": upload or [],
     }
     try:
-        recipe = Recipe(seeds=seed or [0], **whole, **parents)
+        recipe = Recipe(seeds=seed or ([] if upload else [0]), **whole, **parents)
     except ValidationError as error:
         told = error.errors()[0]
         raise UserError(f"{'.'.join(map(str, told['loc'])) or 'recipe'}: {told['msg']}") from None
-    if not seed:
+    if not seed and not upload:
         if recipe != Recipe(seeds=[0], psi=psi, class_idx=class_idx):
             raise UserError("seed: name the face that these settings are about")
         return None if recipe == Recipe(seeds=[0]) else recipe.model_copy(update={"seeds": []})
@@ -142,6 +151,8 @@ def build_app(site: Site) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         answers.start()
         yield
+        if answers.uploads is not None:
+            answers.uploads.close()
         await asyncio.to_thread(answers.close)
 
     app = FastAPI(
@@ -153,7 +164,8 @@ def build_app(site: Site) -> FastAPI:
         lifespan=lifespan,
     )
     answer_with_problems(app)
-    app.add_middleware(Protection, rates=Rates(site.rate, 4 * site.rate), registry=registry)  # pyright: ignore[reportArgumentType]
+    larger = {"/api/v1/uploads": LARGEST} if site.allow_upload else {}
+    app.add_middleware(Protection, rates=Rates(site.rate, 4 * site.rate), registry=registry, larger=larger)  # pyright: ignore[reportArgumentType]
     binary = {"type": "string", "format": "binary"}
     pictures: dict[int | str, dict[str, Any]] = {
         200: {"content": {name: {"schema": binary} for name in FORMATS}},
@@ -203,6 +215,25 @@ def build_app(site: Site) -> FastAPI:
     async def distribution() -> dict[str, Any]:
         """The attributes of the network's own faces, as far as they were read."""
         return answers.survey_of().distribution()
+
+    photograph = {"requestBody": {"required": True, "content": {"image/*": {"schema": binary}}}}
+
+    @app.post("/api/v1/uploads", responses=wrong, openapi_extra=photograph)
+    async def upload(
+        request: Request, class_idx: Annotated[int | None, Query(alias="class", ge=0, le=2**31)] = None
+    ) -> dict[str, str]:
+        """Find a photograph, JPEG, PNG or WebP, in the network: its name, to be asked for and to be mixed with others."""
+        return {"upload": answers.uploads_of().add(await request.body(), class_idx)}
+
+    @app.get("/api/v1/uploads/{name}", responses=wrong)
+    async def upload_told(name: PairName) -> dict[str, Any]:
+        """How far a search is."""
+        return answers.uploads_of().told(name)
+
+    @app.delete("/api/v1/uploads/{name}", responses=wrong, status_code=204)
+    async def upload_cancel(name: PairName) -> None:
+        """Stop a search, or forget what it found."""
+        answers.uploads_of().cancel(name)
 
     @app.post("/api/v1/quiz", responses=wrong)
     async def quiz() -> dict[str, Any]:
@@ -256,6 +287,7 @@ class Answers:
         self.faces = Faces(site.G, site.directions or {}, site.batch)
         self.engine: Engine
         self.survey: Survey | None = None
+        self.uploads: Uploads | None = None
         self._seeds = random.SystemRandom()
         self._pool: asyncio.Queue[tuple[int, Made]] = asyncio.Queue()
         self.quiz = None if site.reals is None else Quiz(site.reals)
@@ -265,6 +297,9 @@ class Answers:
     def start(self) -> None:
         """Begin to compute."""
         self.engine = Engine(self.site.G, batch=self.site.batch, reader=self.site.attributes)
+        if self.site.allow_upload:
+            self.uploads = Uploads(self.site.G, self.site.D, self.engine, self.site.batch)
+            self.faces = replace(self.faces, uploaded=self.uploads.point)
         self._drags = Drags(self.engine, self.faces)
         if self.site.attributes is not None and self.site.surveyed:
             self.survey = Survey(self.engine, self.faces, self.site.surveyed)
@@ -304,6 +339,7 @@ class Answers:
             "directions": list(self.faces.directions),
             "drags": style_based,
             "attributes": attributes,
+            "uploads": self.uploads is not None,
             "quiz": self.quiz is not None,
             "card": self.site.card,
         }
@@ -334,13 +370,13 @@ class Answers:
             self._fill()
             recipe = Recipe(seeds=[seed])
         else:
-            if recipe is None or not recipe.seeds:
+            if recipe is None or not (recipe.seeds or recipe.uploads):
                 changes: dict[str, Any] = {"seeds": [self._any_seed()]}
                 recipe = recipe or Recipe(seeds=[0])
                 if self.site.G.c_dim and recipe.class_idx is None:
                     changes["class_idx"] = self._seeds.randrange(self.site.G.c_dim)
                 recipe = recipe.model_copy(update=changes)
-            else:
+            elif not recipe.uploads:
                 tag = entity_tag(self.site.sha256, stylegan.__version__, media_type, recipe.model_dump())
                 headers |= {"Cache-Control": FOR_EVER, "ETag": tag}
                 if tag in request.headers.get("if-none-match", ""):
@@ -351,6 +387,12 @@ class Answers:
             headers["X-Class"] = str(recipe.class_idx)
         body = await asyncio.to_thread(self._encoded, picture, media_type, recipe, headers)
         return Response(body, media_type=media_type, headers=headers)
+
+    def uploads_of(self) -> Uploads:
+        """The photographs; raises `UserError` where the server takes none."""
+        if self.uploads is None:
+            raise UserError("this server takes no photographs; `stylegan serve --allow-upload` does")
+        return self.uploads
 
     def _quiz(self) -> Quiz:
         if self.quiz is None:

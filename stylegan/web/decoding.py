@@ -7,6 +7,7 @@ the decoder breaks this process alone. Exit code 3: the message on stderr is for
 import io
 import resource
 import sys
+from typing import NoReturn
 
 from PIL import Image, ImageOps
 
@@ -40,7 +41,7 @@ def main() -> None:
     sys.stdout.buffer.write(ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes())
 
 
-def refuse(why: str) -> None:
+def refuse(why: str) -> NoReturn:
     """End, and say why."""
     sys.stderr.write(why)
     sys.exit(3)

@@ -1,6 +1,6 @@
 """A face as a recipe: numbers that stand in an address, and the latent that they mean."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="a whole number that 
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
+UploadName = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -43,7 +44,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seeds: list[Seed] = Field(min_length=1, max_length=MOST_PARENTS, description="one face, or its parents")
+    seeds: list[Seed] = Field(default=[], max_length=MOST_PARENTS, description="one face, or its parents")
+    uploads: list[UploadName] = Field(
+        default=[], max_length=MOST_PARENTS, description="photographs that were found: parents after the seeds"
+    )
     weights: list[Weight] = Field(default=[], max_length=MOST_PARENTS, description="of the parents; none: all alike")
     coarse: int | None = Field(
         default=None, ge=0, lt=MOST_PARENTS, description="take pose and shape from this parent alone"
@@ -69,15 +73,22 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _parents_that_there_are(self) -> "Recipe":
-        if self.weights and len(self.weights) != len(self.seeds):
-            raise ValueError(f"{len(self.seeds)} seeds have {len(self.weights)} weights; give one each")
+        parents = len(self.seeds) + len(self.uploads)
+        if not 1 <= parents <= MOST_PARENTS:
+            raise ValueError(f"a face has 1 to {MOST_PARENTS} parents, here are {parents}")
+        if self.weights and len(self.weights) != parents:
+            raise ValueError(f"{parents} seeds have {len(self.weights)} weights; give one each")
         if self.weights and not any(self.weights):
             raise ValueError("all weights are 0")
         for part in PARTS:
             parent = getattr(self, part)
-            if parent is not None and parent >= len(self.seeds):
-                raise ValueError(f"{part}={parent}: there are {len(self.seeds)} parents, counted from 0")
+            if parent is not None and parent >= parents:
+                raise ValueError(f"{part}={parent}: there are {parents} parents, counted from 0")
         return self
+
+
+def _none_is_taken(name: str) -> Latents:
+    raise UserError(f"upload={name}: this server takes no photographs; `stylegan serve --allow-upload` does")
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,13 @@ class Faces:
         G: The network.
         directions: That it knows, by name.
         batch: Of the forward passes.
+        uploaded: The latent of a photograph by its name.
     """
 
     G: Generator
     directions: Mapping[str, Direction]
     batch: int
+    uploaded: Callable[[str], Latents] = _none_is_taken
 
     def sampling(self, recipe: Recipe) -> Sampling:
         """How the latent of a recipe is shown; raises `UserError` for what the network cannot."""
@@ -107,7 +120,10 @@ class Faces:
         own: dict[str, Any] = {"class_idx": recipe.class_idx, "batch": 1}
         if recipe.noise is not None:
             own |= {"noise_mode": "random", "noise_seed": recipe.noise}
-        parents = [locate(self.G, [seed], Sampling(truncation_psi=recipe.psi, **own)) for seed in recipe.seeds]
+        parents = [
+            locate(self.G, [seed], Sampling(truncation_psi=recipe.psi, **own))
+            for seed in [*recipe.seeds, *map(self.uploaded, recipe.uploads)]
+        ]
         point = parents[0] if len(parents) == 1 else self._child(recipe, join(parents))
         for name, amount in recipe.moves.items():
             if name not in self.directions:

@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -62,13 +62,22 @@ class Protection:
         rates: Of clients.
         registry: Where metrics are counted.
         largest: Bytes of a request's body.
+        larger: The same for some paths.
         patience: Seconds in which a body must have come.
     """
 
     def __init__(
-        self, app: App, *, rates: Rates, registry: CollectorRegistry, largest: int = 65_536, patience: float = 10.0
+        self,
+        app: App,
+        *,
+        rates: Rates,
+        registry: CollectorRegistry,
+        largest: int = 65_536,
+        larger: Mapping[str, int] | None = None,
+        patience: float = 10.0,
     ) -> None:
         self.app, self.rates, self.largest, self.patience = app, rates, largest, patience
+        self.larger = larger or {}
         self.requests = Counter(
             "stylegan_requests", "Requests by path and status", ["path", "status"], registry=registry
         )
@@ -90,13 +99,14 @@ class Protection:
             await send(message)
 
         client = (scope.get("client") or ("unknown", 0))[0]
+        largest = self.larger.get(scope["path"], self.largest)
         try:
             if scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
-            elif (length := _length(scope)) is None or length > self.largest:
-                await _refuse(answer, 413, f"A request's body may have {self.largest} bytes.", {"connection": "close"})
+            elif (length := _length(scope)) is None or length > largest:
+                await _refuse(answer, 413, f"A request's body may have {largest} bytes.", {"connection": "close"})
             else:
-                await self.app(scope, self._bounded(receive), answer)
+                await self.app(scope, self._bounded(receive, largest), answer)
         except Exception:  # of ours: the log has it all, the client its number
             log.exception("request %s", name)
             if begun:
@@ -109,7 +119,7 @@ class Protection:
             asked = shown(scope["path"], 200)
             log.info("%s %s %s %d %.1f ms %s", client, scope["method"], asked, status, seconds * 1000, name)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, largest: int) -> Receive:
         """No more than the allowed bytes and seconds, whatever the client says of its body, or does not."""
         taken, whole, until = 0, False, time.monotonic() + self.patience
 
@@ -123,7 +133,7 @@ class Protection:
                 return {"type": "http.disconnect"}
             taken += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            return {"type": "http.disconnect"} if taken > self.largest else message
+            return {"type": "http.disconnect"} if taken > largest else message
 
         return bounded
 

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stylegan.errors import UserError
 from stylegan.inference import load, resolve_network
 from stylegan.interop.card import model_card
+from stylegan.interop.companions import find_discriminator
 from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.networks import read_whole_snapshot
 from stylegan.latent.direction_file import Direction, read_directions
 from stylegan.latent.named import Directions
 from stylegan.metrics.attribute_network import load_attributes
-from stylegan.models.base import Generator
+from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import compute_exactly, pick_device
@@ -34,6 +37,7 @@ class ServeOptions:
         data: An archive of real images, for the quiz.
         batch: Pictures of a forward pass; None: by their size.
         rate: Requests a second of one client.
+        allow_upload: Take photographs.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +47,7 @@ class ServeOptions:
     data: Path | None = None
     batch: int | None = None
     rate: float = 50.0
+    allow_upload: bool = False
 
 
 def require_web() -> Any:
@@ -121,6 +126,8 @@ def site_of(network: str, options: ServeOptions) -> Any:
         attributes,
         batch=options.batch or _batch(G),
         rate=options.rate,
+        allow_upload=options.allow_upload,
+        D=_discriminator(network, path, device) if options.allow_upload else None,
         reals=None if options.data is None else open_reals(options.data, G),
     )
 
@@ -137,6 +144,12 @@ def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Di
     names = [f"pca:{i}" for i in range(3)] if isinstance(G, StyleBased) else ["sefa:0", "sefa:1"]
     known = Directions(G, Sampling(), progress=True)
     return {name: known.find(name, layers) for name in [*(_NAMED if named else ()), *names]}
+
+
+def _discriminator(network: str, path: Path, device: torch.device) -> Discriminator | None:
+    """The network's own, by whose features photographs are compared."""
+    D = find_discriminator(network, path)
+    return None if D is None else D.to(device).eval().requires_grad_(False)
 
 
 def _batch(G: Generator) -> int:

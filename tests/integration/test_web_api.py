@@ -24,6 +24,7 @@ from stylegan.detect.classifier import SpectrumClassifier
 from stylegan.detect.score import auc
 from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
+from stylegan.figures.pixels import to_pixels
 from stylegan.inference import Sampling, sample
 from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.generator import StyleBased
@@ -295,6 +296,80 @@ def test_others_get_their_pictures_while_points_are_dragged() -> None:
             assert asked.get(f"/api/v1/image?seed={answered}").status_code == 200
             answered += not dragged.done()
         assert dragged.result().status_code == 200 and answered > 2
+
+
+def sent(asked: TestClient, content: bytes) -> dict[str, Any]:
+    """What became of a photograph."""
+    answer = asked.post("/api/v1/uploads", content=content)
+    assert answer.status_code == 200, answer.text
+    name = answer.json()["upload"]
+    while (told := asked.get(f"/api/v1/uploads/{name}").json())["state"] in ("waiting", "searching"):
+        time.sleep(0.05)
+    return {**told, "upload": name}
+
+
+def file_of(picture: Image.Image, kind: str = "PNG") -> bytes:
+    """Its bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_a_photograph_is_found_and_mixed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("stylegan.web.uploads.STEPS", 100)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    G = stylegan.load_generator("demo")
+    wanted = drawn(G, 4)
+    photograph = to_pixels(wanted).resize((256, 256), Image.Resampling.NEAREST)
+    with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6, allow_upload=True))) as asked:
+        assert asked.get("/api/v1/network").json()["uploads"]
+        told = sent(asked, file_of(photograph))
+        assert told["state"] == "done" and told["step"] == 100
+        answer = asked.get(f"/api/v1/image?upload={told['upload']}", headers=PNG)
+        assert answer.headers["cache-control"] == "no-store" and "etag" not in answer.headers
+        found = pixels(answer.content).float()
+        mean = pixels(asked.get("/api/v1/image?seed=1&psi=0", headers=PNG).content).float()
+        assert (found - wanted).square().mean() < (mean - wanted).square().mean() / 2
+        whole = {"seeds": [5], "uploads": [told["upload"]], "weights": [0, 1]}
+        assert torch.equal(pixels(asked.post("/api/v1/mix", json=whole, headers=PNG).content), found.byte())
+        assert asked.delete(f"/api/v1/uploads/{told['upload']}").status_code == 204
+        assert asked.get(f"/api/v1/image?upload={told['upload']}").status_code == 422
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_photograph_is_refused_and_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.web.uploads.STEPS", 1)
+    photograph = file_of(Image.effect_noise((64, 64), 50).convert("RGB"))
+    bomb = file_of(Image.new("1", (20_000, 20_000)))
+    with TestClient(build_app(site(tiny(), allow_upload=True))) as asked:
+        for content, said in (
+            (b"", "no whole JPEG"),
+            (b"GIF89a" + bytes(100), "no whole JPEG"),
+            (photograph[: len(photograph) // 2], "no whole JPEG"),
+            (file_of(Image.new("RGB", (8, 8))), "too few"),
+            (bomb, "too many"),
+            (file_of(Image.new("RGB", (64, 64)), "TIFF"), "no whole JPEG"),
+        ):
+            told = sent(asked, content)
+            assert told["state"] == "failed" and said in told["problem"], told
+        assert asked.post("/api/v1/uploads", content=bytes((10 << 20) + 1)).status_code == 413
+        assert sent(asked, photograph)["state"] == "done"
+        assert asked.get("/api/v1/uploads/" + "0" * 32).status_code == 422
+    with TestClient(build_app(site(tiny()))) as asked:
+        assert asked.post("/api/v1/uploads", content=photograph).status_code == 422
+        assert asked.post("/api/v1/uploads", content=bytes(100_000)).status_code == 413
+
+
+def test_a_search_is_stopped_and_a_full_queue_refuses() -> None:
+    photograph = file_of(Image.effect_noise((64, 64), 50).convert("RGB"))
+    with TestClient(build_app(site(tiny(), allow_upload=True))) as asked:
+        names = [asked.post("/api/v1/uploads", content=photograph).json()["upload"] for _ in range(4)]
+        assert asked.post("/api/v1/uploads", content=photograph).status_code == 503
+        assert asked.get(f"/api/v1/uploads/{names[3]}").json()["ahead"] == 3
+        assert asked.get(f"/api/v1/image?upload={names[3]}").status_code == 422
+        for name in names:
+            assert asked.delete(f"/api/v1/uploads/{name}").status_code == 204
+        assert asked.post("/api/v1/uploads", content=photograph).status_code == 200
 
 
 def test_find_gives_the_faces_that_have_what_is_asked_for() -> None:

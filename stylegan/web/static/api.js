@@ -3,6 +3,7 @@
 export function address(recipe, path = "/api/v1/image") {
   const query = new URLSearchParams();
   for (const seed of recipe.seeds) query.append("seed", seed);
+  for (const name of recipe.uploads ?? []) query.append("upload", name);
   for (const weight of recipe.weights ?? []) query.append("weight", weight);
   for (const [name, amount] of Object.entries(recipe.moves ?? {})) if (amount) query.append("move", `${name}~${amount}`);
   for (const drag of recipe.drags ?? []) query.append("drag", [drag.x, drag.y, drag.to_x, drag.to_y].join("~"));
@@ -23,6 +24,7 @@ export function recipeOf(query) {
   }
   const drags = query.getAll("drag").map((text) => text.split("~").map(Number)).map(([x, y, to_x, to_y]) => ({ x, y, to_x, to_y }));
   return {
+    uploads: query.getAll("upload"),
     drags,
     seeds: query.getAll("seed").map(Number),
     weights: query.getAll("weight").map(Number),
@@ -53,6 +55,24 @@ export async function picture(path, accept = "image/webp,image/png;q=0.9", body 
     class_idx: answer.headers.has("X-Class") ? Number(answer.headers.get("X-Class")) : null,
     words: answer.headers.get("X-Description") ?? "A generated picture",
   };
+}
+
+// A photograph is found in the network: `told` hears how far that is; `signal` stops it.
+export async function upload(file, class_idx, told, signal) {
+  const query = class_idx == null ? "" : `?class=${class_idx}`;
+  const answer = await fetch(`/api/v1/uploads${query}`, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+  const sent = await answer.json();
+  if (!answer.ok) throw new Error(sent.detail ?? answer.statusText);
+  const path = `/api/v1/uploads/${sent.upload}`;
+  signal.addEventListener("abort", () => fetch(path, { method: "DELETE" }));
+  for (;;) {
+    if (signal.aborted) throw new Error("Stopped.");
+    const now = await json(path);
+    if (now.state === "done") return sent.upload;
+    if (now.state === "failed") throw new Error(now.problem);
+    told(now);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+  }
 }
 
 let known;

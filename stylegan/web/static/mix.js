@@ -1,5 +1,5 @@
 // Parents, weights, layers and directions: a child of several faces, which follows the sliders.
-import { address, network, picture, recipeOf } from "/static/api.js";
+import { address, network, picture, recipeOf, upload } from "/static/api.js";
 import { keep, kept } from "/static/shelf.js";
 import { element, latest, save, say, show, slider } from "/static/parts.js";
 
@@ -9,11 +9,12 @@ export async function mix(view) {
   const about = await network();
   document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
   let recipe = recipeOf(new URLSearchParams(location.search));
-  if (!recipe.seeds.length) {
+  const count = () => recipe.seeds.length + recipe.uploads.length;
+  if (!count()) {
     const shelf = kept().slice(0, 2).map((face) => face.recipe.seeds[0]);
     recipe.seeds = shelf.length === 2 ? shelf : [anySeed(), anySeed()];
   }
-  if (!recipe.weights.length) recipe.weights = recipe.seeds.map(() => 1);
+  if (!recipe.weights.length) recipe.weights = Array(count()).fill(1);
   if (about.classes.length && recipe.class_idx == null) recipe.class_idx = 0;
   const image = element("img", { class: "portrait", alt: "A face is being made" });
   const caption = element("p", { class: "caption" });
@@ -34,22 +35,42 @@ export async function mix(view) {
   });
 
   function drawParents() {
-    parents.replaceChildren(element("legend", {}, "Parents"), ...recipe.seeds.map((seed, i) => element("div", {},
-      element("div", { class: "parent" },
-        element("label", {}, element("span", {}, "Seed"), element("input", {
-          type: "number", min: 0, max: 2 ** 32 - 1, value: seed, "data-parent": i,
-          onchange: (event) => { recipe.seeds[i] = Math.max(0, Math.min(2 ** 32 - 1, Math.round(Number(event.target.value) || 0))); drawParents(); ask(); },
-        })),
-        element("img", { src: address({ seeds: [seed], psi: recipe.psi, class_idx: recipe.class_idx }), alt: `Parent ${seed}`, width: 56, height: 56 }),
-        element("button", { type: "button", disabled: recipe.seeds.length < 2, "aria-label": `Remove parent ${seed}`,
-          onclick: () => { remove(i); } }, "×")),
-      slider(`Weight ${i + 1}`, { min: 0, max: 2, step: 0.05, value: recipe.weights[i] }, (value) => { recipe.weights[i] = value; if (recipe.weights.some(Boolean)) ask(); }),
-    )), element("div", { class: "row" },
-      element("button", { type: "button", id: "add", disabled: recipe.seeds.length >= 8, onclick: () => { recipe.seeds.push(anySeed()); recipe.weights.push(1); drawParents(); drawParts(); ask(); } }, "Add a parent")));
+    const alone = count() < 2;
+    const weight = (i) => slider(`Weight ${i + 1}`, { min: 0, max: 2, step: 0.05, value: recipe.weights[i] }, (value) => {
+      recipe.weights[i] = value;
+      if (recipe.weights.some(Boolean)) ask();
+    });
+    const looks = { psi: recipe.psi, class_idx: recipe.class_idx };
+    const row = (i, words, source, name) => element("div", {},
+      element("div", { class: "parent" }, words,
+        element("img", { src: address({ ...looks, ...source }), alt: name, width: 56, height: 56 }),
+        element("button", { type: "button", disabled: alone, "aria-label": `Remove ${name}`, onclick: () => remove(i) }, "×")),
+      weight(i));
+    const seeds = recipe.seeds.map((seed, i) => row(i, element("label", {}, element("span", {}, "Seed"), element("input", {
+      type: "number", min: 0, max: 2 ** 32 - 1, value: seed, "data-parent": i,
+      onchange: (event) => {
+        recipe.seeds[i] = Math.max(0, Math.min(2 ** 32 - 1, Math.round(Number(event.target.value) || 0)));
+        drawParents();
+        ask();
+      },
+    })), { seeds: [seed] }, `parent ${seed}`));
+    const sent = recipe.uploads.map((name, i) => row(recipe.seeds.length + i, element("span", {}, `Photograph ${i + 1}`), { seeds: [], uploads: [name] }, `photograph ${i + 1}`));
+    parents.replaceChildren(element("legend", {}, "Parents"), ...seeds, ...sent, element("div", { class: "row" },
+      element("button", { type: "button", id: "add", disabled: count() >= 8, onclick: add }, "Add a parent")));
+  }
+
+  function add() {
+    recipe.weights.splice(recipe.seeds.length, 0, 1);
+    recipe.seeds.push(anySeed());
+    for (const part of about.parts) recipe[part] = null;
+    drawParents();
+    drawParts();
+    ask();
   }
 
   function remove(i) {
-    recipe.seeds.splice(i, 1);
+    if (i < recipe.seeds.length) recipe.seeds.splice(i, 1);
+    else recipe.uploads.splice(i - recipe.seeds.length, 1);
     recipe.weights.splice(i, 1);
     for (const part of about.parts) recipe[part] = null;
     drawParents();
@@ -63,7 +84,7 @@ export async function mix(view) {
     parts.replaceChildren(element("legend", {}, "Layers from one parent"), ...about.parts.map((part) => element("label", { class: "choice" }, part, element("select", {
       "data-part": part,
       onchange: (event) => { recipe[part] = event.target.value === "" ? null : Number(event.target.value); ask(); },
-    }, element("option", { value: "" }, "all, by weight"), ...recipe.seeds.map((seed, i) => element("option", { value: i, selected: recipe[part] === i }, `parent ${i + 1}`))))));
+    }, element("option", { value: "" }, "all, by weight"), ...Array.from({ length: count() }, (_, i) => element("option", { value: i, selected: recipe[part] === i }, `parent ${i + 1}`))))));
   }
 
   const walks = element("fieldset", { id: "walks" }, element("legend", {}, "Walks"), ...about.directions.map((name) =>
@@ -120,6 +141,32 @@ export async function mix(view) {
     drawPoints();
     pull();
   });
+  const photographs = element("fieldset", { id: "photographs", hidden: !about.uploads });
+  const progress = element("progress", { max: 1, value: 0, "aria-label": "How far the search is", hidden: true });
+  const stop = element("button", { type: "button", hidden: true }, "Stop");
+  const file = element("input", { type: "file", id: "photograph", accept: "image/jpeg,image/png,image/webp", onchange: send });
+  photographs.append(element("legend", {}, "A photograph"),
+    element("p", {}, "A photograph of a face, cropped as those that the network knows, is looked for in the network. The server keeps no file of it."),
+    element("div", { class: "row" }, element("label", { class: "button" }, "Send one", file), progress, stop));
+  async function send() {
+    const [chosen] = file.files;
+    if (!chosen || count() >= 8) return;
+    const control = new AbortController();
+    stop.onclick = () => control.abort();
+    progress.hidden = stop.hidden = false;
+    try {
+      const name = await upload(chosen, recipe.class_idx, (now) => { progress.value = now.step / now.steps; }, control.signal);
+      recipe.uploads.push(name);
+      recipe.weights.push(1);
+      drawParents();
+      drawParts();
+      ask();
+    } catch (error) {
+      say(error.message);
+    }
+    progress.hidden = stop.hidden = true;
+    file.value = "";
+  }
   walks.hidden = !about.directions.length;
   drawParents();
   drawParts();
@@ -153,7 +200,7 @@ export async function mix(view) {
   const format = element("select", { id: "format" }, ...about.clips.map((type) => element("option", { value: type }, type === "image/webp" ? "WebP" : "MP4")));
   const clips = element("fieldset", { id: "clips" }, element("legend", {}, "From face to face of the shelf"), element("div", { class: "row" },
     element("label", {}, "Format ", format), element("button", { type: "button", id: "animate", onclick: animate }, "Make a clip")), moving);
-  sides.append(parents, parts, walks, points, clips, element("div", { class: "row" },
+  sides.append(parents, parts, walks, points, photographs, clips, element("div", { class: "row" },
     element("button", { type: "button", class: "first", onclick: actions.next }, "Other parents"),
     element("button", { type: "button", onclick: actions.keep }, "Keep"),
     element("button", { type: "button", onclick: actions.save }, "Save as PNG")));

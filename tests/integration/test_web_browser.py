@@ -61,8 +61,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         surveyed=40,
         rate=1e6,
         reals=open_reals(reals, G),
+        allow_upload=True,
     )
-    with running(build_app(site)) as address:
+    with pytest.MonkeyPatch.context() as patch, running(build_app(site)) as address:
+        patch.setattr("stylegan.web.uploads.STEPS", 20)
         yield address
 
 
@@ -232,6 +234,22 @@ def test_dragging_moves_a_point(page: Page, base: str) -> None:
     page.get_by_role("button", name="Remove point 1").click()
     page.wait_for_function("() => !location.search.includes('drag')")
     assert shown(page) == before
+
+
+def test_a_photograph_becomes_a_parent(page: Page, base: str, tmp_path: Path) -> None:
+    page.goto(f"{base}/mix?seed=5&weight=1")
+    alone = shown(page)
+    path = tmp_path / "photograph.png"
+    Image.effect_noise((100, 120), 60).convert("RGB").save(path)
+    page.set_input_files("#photograph", path)
+    page.wait_for_url("**upload=*", timeout=60_000)
+    assert shown(page) != alone and page.get_by_role("button", name="Remove photograph 1").count() == 1
+    path.write_bytes(b"no photograph")
+    page.set_input_files("#photograph", path)
+    page.wait_for_function("() => document.getElementById('said').textContent.includes('no whole JPEG')")
+    page.get_by_role("button", name="Remove photograph 1").click()
+    page.wait_for_function("() => !location.search.includes('upload')")
+    assert shown(page) == alone
 
 
 def test_a_clip_goes_through_the_shelf(page: Page, base: str) -> None:

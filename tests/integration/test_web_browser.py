@@ -12,7 +12,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 import stylegan
 from stylegan.data.faces3d import render_faces
@@ -84,7 +84,7 @@ def page(browser: Browser, base: str) -> Iterator[Page]:
     """A page with an empty profile, in which nothing may go wrong and nobody else may be asked."""
     context = browser.new_context(accept_downloads=True)
     page, wrong = context.new_page(), []
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((base, "blob:")) else wrong.append(asked.url))
@@ -154,7 +154,7 @@ def test_the_keyboard_is_enough(page: Page, base: str) -> None:
     page.goto(f"{base}/?seed=5")
     settled(page)
     page.keyboard.press(" ")
-    page.wait_for_function("() => !location.search.includes('seed=5')")
+    page.wait_for_function("() => location.search !== '?seed=5'")
     after = page.url
     settled(page)
     page.keyboard.press("ArrowLeft")
@@ -169,6 +169,27 @@ def test_the_keyboard_is_enough(page: Page, base: str) -> None:
     settled(page)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_a_picture_that_comes_late_leaves_the_address_alone(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => location.search !== '?seed=5'")
+    after = page.url
+    settled(page)
+    waiting: list[Route] = []
+    page.route(re.compile(r"/api/v1/image\?seed=5$"), lambda route: waiting.append(route))  # noqa: PLW0108
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**seed=5")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(after)
+    page.wait_for_timeout(100)
+    for route in waiting:
+        route.continue_()
+    settled(page)
+    page.wait_for_timeout(100)
+    assert waiting and page.url == after
 
 
 def test_the_shelf_keeps_goes_out_and_comes_in(page: Page, base: str, tmp_path: Path) -> None:

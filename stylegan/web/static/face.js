@@ -17,7 +17,7 @@ export async function face(view) {
     const wish = { ...recipe };
     const found = await picture(address(wish));
     show(image, found);
-    history.replaceState(null, "", address(wish, "/"));
+    if (address(recipe, "/") === address(wish, "/")) history.replaceState(null, "", address(wish, "/")); // nobody went on meanwhile
     caption.textContent = `${found.words}. Seed ${found.seeds[0]}.`;
   });
 

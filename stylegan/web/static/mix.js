@@ -31,7 +31,7 @@ export async function mix(view) {
     const found = await picture(address(recipe));
     show(image, found);
     caption.textContent = `${found.words}.`;
-    history.replaceState(null, "", where);
+    if (address(recipe, "/mix") === where) history.replaceState(null, "", where);
   });
 
   function drawParents() {

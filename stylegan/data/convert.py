@@ -53,13 +53,20 @@ def convert_pixels(image: Image.Image, channels: int, levels: Levels = FULL) -> 
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = _to_srgb(image if image.mode == "RGBA" else image.convert("RGBA"), profile)
         if channels != 4:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            image = on_white(image)
     else:
         image = _to_srgb(image.convert("RGB") if image.mode == "P" else image, profile)
     mode = MODE_OF_CHANNELS[channels]
     if image.mode not in ("1", "L", "RGB", "RGBA"):
         image = image.convert("RGB")  # palettes, CMYK, YCbCr, LAB: not all of them convert to grey directly
     return image if image.mode == mode else image.convert(mode)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An image with an alpha channel (RGBA) laid on white, as RGB; any other as it is."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

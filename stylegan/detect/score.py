@@ -28,7 +28,8 @@ def score_interval(right: int, played: int) -> tuple[float, float]:
     share, z2 = right / played, _Z**2 / played
     centre = (share + z2 / 2) / (1 + z2)
     half = _Z * math.sqrt(share * (1 - share) / played + z2 / (4 * played)) / (1 + z2)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # An end of the scale belongs to the interval exactly; rounding would leave it outside.
+    return 0.0 if right == 0 else centre - half, 1.0 if right == played else centre + half
 
 
 def auc(scores_positive: Tensor, scores_negative: Tensor) -> float:

@@ -13,13 +13,12 @@ from stylegan.interop.difference import network_name, summands
 from stylegan.latent.direction_file import SUFFIX, save_directions
 from stylegan.latent.effects import Effects, effects
 from stylegan.latent.layer_names import style_layers
-from stylegan.latent.named import Directions, attribute_columns
+from stylegan.latent.named import Directions, attribute_columns, is_of_faces3d
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 
-_FACES = "faces3d"
 _OTHERS = 3  # attributes besides the intended one that a line tells of
 
 
@@ -68,8 +67,7 @@ def find_directions(
     layers = style_layers(G, options.layers, "--layers") if isinstance(G, StyleBased) else []
     sampling = Sampling(class_idx=options.class_idx)
     known = Directions(G, sampling, classifier=options.classifier, scores=options.scores, progress=True)
-    data = found.provenance.get("data")
-    of_faces = isinstance(data, dict) and str(data.get("name", "")).startswith(_FACES)
+    of_faces = is_of_faces3d(found.provenance)
     count = min(options.count, known.dim)
     names = [f"pca:{i}" for i in range(count)] if isinstance(G, StyleBased) else []
     names += [f"sefa:{i}" for i in range(count)]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,12 @@ from stylegan.models.generator import StyleBased
 SAMPLES = 5000  # ws from which components and deviations are found
 SCORED = 2000  # images whose attributes are read
 _MOST_OF_AN_END = 2000  # points of each end between which a plane is looked for
+
+
+def is_of_faces3d(provenance: Mapping[str, Any]) -> bool:
+    """Whether a network was trained on faces3d, by what its file says: whether attributes can be read from its pictures."""
+    data = provenance.get("data")
+    return isinstance(data, dict) and str(data.get("name", "")).startswith("faces3d")
 
 
 class Directions:

@@ -53,7 +53,6 @@ class Site:
         name: Of its file.
         sha256: Of its file.
         card: Its model card, in Markdown.
-        class_names: Of its classes, or none.
         directions: By name.
         attributes: Reads faces; None: the network is not of such faces.
         surveyed: Seeds whose attributes are read ahead.
@@ -68,7 +67,6 @@ class Site:
     name: str
     sha256: str
     card: str = ""
-    class_names: tuple[str, ...] = ()
     directions: Mapping[str, Direction] | None = None
     attributes: AttributeNetwork | None = None
     surveyed: int = 2000
@@ -240,7 +238,7 @@ def build_app(site: Site) -> FastAPI:
         """A pair of a real and a generated picture, by its name."""
         return await answers.quiz_pair()
 
-    jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {"schema": binary}}}}
+    jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": binary}}}}
     gone: dict[int | str, dict[str, Any]] = {404: {"description": "No such pair waits."}}
 
     @app.get("/api/v1/quiz/{pair}/{side}", responses={**jpeg, **wrong, **gone}, response_class=Response)
@@ -330,7 +328,7 @@ class Answers:
             "kind": G.config.kind,
             "width": G.resolution[1],
             "height": G.resolution[0],
-            "classes": list(self.site.class_names) or [str(i) for i in range(G.c_dim)],
+            "classes": list(G.class_names) or [str(i) for i in range(G.c_dim)],
             "truncation": style_based,
             "noise": G.noise_size > 0,
             "clips": [name for name in SUFFIXES if name == "image/webp" or find_spec("av") is not None],
@@ -410,14 +408,14 @@ class Answers:
         """See the route."""
         image = self._quiz().picture(pair, side)
         if image is None:
-            return problem(404, "This pair was answered, or forgotten; ask for a new one.")
+            return _gone()
         body = await asyncio.to_thread(as_shown, image)
         return Response(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
     async def quiz_answer(self, pair: str, said: Answer) -> Any:
         """See the route."""
         told = await asyncio.to_thread(self._quiz().answer, pair, said)
-        return problem(404, "This pair was answered, or forgotten; ask for a new one.") if told is None else told
+        return _gone() if told is None else told
 
     async def animation(self, request: Request, walk: Walk) -> Response:
         """A clip; one is made at a time."""
@@ -472,3 +470,7 @@ class Answers:
                 await asyncio.sleep(0.2)
                 continue
             await self._pool.put((seed, picture))
+
+
+def _gone() -> Response:
+    return problem(404, "This pair was answered, or forgotten; ask for a new one.")

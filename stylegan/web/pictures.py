@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
+from stylegan.data.convert import on_white
 from stylegan.figures.pixels import to_pixels
 from stylegan.interop.provenance import png_text, xmp_packet
 
@@ -49,13 +49,6 @@ def encoded(image: Tensor, media_type: str, about: Mapping[str, Any]) -> bytes:
         case _:
             on_white(picture).save(buffer, "JPEG", quality=QUALITY, xmp=xmp)
     return buffer.getvalue()
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """Without an alpha channel."""
-    if picture.mode != "RGBA":
-        return picture
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def entity_tag(*parts: object) -> str:

@@ -19,12 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from stylegan.data.archive import ImageDataset
+from stylegan.data.convert import on_white
 from stylegan.detect.cues import compare
 from stylegan.detect.score import CHANCE, score_interval
 from stylegan.errors import UserError
 from stylegan.figures.pixels import to_pixels
 from stylegan.models.base import Generator
-from stylegan.web.pictures import QUALITY, on_white
+from stylegan.web.pictures import QUALITY
 
 MEDIA_TYPE = "image/jpeg"  # as photographs come, and as the web would recode the others
 _PAIRS = 500  # that wait for an answer; the oldest is forgotten

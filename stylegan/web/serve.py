@@ -9,20 +9,19 @@ from typing import Any
 import torch
 
 from stylegan.errors import UserError
-from stylegan.inference import load, resolve_network
+from stylegan.inference import Sampling, load, resolve_network
 from stylegan.interop.card import model_card
 from stylegan.interop.companions import find_discriminator
 from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.networks import read_whole_snapshot
 from stylegan.latent.direction_file import Direction, read_directions
-from stylegan.latent.named import Directions
+from stylegan.latent.named import Directions, is_of_faces3d
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import compute_exactly, pick_device
 
-_FACES = "faces3d"
 _NAMED = ("age", "sex", "smile", "yaw", "pitch", "skin_tone", "hair_length", "beard", "glasses")
 
 
@@ -112,8 +111,8 @@ def site_of(network: str, options: ServeOptions) -> Any:
     G = found.G_ema.to(device).eval().requires_grad_(False)
     compute_exactly()
     activate(Backend.auto, device, build_for_auto=False)
-    data = found.provenance.get("data")
-    of_faces = isinstance(data, dict) and str(data.get("name", "")).startswith(_FACES)
+    reals = None if options.data is None else open_reals(options.data, G)  # before what takes time
+    of_faces = is_of_faces3d(found.provenance)
     attributes = load_attributes(device)[0] if of_faces else None
     card = model_card(path, read_whole_snapshot(path)) if found.source is None else ""
     return Site(
@@ -121,14 +120,13 @@ def site_of(network: str, options: ServeOptions) -> Any:
         network_name(path),
         network_sha256(path),
         card,
-        G.class_names,
-        _directions(G, options.directions, named=of_faces),
-        attributes,
+        directions=_directions(G, options.directions, named=of_faces),
+        attributes=attributes,
         batch=options.batch or _batch(G),
         rate=options.rate,
         allow_upload=options.allow_upload,
         D=_discriminator(network, path, device) if options.allow_upload else None,
-        reals=None if options.data is None else open_reals(options.data, G),
+        reals=reals,
     )
 
 
@@ -138,8 +136,6 @@ def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Di
         return read_directions(file, G)
     if G.c_dim:
         return {}
-    from stylegan.inference import Sampling
-
     layers = range(G.num_ws) if isinstance(G, StyleBased) else []
     names = [f"pca:{i}" for i in range(3)] if isinstance(G, StyleBased) else ["sefa:0", "sefa:1"]
     known = Directions(G, Sampling(), progress=True)

@@ -113,6 +113,16 @@ def shown(page: Page) -> bytes:
     ).encode()
 
 
+def from_5_to_somebody(page: Page, base: str) -> str:
+    """A page that went from seed 5 to a new face by the keyboard: its address."""
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => location.search !== '?seed=5'")
+    settled(page)
+    return page.url
+
+
 def slide(page: Page, name: str, value: float) -> None:
     """Move a slider."""
     page.locator(f"input[data-name='{name}']").evaluate(
@@ -151,12 +161,7 @@ def test_saving_gives_a_png_that_says_what_it_is(page: Page, base: str) -> None:
 
 
 def test_the_keyboard_is_enough(page: Page, base: str) -> None:
-    page.goto(f"{base}/?seed=5")
-    settled(page)
-    page.keyboard.press(" ")
-    page.wait_for_function("() => location.search !== '?seed=5'")
-    after = page.url
-    settled(page)
+    after = from_5_to_somebody(page, base)
     page.keyboard.press("ArrowLeft")
     page.wait_for_url("**seed=5")
     page.keyboard.press("ArrowRight")
@@ -172,12 +177,7 @@ def test_the_keyboard_is_enough(page: Page, base: str) -> None:
 
 
 def test_a_picture_that_comes_late_leaves_the_address_alone(page: Page, base: str) -> None:
-    page.goto(f"{base}/?seed=5")
-    settled(page)
-    page.keyboard.press(" ")
-    page.wait_for_function("() => location.search !== '?seed=5'")
-    after = page.url
-    settled(page)
+    after = from_5_to_somebody(page, base)
     waiting: list[Route] = []
     page.route(re.compile(r"/api/v1/image\?seed=5$"), lambda route: waiting.append(route))  # noqa: PLW0108
     page.keyboard.press("ArrowLeft")

@@ -33,6 +33,12 @@ def test_an_interval_solves_its_equation() -> None:
             assert (right / played - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / played, rel=1e-5)
 
 
+def test_none_and_all_belong_to_their_intervals() -> None:
+    for played in range(1, 200):
+        assert score_interval(0, played)[0] == 0.0
+        assert score_interval(played, played)[1] == 1.0
+
+
 def test_intervals_of_nothing_and_of_nonsense() -> None:
     assert score_interval(0, 0) == (0.0, 1.0)
     for right, played in [(2, 1), (-1, 4), (0, -1)]:

@@ -34,21 +34,24 @@ export function recipeOf(query) {
   };
 }
 
-export async function json(path, body = null) {
-  const answer = await fetch(path, body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {});
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail ?? answer.statusText);
-  return told;
-}
-
-// A picture with its seed and its words. Formats other than PNG are for looking at. With a body it is asked for by POST.
-export async function picture(path, accept = "image/webp,image/png;q=0.9", body = null) {
-  const headers = { Accept: accept };
-  const answer = await fetch(path, body ? { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) } : { headers });
+// By GET, or with a body by POST; what the server refuses is thrown in its own words.
+async function asked(path, headers, body) {
+  const posted = body && { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(path, posted || { headers });
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail ?? answer.statusText);
   }
+  return answer;
+}
+
+export async function json(path, body = null) {
+  return (await asked(path, {}, body)).json();
+}
+
+// A picture with its seed and its words. Formats other than PNG are for looking at.
+export async function picture(path, accept = "image/webp,image/png;q=0.9", body = null) {
+  const answer = await asked(path, { Accept: accept }, body);
   return {
     blob: await answer.blob(),
     seeds: (answer.headers.get("X-Seed") ?? "").split(",").filter(Boolean).map(Number),
@@ -76,4 +79,7 @@ export async function upload(file, class_idx, told, signal) {
 }
 
 let known;
-export const network = () => (known ??= json("/api/v1/network"));
+export const network = () => (known ??= json("/api/v1/network").then((about) => {
+  document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
+  return about;
+}));

@@ -40,7 +40,6 @@ export async function face(view) {
   if (recipe.seeds.length) await ask();
   else await next({ remember: false });
   const about = await known;
-  document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
 
   const changed = (name) => (value) => {
     recipe[name] = value;

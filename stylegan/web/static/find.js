@@ -9,7 +9,6 @@ export async function find(view) {
     view.append(element("p", {}, "Nothing reads attributes of this network's pictures: it was not trained on faces3d."));
     return {};
   }
-  document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
   const wanted = {};
   const said = element("p", { class: "caption", role: "status" });
   const faces = element("ul", { class: "faces", id: "found" });

@@ -7,7 +7,6 @@ const anySeed = () => Math.floor(Math.random() * 2 ** 31);
 
 export async function mix(view) {
   const about = await network();
-  document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
   let recipe = recipeOf(new URLSearchParams(location.search));
   const count = () => recipe.seeds.length + recipe.uploads.length;
   if (!count()) {

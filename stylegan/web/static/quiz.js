@@ -17,7 +17,6 @@ export async function quiz(view) {
     view.append(element("p", {}, "This server has no real pictures. Start it with ", element("code", {}, "stylegan serve --data ARCHIVE"), "."));
     return {};
   }
-  document.documentElement.style.setProperty("--shape", `${about.width} / ${about.height}`);
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
   let pair = null;
   const sides = {};

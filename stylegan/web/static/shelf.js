@@ -23,7 +23,7 @@ export function keep(recipe, name) {
   const faces = kept();
   const where = address(recipe);
   if (faces.some((face) => address(face.recipe) === where)) return false;
-  faces.unshift({ recipe, name: String(name).slice(0, 100), parents: recipe.seeds.length > 1 ? recipe.seeds : [] });
+  faces.unshift({ recipe, name: String(name).slice(0, 100) });
   store(faces);
   return true;
 }
@@ -52,7 +52,7 @@ export function draw(list, empty) {
     image.alt = face.name;
     image.loading = "lazy";
     const words = document.createElement("span");
-    words.textContent = face.parents?.length ? `child of ${face.parents.join(", ")}` : `${face.recipe.seeds[0]}`;
+    words.textContent = face.recipe.seeds.length > 1 ? `child of ${face.recipe.seeds.join(", ")}` : `${face.recipe.seeds[0]}`;
     link.append(image, words);
     const remove = document.createElement("button");
     remove.type = "button";

@@ -102,7 +102,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 def site_of(network: str, options: ServeOptions) -> Any:
     """What is served of a network: itself, its words, and where it is of faces3d, attributes and directions."""
-    from stylegan.web.app import Site
+    from stylegan.web.answers import Site
     from stylegan.web.quiz import open_reals
 
     path = resolve_network(network)

@@ -28,7 +28,8 @@ from stylegan.figures.pixels import to_pixels
 from stylegan.inference import Sampling, sample
 from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.generator import StyleBased
-from stylegan.web.app import Site, build_app
+from stylegan.web.answers import Site
+from stylegan.web.app import build_app
 from stylegan.web.engine import BusyError, Engine
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
@@ -319,6 +320,7 @@ def test_a_photograph_is_found_and_mixed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("stylegan.web.uploads.STEPS", 100)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     G = stylegan.load_generator("demo")
+    assert isinstance(G, StyleBased)
     wanted = drawn(G, 4)
     photograph = to_pixels(wanted).resize((256, 256), Image.Resampling.NEAREST)
     with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6, allow_upload=True))) as asked:
@@ -414,7 +416,7 @@ def test_errors_of_our_own_give_no_secrets_away(
         raise RuntimeError("a secret path /home/somebody")
 
     with TestClient(build_app(site(tiny()))) as asked:
-        monkeypatch.setattr("stylegan.web.app.encoded", broken)
+        monkeypatch.setattr("stylegan.web.answers.encoded", broken)
         answer = asked.get("/api/v1/image?seed=1")
     assert answer.status_code == 500 and "secret" not in answer.text
     assert json.loads(answer.text)["status"] == 500 and answer.headers["x-content-type-options"] == "nosniff"

@@ -22,7 +22,8 @@ from stylegan.interop.difference import network_sha256
 from stylegan.interop.networks import read_whole_snapshot
 from stylegan.latent.direction_file import Direction
 from stylegan.metrics.attribute_network import load_attributes
-from stylegan.web.app import Site, build_app
+from stylegan.web.answers import Site
+from stylegan.web.app import build_app
 from stylegan.web.quiz import open_reals
 from tests.integration.web_server import running
 

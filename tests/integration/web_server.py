@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from stylegan.latent.direction_file import Direction
 from stylegan.models.generator import StyleBased
-from stylegan.web.app import Site
+from stylegan.web.answers import Site
 
 
 def site(G: StyleBased, **more: Any) -> Site:

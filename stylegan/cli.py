@@ -516,13 +516,17 @@ def serve(
     allow_upload: Annotated[
         bool, typer.Option("--allow-upload", help="Take photographs, and find them in the network.")
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name by which browsers may ask, such as faces.example, behind a proxy; again for more."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Open a page that shows someone new at every reload: faces to mix, to find and to keep."""
     from stylegan.web.serve import ServeOptions
     from stylegan.web.serve import serve as run
 
-    run(network, ServeOptions(host, port, device, directions, data, batch, rate, allow_upload))
+    run(network, ServeOptions(host, port, device, directions, data, batch, rate, allow_upload, tuple(allow_host or ())))
 
 
 @command()

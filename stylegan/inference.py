@@ -270,7 +270,7 @@ def sample(G: Generator, seeds: Seeds, sampling: Sampling = _AS_TRAINED, *, prog
     """
     find = _finder(G, seeds, sampling)
     label = class_label(G, sampling.class_idx)
-    return _batches(G, lambda chunk: _paint(G, find(chunk), label, sampling), _each(seeds), sampling, progress)
+    return _batches(G, lambda chunk: paint(G, find(chunk), label, sampling), _each(seeds), sampling, progress)
 
 
 @torch.no_grad()  # not inference mode: who keeps them may want to change them
@@ -334,7 +334,7 @@ def render(
         raise UserError(f"{points.names[0]} has no ws; stylegan.locate finds them")
 
     def images(chunk: list[int]) -> Tensor:
-        return _paint(G, points[chunk], label, sampling)
+        return paint(G, points[chunk], label, sampling)
 
     return _batches(G, images, range(len(points)), sampling, progress)
 
@@ -420,8 +420,15 @@ def _noise_of(G: Generator, chunk: Sequence[int | Latents], sampling: Sampling) 
     return torch.cat([noise for noise in drawn if noise is not None]).to(device)
 
 
-def _paint(G: Generator, points: Latents, label: Tensor | None, sampling: Sampling) -> Tensor:
-    """The float images of points, [N, C, H, W]."""
+def paint(G: Generator, points: Latents, label: Tensor | None, sampling: Sampling) -> Tensor:
+    """The images of points as the network makes them in one pass, float [N, C, H, W], nominally in [-1, 1].
+
+    Args:
+        G: In eval mode.
+        points: With ws where the network has w, else with z.
+        label: Of the class, [c_dim], where there is nothing but z.
+        sampling: Noise alone; `render` does the rest.
+    """
     device = next(G.parameters()).device
     noise: dict[str, Any] = {"noise_mode": str(sampling.noise_mode)}
     if sampling.noise_mode == NoiseMode.random and points.noise is None:

@@ -1,5 +1,6 @@
 """The search for the latent of a picture, from start to end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,7 @@ class Search:
         sampling: Of the starts: class, precision and batch.
         name: Of the picture.
         state: Of a search with the same arguments, to go on with.
+        nearest: Seeds of starts, where they were looked for before.
 
     Raises:
         UserError: The network has no such space, or no noise.
@@ -77,6 +79,7 @@ class Search:
         sampling: Sampling,
         name: str,
         state: dict[str, Any] | None = None,
+        nearest: Sequence[int] | None = None,
     ) -> None:
         device = next(G.parameters()).device
         self.G, self.options, self.name = G, options, name
@@ -88,7 +91,7 @@ class Search:
                 require_w(G, f"figure.space={options.space}", "choose figure.space=z"), sampling.class_idx
             )
             deviation, centre = spread.deviation, spread.mean[None, None]
-        starts = find_starts(G, picture, distance, options, sampling, centre)
+        starts = find_starts(G, picture, distance, options, sampling, centre, nearest)
         noise = None
         if options.noise and G.noise_size:
             noise = normal(0, "projected noise", [0], [G.noise_size], device)[0]
@@ -164,6 +167,7 @@ def find_starts(
     options: SearchOptions,
     sampling: Sampling,
     centre: Tensor | None,
+    nearest: Sequence[int] | None = None,
 ) -> Tensor:
     """Where a search begins: [K, 1, w_dim], [K, num_ws, w_dim] or [K, z_dim], by the space.
 
@@ -174,19 +178,14 @@ def find_starts(
         options: How many, and in which space.
         sampling: Class, precision and batch.
         centre: The mean of w, [1, 1, w_dim]; None: in z.
+        nearest: Seeds, the nearest first; None: they are found.
     """
     device = next(G.parameters()).device
     count = options.starts - (centre is not None)
-    nearest: list[int] = []
-    if count > 0:
-        plain = Sampling(class_idx=sampling.class_idx, precision=sampling.precision, batch=sampling.batch)
-        wanted, away = distance.features(target), []
-        images = sample(G, range(CANDIDATES), plain)
-        with torch.no_grad():
-            for image in images:
-                features = distance.features(image[None].to(device).float() / 127.5 - 1)
-                away.append(float((features - wanted).square().sum()))
-        nearest = torch.tensor(away).argsort(stable=True)[:count].tolist()
+    if nearest is None:
+        away = distances_of(G, target, range(CANDIDATES if count > 0 else 0), distance, sampling)
+        nearest = torch.tensor(away).argsort(stable=True).tolist()
+    nearest = nearest[:count]
     if centre is None:
         return latents(nearest, G.z_dim).to(device)
     others = (
@@ -196,6 +195,17 @@ def find_starts(
     if options.space is Space.w_plus:
         starts = starts.repeat(1, require_w(G, "", "").num_ws, 1)
     return starts
+
+
+def distances_of(
+    G: Generator, target: Tensor, seeds: Sequence[int], distance: Distance, sampling: Sampling
+) -> list[float]:
+    """Of the pictures of seeds from a target, float [1, C, H, W] in [-1, 1]."""
+    plain = Sampling(class_idx=sampling.class_idx, precision=sampling.precision, batch=sampling.batch)
+    with torch.no_grad():
+        wanted = distance.features(target)
+        pictures = (image[None].to(target.device).float() / 127.5 - 1 for image in sample(G, seeds, plain))
+        return [float((distance.features(picture) - wanted).square().sum()) for picture in pictures]
 
 
 def moved(

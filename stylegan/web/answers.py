@@ -52,6 +52,7 @@ class Site:
         rate: Requests a second that a client may make of the API.
         reals: Real images for the quiz; None: there is none.
         allow_upload: Take photographs.
+        hosts: Names by which the server may be asked; None: any.
         D: The network's discriminator, by which photographs are compared; None: by pixels.
     """
 
@@ -66,6 +67,7 @@ class Site:
     rate: float = 50.0
     reals: ImageDataset | None = None
     allow_upload: bool = False
+    hosts: frozenset[str] | None = None
     D: Discriminator | None = None
 
 
@@ -74,7 +76,7 @@ class Answers:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.faces = Faces(site.G, site.directions or {}, site.batch)
+        self.faces = Faces(site.G, site.directions or {})
         self.engine: Engine
         self.survey: Survey | None = None
         self.uploads: Uploads | None = None
@@ -88,9 +90,9 @@ class Answers:
         """Begin to compute."""
         self.engine = Engine(self.site.G, batch=self.site.batch, reader=self.site.attributes)
         if self.site.allow_upload:
-            self.uploads = Uploads(self.site.G, self.site.D, self.engine, self.site.batch)
-            self.faces = replace(self.faces, uploaded=self.uploads.point)
-        self._drags = Drags(self.engine, self.faces)
+            self.uploads = Uploads(self.site.G, self.site.D, self.engine)
+            self.faces = replace(self.faces, uploaded=self.uploads.found)
+        self._drags = Drags(self.engine)
         if self.site.attributes is not None and self.site.surveyed:
             self.survey = Survey(self.engine, self.faces, self.site.surveyed)
         self._fill()
@@ -216,26 +218,28 @@ class Answers:
             return problem(406, f"Clips are sent as {', '.join(SUFFIXES)}.")
         if self._walking.locked():
             raise BusyError
-        sampling = self.faces.sampling(walk.faces[0])
+        sampling, G = self.faces.sampling(walk.faces[0]), self.faces.shower(*walk.faces)
 
         async def draw(point: Latents) -> Tensor:
-            return (await self._of(point, sampling)).image
+            return (await self._of(point, sampling, G)).image
 
         async with self._walking, asyncio.timeout(SECONDS_OF_CLIP):
-            points = [await asyncio.to_thread(self.faces.point, recipe) for recipe in walk.faces]
+            points = [await self._point(recipe, G) for recipe in walk.faces]
             images = await drawn(frames_of(points, walk.seconds), draw, self.site.batch)
         about = {"network": self.site.name, "network_sha256": self.site.sha256, "walk": walk.model_dump()}
         body = await asyncio.to_thread(clip_bytes, images, media_type, about)
         return Response(body, media_type=media_type, headers={"Vary": "Accept", "Cache-Control": "no-store"})
 
     async def _picture(self, recipe: Recipe) -> Made:
-        point = await asyncio.to_thread(self.faces.point, recipe)
-        if recipe.drags:
-            point = await self._drags.point(recipe, point)
-        return await self._of(point, self.faces.sampling(recipe))
+        G = self.faces.shower(recipe)
+        return await self._of(await self._point(recipe, G), self.faces.sampling(recipe), G)
 
-    async def _of(self, point: Latents, sampling: Sampling) -> Made:
-        return await asyncio.wait_for(asyncio.wrap_future(self.engine.submit(point, sampling)), SECONDS)
+    async def _point(self, recipe: Recipe, G: Generator) -> Latents:
+        point = await asyncio.to_thread(self.faces.point, recipe)
+        return await self._drags.point(recipe, point, G) if recipe.drags else point
+
+    async def _of(self, point: Latents, sampling: Sampling, G: Generator) -> Made:
+        return await asyncio.wait_for(asyncio.wrap_future(self.engine.submit(point, sampling, G)), SECONDS)
 
     def _encoded(self, made: Made, media_type: str, recipe: Recipe, headers: dict[str, str]) -> bytes:
         if made.attributes is not None:

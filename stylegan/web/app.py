@@ -99,7 +99,7 @@ def build_app(site: Site) -> FastAPI:
         answers.start()
         yield
         if answers.uploads is not None:
-            answers.uploads.close()
+            await answers.uploads.close()
         await asyncio.to_thread(answers.close)
 
     app = FastAPI(
@@ -112,7 +112,8 @@ def build_app(site: Site) -> FastAPI:
     )
     answer_with_problems(app)
     larger = {"/api/v1/uploads": LARGEST} if site.allow_upload else {}
-    app.add_middleware(Protection, rates=Rates(site.rate, 4 * site.rate), registry=registry, larger=larger)  # pyright: ignore[reportArgumentType]
+    rates = Rates(site.rate, 4 * site.rate)
+    app.add_middleware(Protection, rates=rates, registry=registry, larger=larger, hosts=site.hosts)  # pyright: ignore[reportArgumentType]
     binary = {"type": "string", "format": "binary"}
     pictures: dict[int | str, dict[str, Any]] = {
         200: {"content": {name: {"schema": binary} for name in FORMATS}},
@@ -167,10 +168,12 @@ def build_app(site: Site) -> FastAPI:
 
     @app.post("/api/v1/uploads", responses=wrong, openapi_extra=photograph)
     async def upload(
-        request: Request, class_idx: Annotated[int | None, Query(alias="class", ge=0, le=2**31)] = None
+        request: Request,
+        class_idx: Annotated[int | None, Query(alias="class", ge=0, le=2**31)] = None,
+        tune: Annotated[bool, Query(description="tune a copy of the network to it, too")] = False,
     ) -> dict[str, str]:
         """Find a photograph, JPEG, PNG or WebP, in the network: its name, to be asked for and to be mixed with others."""
-        return {"upload": answers.uploads_of().add(await request.body(), class_idx)}
+        return {"upload": answers.uploads_of().add(await request.body(), class_idx, tune)}
 
     @app.get("/api/v1/uploads/{name}", responses=wrong)
     async def upload_told(name: PairName) -> dict[str, Any]:

@@ -5,7 +5,6 @@ the decoder breaks this process alone. Exit code 3: the message on stderr is for
 """
 
 import io
-import resource
 import sys
 from typing import NoReturn
 
@@ -19,6 +18,8 @@ MEMORY = 2 << 30
 
 def main() -> None:
     """Read stdin, write width x height x 3 bytes to stdout: the middle of the picture, upright, scaled."""
+    import resource  # here: Windows has none, and the server, which reads the constants, may run there
+
     for what, limit in (
         (resource.RLIMIT_CPU, SECONDS),
         (resource.RLIMIT_AS, MEMORY),

@@ -13,13 +13,15 @@ from stylegan.errors import UserError
 from stylegan.interop.latents import Latents
 from stylegan.latent.drag import Drag, DragOptions
 from stylegan.latent.projection import spread_of_w
+from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
-from stylegan.web.engine import Engine
-from stylegan.web.faces import Faces, Recipe
+from stylegan.web.engine import BusyError, Engine
+from stylegan.web.faces import Recipe
 
 OPTIONS = DragOptions(steps=150)
 SECONDS = 60.0  # of a drag, with the wait for the one before
 _KEPT = 64  # faces
+_QUEUE = 8  # that wait or are dragged
 T = TypeVar("T")
 
 
@@ -28,33 +30,45 @@ class Drags:
 
     Args:
         engine: Computes the steps.
-        faces: Of the network.
     """
 
-    def __init__(self, engine: Engine, faces: Faces) -> None:
-        self.engine, self.faces = engine, faces
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self._waiting = engine, 0
         self._kept: OrderedDict[str, Latents] = OrderedDict()
         self._deviation: float | None = None
         self._one = asyncio.Lock()
 
-    async def point(self, recipe: Recipe, start: Latents) -> Latents:
+    async def point(self, recipe: Recipe, start: Latents, G: Generator) -> Latents:
         """The latent of a face after its drags.
+
+        Args:
+            recipe: Of the face.
+            start: Its latent before them.
+            G: What shows it.
 
         Raises:
             UserError: The network has no w, or there is nothing in it to follow.
+            BusyError: As many wait as may.
             TimeoutError: It took too long.
         """
         key = recipe.model_copy(update={"x": 0.0, "y": 0.0, "rotate": 0.0}).model_dump_json()
-        async with asyncio.timeout(SECONDS), self._one:
-            if key not in self._kept:
-                self._kept[key] = await self._dragged(recipe, start)
+        if key in self._kept:
             self._kept.move_to_end(key)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
             return self._kept[key]
+        if self._waiting >= _QUEUE:
+            raise BusyError
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(SECONDS), self._one:
+                if key not in self._kept:
+                    self._kept[key] = await self._dragged(recipe, start, G)
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+                return self._kept[key]
+        finally:
+            self._waiting -= 1
 
-    async def _dragged(self, recipe: Recipe, start: Latents) -> Latents:
-        G = self.faces.G
+    async def _dragged(self, recipe: Recipe, start: Latents, G: Generator) -> Latents:
         if not isinstance(G, StyleBased) or start.ws is None:
             raise UserError("drags: points are dragged in w, which this network does not have")
         ws = start.ws

@@ -1,6 +1,7 @@
 """The one thread in which the network computes: requests of the same kind share a forward pass.
 
-Every pass has the same size, filled up with copies: a picture's bits do not depend on who asks at the same time.
+A picture's bits do not depend on who asks at the same time: a pass has the full size, filled up with copies, or a smaller one
+of which the engine saw, when it began, that it gives the same bits.
 """
 
 import threading
@@ -8,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from stylegan.inference import Sampling, render
+from stylegan.inference import Sampling, class_label, locate, paint, render
 from stylegan.interop.latents import Latents, join
 from stylegan.metrics.attribute_network import AttributeNetwork
 from stylegan.models.base import Generator
@@ -45,18 +46,20 @@ class Job:
 
     Attributes:
         point: One latent, on the CPU.
-        sampling: How it is shown; jobs with the same share a forward pass.
+        sampling: How it is shown; jobs with the same share a forward pass. Its batch does not count.
+        G: What shows it.
         future: Gets what is made.
     """
 
     point: Latents
     sampling: Sampling
+    G: Generator
     future: "Future[Made]"
 
     @property
     def kind(self) -> Hashable:
         """What jobs of one pass have in common."""
-        return self.sampling, self.point.ws is None, self.point.noise is None
+        return self.G, self.sampling, self.point.ws is None, self.point.noise is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class Engine:
     Args:
         G: The network, in eval mode.
         batch: Pictures of a pass.
-        deadline: Seconds that the first of a pass waits for others.
+        deadline: Seconds that the first of a pass waits for others, where there are others: somebody alone waits for nobody.
         queue: How many may wait.
         reader: Reads attributes of the pictures of a pass, in this thread, too: two that compute would wait for each other's
             cores.
@@ -104,6 +107,7 @@ class Engine:
         self._waiting: deque[Job | Task] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self.sizes, self._together = equal_sizes(G, batch), 1
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -115,10 +119,10 @@ class Engine:
         """Whether pictures can be made."""
         return self._thread.is_alive() and not self._closed
 
-    def submit(self, point: Latents, sampling: Sampling) -> "Future[Made]":
-        """Ask for a picture; raises `BusyError` where too many wait."""
+    def submit(self, point: Latents, sampling: Sampling, G: Generator | None = None) -> "Future[Made]":
+        """Ask for a picture, also by a tuned copy of the network; raises `BusyError` where too many wait."""
         future: Future[Made] = Future()
-        self._append(Job(point, sampling, future))
+        self._append(Job(point, sampling, G or self.G, future))
         return future
 
     def call(self, work: Callable[[], T]) -> "Future[T]":
@@ -161,11 +165,12 @@ class Engine:
         return self._make(pictures) if pictures else [job.work() for job in jobs if isinstance(job, Task)]
 
     def _make(self, jobs: list[Job]) -> list[Made]:
-        images = list(render(self.G, join([job.point for job in jobs]), jobs[0].sampling))
+        size = next(size for size in self.sizes if size >= len(jobs))
+        images = list(render(jobs[0].G, join([job.point for job in jobs]), replace(jobs[0].sampling, batch=size)))
         if self.reader is None:
             return [Made(image, None) for image in images]
         device = next(self.reader.parameters()).device
-        read = self.reader.read(torch.stack(images + images[-1:] * (self.batch - len(images))).to(device)).cpu()
+        read = self.reader.read(torch.stack(images + images[-1:] * (size - len(images))).to(device)).cpu()
         return [Made(image, row) for image, row in zip(images, read[: len(images)], strict=True)]
 
     def _next(self) -> list[Job | Task]:
@@ -182,7 +187,26 @@ class Engine:
             chosen = [job for job in self._waiting if job.kind == kind][: self.batch]
             for job in chosen:
                 self._waiting.remove(job)
+            self._together = len(chosen)
             return chosen
 
     def _could_share(self) -> bool:
-        return len(self._waiting) < self.batch and isinstance(self._waiting[0], Job)
+        others = len(self._waiting) > 1 or self._together > 1
+        return others and len(self._waiting) < self.batch and isinstance(self._waiting[0], Job)
+
+
+@torch.inference_mode()
+def equal_sizes(G: Generator, batch: int) -> list[int]:
+    """Sizes of passes, rising: halves, quarters ... of the full one that give its bits, and itself.
+
+    Which kernel computes depends on the shapes alone, not on the numbers, so that a pass of other latents tells.
+    """
+    sampling = Sampling(class_idx=0 if G.c_dim else None, batch=batch)
+    points, label = locate(G, range(batch), sampling), class_label(G, sampling.class_idx)
+    full, sizes, size = paint(G, points, label, sampling), [batch], batch // 2
+    while size:
+        parts = [paint(G, points[start : start + size], label, sampling) for start in range(0, batch, size)]
+        if torch.equal(torch.cat(parts), full):  # floats: as pixels, other bits would round to the same
+            sizes.insert(0, size)
+        size //= 2
+    return sizes

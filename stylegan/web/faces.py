@@ -87,7 +87,20 @@ class Recipe(BaseModel):
         return self
 
 
-def _none_is_taken(name: str) -> Latents:
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph that was found in the network.
+
+    Attributes:
+        point: Its latent.
+        G: A copy of the network that was tuned to it; None: the network itself shows it.
+    """
+
+    point: Latents
+    G: Generator | None = None
+
+
+def _none_is_taken(name: str) -> Photograph:
     raise UserError(f"upload={name}: this server takes no photographs; `stylegan serve --allow-upload` does")
 
 
@@ -98,21 +111,30 @@ class Faces:
     Attributes:
         G: The network.
         directions: That it knows, by name.
-        batch: Of the forward passes.
-        uploaded: The latent of a photograph by its name.
+        uploaded: A photograph by its name.
     """
 
     G: Generator
     directions: Mapping[str, Direction]
-    batch: int
-    uploaded: Callable[[str], Latents] = _none_is_taken
+    uploaded: Callable[[str], Photograph] = _none_is_taken
 
     def sampling(self, recipe: Recipe) -> Sampling:
         """How the latent of a recipe is shown; raises `UserError` for what the network cannot."""
-        options: dict[str, Any] = {"translate": (recipe.x, recipe.y), "rotate": recipe.rotate, "batch": self.batch}
+        options: dict[str, Any] = {"translate": (recipe.x, recipe.y), "rotate": recipe.rotate}
         if not isinstance(self.G, StyleBased):
             options["class_idx"] = recipe.class_idx
         return Sampling(**options)
+
+    def shower(self, *recipes: Recipe) -> Generator:
+        """The network that shows recipes, or what was tuned to their photograph; raises `UserError` where these are several."""
+        found = {name: self.uploaded(name).G for recipe in recipes for name in recipe.uploads}
+        tuned = {name: G for name, G in found.items() if G is not None}
+        if len(tuned) > 1:
+            raise UserError(
+                f"upload={','.join(tuned)}: the network was tuned to each of them, and no network shows both; send them again "
+                "without tuning"
+            )
+        return next(iter(tuned.values()), self.G)
 
     def point(self, recipe: Recipe) -> Latents:
         """The latent of a recipe, on the CPU; raises `UserError` for what the network cannot."""
@@ -122,7 +144,7 @@ class Faces:
             own |= {"noise_mode": "random", "noise_seed": recipe.noise}
         parents = [
             locate(self.G, [seed], Sampling(truncation_psi=recipe.psi, **own))
-            for seed in [*recipe.seeds, *map(self.uploaded, recipe.uploads)]
+            for seed in [*recipe.seeds, *(self.uploaded(name).point for name in recipe.uploads)]
         ]
         point = parents[0] if len(parents) == 1 else self._child(recipe, join(parents))
         for name, amount in recipe.moves.items():

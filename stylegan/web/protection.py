@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -64,6 +64,8 @@ class Protection:
         largest: Bytes of a request's body.
         larger: The same for some paths.
         patience: Seconds in which a body must have come.
+        hosts: Names by which it may be asked, in small letters; None: any. A page elsewhere whose name is made to lead here
+            ("DNS rebinding") would otherwise be taken for ours by the browser.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Protection:
         largest: int = 65_536,
         larger: Mapping[str, int] | None = None,
         patience: float = 10.0,
+        hosts: Collection[str] | None = None,
     ) -> None:
         self.app, self.rates, self.largest, self.patience = app, rates, largest, patience
-        self.larger = larger or {}
+        self.larger, self.hosts = larger or {}, hosts
         self.requests = Counter(
             "stylegan_requests", "Requests by path and status", ["path", "status"], registry=registry
         )
@@ -101,7 +104,9 @@ class Protection:
         client = (scope.get("client") or ("unknown", 0))[0]
         largest = self.larger.get(scope["path"], self.largest)
         try:
-            if scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
+            if self.hosts is not None and (host := _host(scope)) and host not in self.hosts:
+                await _refuse(answer, 421, f"This server is not called {host}; --allow-host {host} lets it be.", {})
+            elif scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
             elif (length := _length(scope)) is None or length > largest:
                 await _refuse(answer, 413, f"A request's body may have {largest} bytes.", {"connection": "close"})
@@ -142,6 +147,13 @@ def _length(scope: Scope) -> int | None:
     """What a request says of its body's length; 0 where it does not; None where that is no number."""
     said = next((value for key, value in scope["headers"] if key == b"content-length"), b"0")
     return int(said) if said.isdigit() and len(said) < 16 else None
+
+
+def _host(scope: Scope) -> str:
+    """The name by which a request asks, without its port; empty where it does not say, which browsers always do."""
+    said = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1").lower()
+    name = said[1:].partition("]")[0] if said.startswith("[") else said.partition(":")[0]
+    return name.removesuffix(".")
 
 
 def _route(scope: Scope) -> str:

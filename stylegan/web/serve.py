@@ -2,7 +2,9 @@
 
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from stylegan.ops.device import compute_exactly, pick_device
 
 _NAMED = ("age", "sex", "smile", "yaw", "pitch", "skin_tone", "hair_length", "beard", "glasses")
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -37,6 +41,7 @@ class ServeOptions:
         batch: Pictures of a forward pass; None: by their size.
         rate: Requests a second of one client.
         allow_upload: Take photographs.
+        allow_host: Further names by which it may be asked.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +52,7 @@ class ServeOptions:
     batch: int | None = None
     rate: float = 50.0
     allow_upload: bool = False
+    allow_host: tuple[str, ...] = ()
 
 
 def require_web() -> Any:
@@ -105,6 +111,10 @@ def site_of(network: str, options: ServeOptions) -> Any:
     from stylegan.web.answers import Site
     from stylegan.web.quiz import open_reals
 
+    if options.allow_upload and find_spec("resource") is None:
+        raise UserError(
+            "--allow-upload: this system cannot limit the process in which photographs are decoded; leave it out"
+        )
     path = resolve_network(network)
     found = load(network)
     device = pick_device(options.device)
@@ -125,9 +135,17 @@ def site_of(network: str, options: ServeOptions) -> Any:
         batch=options.batch or _batch(G),
         rate=options.rate,
         allow_upload=options.allow_upload,
+        hosts=names_of(options.host, options.allow_host),
         D=_discriminator(network, path, device) if options.allow_upload else None,
         reals=reals,
     )
+
+
+def names_of(host: str, allowed: Sequence[str]) -> frozenset[str] | None:
+    """By which names a server may be asked: those of this machine and what is allowed; None: any, where all may reach it."""
+    if not allowed and host not in _LOOPBACK and not host.startswith("127."):
+        return None
+    return frozenset({*_LOOPBACK, *(name.lower().removesuffix(".") for name in (host, *allowed))})
 
 
 def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Direction]:

@@ -1,9 +1,11 @@
 """The server, asked by HTTP: what it answers, to whom, with which bytes, and what it refuses."""
 
 import asyncio
+import copy
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from fastapi.testclient import TestClient
 from PIL import Image
 from torch import Tensor
@@ -25,16 +28,19 @@ from stylegan.detect.score import auc
 from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
 from stylegan.figures.pixels import to_pixels
-from stylegan.inference import Sampling, sample
+from stylegan.inference import Sampling, sample, to_uint8
 from stylegan.metrics.attribute_network import load_attributes, places
+from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
+from stylegan.rng import normal
 from stylegan.web.answers import Site
 from stylegan.web.app import build_app
-from stylegan.web.engine import BusyError, Engine
+from stylegan.web.engine import BusyError, Engine, equal_sizes
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
 from stylegan.web.protection import Rates
 from stylegan.web.quiz import Quiz, as_shown, open_reals
+from stylegan.web.serve import names_of
 from stylegan.web.walks import frames_of
 from tests.integration.web_server import site
 from tests.unit.test_inference import tiny
@@ -55,7 +61,7 @@ def pixels(content: bytes) -> torch.Tensor:
     return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).reshape(*picture.size[::-1], 3).permute(2, 0, 1)
 
 
-def drawn(G: StyleBased, seed: int, **options: Any) -> torch.Tensor:
+def drawn(G: Generator, seed: int, **options: Any) -> torch.Tensor:
     """What `generate.py` shows for a seed."""
     return next(iter(sample(G, [seed], Sampling(**options))))
 
@@ -209,6 +215,35 @@ def test_who_asks_too_often_waits_and_others_do_not() -> None:
         assert asked.get("/livez").status_code == 200
 
 
+def test_other_names_than_its_own_are_refused() -> None:
+    assert names_of("0.0.0.0", []) is None and names_of("::", []) is None
+    assert names_of("127.0.0.5", []) == {"127.0.0.1", "127.0.0.5", "localhost", "::1"}
+    assert names_of("::1", []) == {"127.0.0.1", "localhost", "::1"}
+    names = names_of("127.0.0.1", ["Faces.Example."])
+    assert names is not None and "faces.example" in names
+    with TestClient(build_app(site(tiny(), hosts=names))) as asked:
+        for host in (
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1:1",
+            "[::1]:8000",
+            "[::1]",
+            "FACES.example:80",
+            "faces.example.",
+        ):
+            assert asked.get("/api/v1/network", headers={"Host": host}).status_code == 200, host
+        for host in (
+            "evil.example",
+            "evil.example:8000",
+            "localhost.evil.example",
+            "[::2]:8000",
+            "127.0.0.1@evil.example",
+        ):
+            answer = asked.get("/image", headers={"Host": host})
+            assert answer.status_code == 421 and answer.headers["content-type"] == "application/problem+json", host
+            assert "--allow-host" in answer.json()["detail"]
+
+
 def test_a_seeds_bytes_do_not_depend_on_who_asks_at_the_same_time(ops: str) -> None:
     G = tiny()
     with TestClient(build_app(site(G))) as asked:
@@ -221,17 +256,24 @@ def test_a_seeds_bytes_do_not_depend_on_who_asks_at_the_same_time(ops: str) -> N
 
 def test_requests_share_a_pass_and_a_full_queue_refuses() -> None:
     G = tiny()
-    faces = Faces(G, {}, 8)
+    faces = Faces(G, {})
     recipe = Recipe(seeds=[1])
     engine = Engine(G, batch=8, deadline=0.2, queue=8)
+    gate = threading.Event()
+    engine.call(gate.wait)
     futures = [engine.submit(faces.point(Recipe(seeds=[i])), faces.sampling(recipe)) for i in range(8)]
+    gate.set()
     images = [future.result(20).image for future in futures]
-    assert engine.passes == 1 and engine.made == 8
+    assert engine.passes == 2 and engine.made == 9
     assert all(torch.equal(image, drawn(G, i)) for i, image in enumerate(images))
-    slow = Engine(G, batch=100, deadline=30, queue=2)
+    slow, gate = Engine(G, batch=8, queue=2), threading.Event()
+    held = slow.call(gate.wait)
+    while not held.running():
+        time.sleep(0.01)
     waiting = [slow.submit(faces.point(recipe), faces.sampling(recipe)) for _ in range(2)]
     with pytest.raises(BusyError):
         slow.submit(faces.point(recipe), faces.sampling(recipe))
+    gate.set()
     slow.close()  # what waits is made still
     assert all(torch.equal(future.result(20).image, drawn(G, 1)) for future in waiting)
     with pytest.raises(BusyError):
@@ -239,9 +281,27 @@ def test_requests_share_a_pass_and_a_full_queue_refuses() -> None:
     engine.close()
 
 
+def test_a_smaller_pass_is_taken_where_it_gives_the_same_bits() -> None:
+    class Moody(torch.nn.Module):
+        """A network that sees how many are asked for: with less than 4 it shows something else."""
+
+        def __init__(self, G: StyleBased) -> None:
+            super().__init__()
+            self.synthesis = G.synthesis
+
+        def forward(self, ws: torch.Tensor, **options: Any) -> torch.Tensor:
+            return self.synthesis(ws, **options) * (1.0 if len(ws) >= 4 else 0.9)
+
+    assert equal_sizes(tiny(), 1) == [1]
+    assert equal_sizes(tiny(), 8)[-1] == 8 and set(equal_sizes(tiny(c_dim=3), 8)) <= {1, 2, 4, 8}
+    G = copy.deepcopy(tiny())
+    G.synthesis = Moody(G)  # pyright: ignore[reportAttributeAccessIssue]
+    assert equal_sizes(G, 8)[-1] == 8 and not {1, 2} & set(equal_sizes(G, 8))
+
+
 def test_a_pass_that_fails_is_told_to_those_who_asked_and_to_nobody_else() -> None:
     G = tiny()
-    faces, recipe = Faces(G, {}, 8), Recipe(seeds=[1])
+    faces, recipe = Faces(G, {}), Recipe(seeds=[1])
     engine = Engine(G, batch=8, deadline=0.0)
     broken = engine.submit(faces.point(recipe), Sampling(translate=(0.1, 0.0), batch=8))
     with pytest.raises(UserError):
@@ -299,9 +359,9 @@ def test_others_get_their_pictures_while_points_are_dragged() -> None:
         assert dragged.result().status_code == 200 and answered > 2
 
 
-def sent(asked: TestClient, content: bytes) -> dict[str, Any]:
+def sent(asked: TestClient, content: bytes, *, tune: bool = False) -> dict[str, Any]:
     """What became of a photograph."""
-    answer = asked.post("/api/v1/uploads", content=content)
+    answer = asked.post(f"/api/v1/uploads?tune={tune}", content=content)
     assert answer.status_code == 200, answer.text
     name = answer.json()["upload"]
     while (told := asked.get(f"/api/v1/uploads/{name}").json())["state"] in ("waiting", "searching"):
@@ -320,7 +380,6 @@ def test_a_photograph_is_found_and_mixed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("stylegan.web.uploads.STEPS", 100)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     G = stylegan.load_generator("demo")
-    assert isinstance(G, StyleBased)
     wanted = drawn(G, 4)
     photograph = to_pixels(wanted).resize((256, 256), Image.Resampling.NEAREST)
     with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6, allow_upload=True))) as asked:
@@ -337,6 +396,38 @@ def test_a_photograph_is_found_and_mixed(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert asked.delete(f"/api/v1/uploads/{told['upload']}").status_code == 204
         assert asked.get(f"/api/v1/image?upload={told['upload']}").status_code == 422
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_is_tuned_to_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.web.uploads.STEPS", 40)
+    monkeypatch.setattr("stylegan.web.uploads.TUNING_STEPS", 40)
+    G = stylegan.load_generator("demo")
+    before = {name: value.clone() for name, value in G.state_dict().items()}
+    photograph = to_pixels(
+        to_uint8(F.interpolate(normal(0, "a photograph", [0], [3, 4, 4], "cpu"), (64, 64), mode="bilinear"))[0]
+    )
+    wanted = pixels(file_of(photograph)).float()
+    with TestClient(build_app(Site(G, "demo", "0" * 64, rate=1e6, allow_upload=True))) as asked:
+
+        def image(query: str) -> torch.Tensor:
+            return pixels(asked.get(f"/api/v1/image?{query}", headers=PNG).content).float()
+
+        plain, tuned = (sent(asked, file_of(photograph), tune=tune) for tune in (False, True))
+        assert plain["state"] == tuned["state"] == "done" and tuned["step"] == tuned["steps"] == 80
+        near, nearer = ((image(f"upload={told['upload']}") - wanted).square().mean() for told in (plain, tuned))
+        assert nearer < 0.8 * near
+        assert torch.equal(image("seed=4"), drawn(G, 4).float())  # others get the network as it was
+        assert all(torch.equal(value, before[name]) for name, value in G.state_dict().items())
+        assert torch.equal(image(f"seed=4&upload={plain['upload']}&weight=1&weight=0"), drawn(G, 4).float())
+        assert not torch.equal(image(f"seed=4&upload={tuned['upload']}&weight=1&weight=0"), drawn(G, 4).float())
+        again = sent(asked, file_of(photograph), tune=True)
+        both = asked.get(f"/api/v1/image?upload={tuned['upload']}&upload={again['upload']}")
+        assert both.status_code == 422 and "no network shows both" in both.json()["detail"]
+        third = sent(asked, file_of(photograph), tune=True)
+        assert asked.get(f"/api/v1/uploads/{third['upload']}").status_code == 200
+        assert asked.get(f"/api/v1/uploads/{tuned['upload']}").status_code == 422  # two are kept
+        walk = {"faces": [{"uploads": [again["upload"]]}, {"uploads": [third["upload"]]}], "seconds": 0.25}
+        assert asked.post("/api/v1/animation", json=walk).status_code == 422
 
 
 def test_what_is_no_photograph_is_refused_and_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +490,7 @@ def test_an_animation_is_a_loop_through_its_faces(client: TestClient) -> None:
     clip = Image.open(io.BytesIO(answer.content))
     assert getattr(clip, "n_frames", 1) == 18 and b"trainedAlgorithmicMedia" in answer.content
     G = tiny()
-    faces = Faces(G, {}, 8)
+    faces = Faces(G, {})
     points = [faces.point(Recipe(seeds=[seed])) for seed in (1, 2, 3)]
     frames = frames_of(points, 0.5)
     for key, point in zip(frames[::6], points, strict=True):

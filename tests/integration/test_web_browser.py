@@ -216,7 +216,7 @@ def test_the_shelf_keeps_goes_out_and_comes_in(page: Page, base: str, tmp_path: 
     page.wait_for_function("() => document.querySelectorAll('#kept li').length === 3")
     path.write_text('{"faces": [{"recipe": {"seeds": ["<img src=x onerror=alert(1)>"]}}]}')
     page.set_input_files("#import", path)
-    page.wait_for_function("() => document.getElementById('said').textContent.includes('holds no shelf')")
+    page.wait_for_function("() => document.getElementById('said')?.textContent.includes('holds no shelf')")
     assert page.locator("#kept li").count() == 3
 
 
@@ -268,7 +268,7 @@ def test_a_photograph_becomes_a_parent(page: Page, base: str, tmp_path: Path) ->
     assert shown(page) != alone and page.get_by_role("button", name="Remove photograph 1").count() == 1
     path.write_bytes(b"no photograph")
     page.set_input_files("#photograph", path)
-    page.wait_for_function("() => document.getElementById('said').textContent.includes('no whole JPEG')")
+    page.wait_for_function("() => document.getElementById('said')?.textContent.includes('no whole JPEG')")
     page.get_by_role("button", name="Remove photograph 1").click()
     page.wait_for_function("() => !location.search.includes('upload')")
     assert shown(page) == alone
@@ -304,15 +304,15 @@ def test_faces_are_found_by_attributes(page: Page, base: str) -> None:
 def test_the_quiz_counts(page: Page, base: str) -> None:
     page.goto(f"{base}/quiz")
     for played in range(1, 4):
-        page.wait_for_function("() => document.getElementById('verdict').textContent.startsWith('Choose')")
+        page.wait_for_function("() => document.getElementById('verdict')?.textContent.startsWith('Choose')")
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function(f"() => document.getElementById('score').textContent.includes('of {played} right')")
+        page.wait_for_function(f"() => document.getElementById('score')?.textContent.includes('of {played} right')")
         assert page.locator("#verdict").inner_text().startswith(("Right: the left", "Wrong: the right"))
         assert page.locator("#cues li").count() >= 4
         page.keyboard.press(" ")
     page.goto(f"{base}/quiz")
     page.locator("#right").click()
-    page.wait_for_function("() => document.getElementById('score').textContent.includes('of 4 right')")
+    page.wait_for_function("() => document.getElementById('score')?.textContent.includes('of 4 right')")
     assert "95 % interval" in page.locator("#score").inner_text()
 
 

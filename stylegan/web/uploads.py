@@ -133,10 +133,8 @@ class Uploads:
 
     def cancel(self, name: str) -> None:
         """Stop it and forget it."""
-        upload = self._upload(name)
-        if upload.task is not None:
-            upload.task.cancel()
-        del self._known[name]
+        self._upload(name)
+        self._drop(name)
 
     def found(self, name: str) -> Photograph:
         """What came of it; raises `UserError` where that is not there."""
@@ -149,7 +147,7 @@ class Uploads:
         """Stop all, child processes, too."""
         tasks = [upload.task for upload in self._known.values() if upload.task is not None]
         for name in list(self._known):
-            self.cancel(name)
+            self._drop(name)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _upload(self, name: str) -> Upload:
@@ -164,7 +162,12 @@ class Uploads:
         finished = [name for name, upload in self._known.items() if upload.state not in ("waiting", "searching")]
         tuned = [name for name in finished if (found := self._known[name].found) is not None and found.G is not None]
         for name in {*over, *finished[: max(len(finished) - KEPT, 0)], *tuned[: max(len(tuned) - TUNED, 0)]}:
-            self.cancel(name)
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        upload = self._known.pop(name)
+        if upload.task is not None:
+            upload.task.cancel()
 
     async def _find(self, upload: Upload, content: bytes, class_idx: int | None, tune: bool) -> None:
         try:

@@ -430,6 +430,22 @@ def test_a_network_is_tuned_to_a_photograph(monkeypatch: pytest.MonkeyPatch) -> 
         assert asked.post("/api/v1/animation", json=walk).status_code == 422
 
 
+def test_photographs_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan.web.uploads.STEPS", 1)
+    photograph = file_of(Image.effect_noise((64, 64), 50).convert("RGB"))
+    with TestClient(build_app(site(tiny(), allow_upload=True))) as asked:
+        monkeypatch.setattr("stylegan.web.uploads.MINUTES", 0.02)
+        told = sent(asked, photograph)
+        assert told["state"] == "done"
+        time.sleep(1.3)
+        assert asked.get(f"/api/v1/uploads/{told['upload']}").status_code == 422
+        assert "forgotten" in asked.get(f"/api/v1/image?upload={told['upload']}").json()["detail"]
+        monkeypatch.setattr("stylegan.web.uploads.MINUTES", 60)
+        monkeypatch.setattr("stylegan.web.uploads.KEPT", 2)
+        names = [sent(asked, photograph)["upload"] for _ in range(4)]
+        assert [asked.get(f"/api/v1/uploads/{name}").status_code for name in names] == [422, 422, 200, 200]
+
+
 def test_what_is_no_photograph_is_refused_and_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stylegan.web.uploads.STEPS", 1)
     photograph = file_of(Image.effect_noise((64, 64), 50).convert("RGB"))

@@ -11,6 +11,14 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// The same for pictures that are lines.
+export function drawing(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
 export function slider(name, { min, max, step, value, shown = (v) => v }, changed) {
   const output = element("output", {}, String(shown(value)));
   const input = element("input", { type: "range", min, max, step, value, "data-name": name });

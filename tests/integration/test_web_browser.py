@@ -66,6 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     with pytest.MonkeyPatch.context() as patch, running(build_app(site)) as address:
         patch.setattr("stylegan.web.uploads.STEPS", 20)
+        patch.setattr("stylegan.web.uploads.TUNING_STEPS", 10)
         yield address
 
 
@@ -263,6 +264,7 @@ def test_a_photograph_becomes_a_parent(page: Page, base: str, tmp_path: Path) ->
     alone = shown(page)
     path = tmp_path / "photograph.png"
     Image.effect_noise((100, 120), 60).convert("RGB").save(path)
+    page.locator("#tune").check()
     page.set_input_files("#photograph", path)
     page.wait_for_url("**upload=*", timeout=60_000)
     assert shown(page) != alone and page.get_by_role("button", name="Remove photograph 1").count() == 1

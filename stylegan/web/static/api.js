@@ -61,9 +61,11 @@ export async function picture(path, accept = "image/webp,image/png;q=0.9", body 
 }
 
 // A photograph is found in the network: `told` hears how far that is; `signal` stops it.
-export async function upload(file, class_idx, told, signal) {
-  const query = class_idx == null ? "" : `?class=${class_idx}`;
-  const answer = await fetch(`/api/v1/uploads${query}`, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+export async function upload(file, { class_idx, tune }, told, signal) {
+  const query = new URLSearchParams({ tune });
+  if (class_idx != null) query.set("class", class_idx);
+  const headers = { "Content-Type": "application/octet-stream" };
+  const answer = await fetch(`/api/v1/uploads?${query}`, { method: "POST", body: file, headers });
   const sent = await answer.json();
   if (!answer.ok) throw new Error(sent.detail ?? answer.statusText);
   const path = `/api/v1/uploads/${sent.upload}`;

@@ -8,6 +8,7 @@ export function photographs(usable, class_idx, free, found) {
   const stop = element("button", { type: "button", hidden: true }, "Stop");
   const kinds = "image/jpeg,image/png,image/webp";
   const file = element("input", { type: "file", id: "photograph", accept: kinds, onchange: send });
+  const tune = element("input", { type: "checkbox", id: "tune" });
 
   async function send() {
     const [chosen] = file.files;
@@ -16,7 +17,8 @@ export function photographs(usable, class_idx, free, found) {
     stop.onclick = () => control.abort();
     progress.hidden = stop.hidden = false;
     try {
-      found(await upload(chosen, class_idx, (now) => { progress.value = now.step / now.steps; }, control.signal));
+      const how = { class_idx, tune: tune.checked };
+      found(await upload(chosen, how, (now) => { progress.value = now.step / now.steps; }, control.signal));
     } catch (error) {
       say(error.message);
     }
@@ -28,5 +30,6 @@ export function photographs(usable, class_idx, free, found) {
     element("legend", {}, "A photograph"),
     element("p", {}, "A photograph of a face, cropped as those that the network knows, is looked for in the network. "
       + "The server keeps no file of it."),
+    element("label", {}, tune, " Tune a copy of the network to it, too: nearer, and slower."),
     element("div", { class: "row" }, element("label", { class: "button" }, "Send one", file), progress, stop));
 }

@@ -418,6 +418,9 @@ def convert(
         typer.Argument(help="*.safetensors: a snapshot, with G and D if there are any. *.pt: the public tools' names."),
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Convolutions in 16 bits: half the size; pictures differ by a grey level.")
+    ] = False,
 ) -> None:
     """Read a published network, without running anything in its file, and write it in another form."""
     from stylegan.interop.convert import convert as run
@@ -427,7 +430,7 @@ def convert(
         from stylegan.inference import resolve_network
 
         source = resolve_network(source)
-    for line in run(source, dest, overwrite=overwrite):
+    for line in run(source, dest, overwrite=overwrite, half=half):
         typer.echo(shown(line))
 
 

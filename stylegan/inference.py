@@ -34,7 +34,8 @@ from stylegan.values import COUNT, COUNT_OR_NONE, SEED32, at_home, check_values
 _T = TypeVar("_T")
 Seeds = Sequence[int | Latents]
 """What stands for images: numbers, and latents that were kept."""
-DEMO = "datasets/faces3d/demo.safetensors"
+SHIPPED = {name: f"datasets/faces3d/{name}.safetensors" for name in ("demo", "portrait")}
+"""Networks that come with the project, by name: faces at 64x64, trained on a laptop, and at 128x128, trained on a GPU."""
 MAX_SEED = 2**32 - 1
 CLUSTERED = 10_000
 _AT_ONCE = 1000
@@ -52,14 +53,14 @@ def resolve_network(network: str | Path) -> Path:
     """The file that a name stands for.
 
     Args:
-        network: `demo` (the network that comes with the project), the folder of a run (its newest snapshot), or a file that
+        network: `demo` or `portrait` (which come with the project), the folder of a run (its newest snapshot), or a file that
             `read_networks` takes; any of them with `+FILE` behind it, a difference (`interop.difference`).
 
     Raises:
         UserError: There is no such thing, or the run has no snapshot yet.
     """
-    if network == "demo":
-        return shipped(DEMO)
+    if isinstance(network, str) and network in SHIPPED:
+        return shipped(SHIPPED[network])
     try:
         path = Path(at_home(str(network)))
         is_folder, exists = path.is_dir(), path.exists()

@@ -22,7 +22,7 @@ SHOW_FROM = 2**25  # bytes; smaller files are read in a moment
 FORMS = ".safetensors (a snapshot of ours) or .pt (the public tools' names)"
 
 
-def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) -> list[str]:
+def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False, half: bool = False) -> list[str]:
     """Read networks and write them in the form that the name of `dest` asks for.
 
     Args:
@@ -30,6 +30,7 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
         dest: *.safetensors: G_ema as a snapshot, with G and D as companions if the source has them. *.pt: tensors under the
             names of the public StyleGAN tools, and the arguments with which those build the networks.
         overwrite: Replace `dest` if it exists.
+        half: See `save_snapshot`; for *.safetensors only.
 
     Returns:
         What was found and what was written, line by line.
@@ -40,6 +41,8 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
     source, dest = Path(source), Path(dest)
     if dest.suffix not in (".safetensors", ".pt"):
         raise UserError(f"cannot convert to {dest}: give it a name that ends in {FORMS}")
+    if half and dest.suffix == ".pt":
+        raise UserError(f"cannot convert to {dest} with --half: 16-bit weights are kept in *.safetensors only")
     if dest.exists() and not overwrite:
         raise UserError(f"{dest} exists; choose another name, or replace it with --overwrite")
     with _progress(source) as step:
@@ -49,7 +52,7 @@ def convert(source: str | Path, dest: str | Path, *, overwrite: bool = False) ->
             save_public(dest, found.networks)
         else:
             companions = {name: network for name, network in found.networks.items() if name != "G_ema"}
-            save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions)
+            save_snapshot(dest, found.G_ema, provenance=found.provenance, companions=companions, half=half)
     return [*found.report, f"wrote {dest}: {', '.join(found.networks)}"]
 
 

@@ -9,12 +9,15 @@ The file's only metadata key, `stylegan`, holds one JSON object::
 A file converted from another tool's may bring companions, the G and D of the training, as tensors `G/...` and `D/...`, and in
 the metadata `"companions": {"G": {"weights_sha256": "...", "model": {...}}, ...}`.
 
+Weights of convolutions may be kept as float16 (`stylegan convert --half`): the network has them as float32, and the SHA-256 is
+of what the network has.
+
 One key and sorted JSON make the file's bytes a function of the network and its provenance alone.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +25,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
-from stylegan.interop.fill import build_for
+from stylegan.interop.fill import Layout, build_for
 from stylegan.interop.header import COMPANIONS, SEPARATOR, layout_of, opened
 from stylegan.models.base import Generator, Network
 from stylegan.models.build import build_from_metadata
@@ -101,16 +104,25 @@ def _network(
         description: Its `model` and `weights_sha256`.
         make: What builds it.
     """
-    layouts = {ours: layout_of(file, theirs) for ours, theirs in names.items()}
+    layouts = {ours: _widened(layout_of(file, theirs)) for ours, theirs in names.items()}
     try:
         network = build_for(description["model"], layouts, make)
     except UnreadableError as error:
         raise UnreadableError(f"{error}; the file was changed after it was saved: get it again") from None
-    tensors = {ours: file.get_tensor(theirs) for ours, theirs in names.items()}
+    tensors = {ours: widened(file.get_tensor(theirs)) for ours, theirs in names.items()}
     if weights_sha256(tensors) != description["weights_sha256"]:
         raise UnreadableError("is damaged: its weights do not match their SHA-256; copy or download it again")
     network.load_state_dict(tensors)
     return network
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor as a network has it: float32 for float16, else itself."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _widened(layout: Layout) -> Layout:
+    return replace(layout, dtype="float32") if layout.dtype == "float16" else layout
 
 
 def _has_form(name: str, value: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stylegan.errors import UserError
 from stylegan.files import atomic_write, shipped
-from stylegan.inference import DEMO, Sampling, load, resolve_network
+from stylegan.inference import SHIPPED, Sampling, load, resolve_network
 from stylegan.interop.difference import network_name, summands
 from stylegan.latent.direction_file import SUFFIX, save_directions
 from stylegan.latent.effects import Effects, effects
@@ -97,7 +97,7 @@ def default_place(network: Path) -> Path:
     """Beside the network's file; in the working directory where that comes with the project."""
     first, *rest = summands(network)
     name = "+".join(part.stem for part in (first, *rest)) + SUFFIX
-    return Path(name) if first == shipped(DEMO) else first.with_name(name)
+    return Path(name) if first in map(shipped, SHIPPED.values()) else first.with_name(name)
 
 
 def _lines(measured: Effects) -> Iterator[str]:

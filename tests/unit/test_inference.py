@@ -458,7 +458,7 @@ def test_the_name_demo_is_shipped_and_not_looked_for_in_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(Path("demo"), 1000)
-    monkeypatch.setattr(inference, "DEMO", "datasets/faces3d/makehuman_head.npz")
+    monkeypatch.setitem(inference.SHIPPED, "demo", "datasets/faces3d/makehuman_head.npz")
     assert resolve_network("demo") == shipped("datasets/faces3d") / "makehuman_head.npz"
     assert resolve_network("./demo") == run_dir.snapshot_path(Path("demo"), 1000)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.interop.card import model_card
 from stylegan.interop.header import FORMAT, KEY, LONGEST_HEADER, LONGEST_METADATA
-from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot import read_companions, read_snapshot, weights_sha256
 from stylegan.interop.snapshot_writer import add_provenance, save_snapshot
 from stylegan.models.generator import StyleBased
 from stylegan.models.mapping import MappingConfig
@@ -74,6 +74,35 @@ def test_every_bit_survives(tmp_path: Path, G: StyleBased) -> None:
     for name, tensor in state.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
         assert bits(loaded[name]) == bits(tensor), name
+
+
+def test_convolutions_can_be_kept_in_16_bits(tmp_path: Path, G: StyleBased) -> None:
+    save_snapshot(
+        tmp_path / "half.safetensors", G, provenance=PROVENANCE, companions={"G": copy.deepcopy(G)}, half=True
+    )
+    found = read_snapshot(tmp_path / "half.safetensors")
+    kept = load_file(tmp_path / "half.safetensors")
+    for name, tensor in G.state_dict().items():
+        narrow = name.endswith("weight") and tensor.ndim == 4
+        assert kept[name].dtype == kept[f"G/{name}"].dtype == (torch.float16 if narrow else tensor.dtype), name
+        expected = tensor.half().float() if narrow else tensor
+        assert bits(found.G.state_dict()[name]) == bits(expected), name
+    assert found.metadata["weights_sha256"] == weights_sha256(found.G.state_dict())
+    assert found.metadata["companions"]["G"]["weights_sha256"] == weights_sha256(found.G.state_dict())
+    assert read_companions(tmp_path / "half.safetensors")["G"].state_dict().keys() == G.state_dict().keys()
+
+
+def test_what_16_bits_cannot_hold_is_refused(tmp_path: Path, G: StyleBased) -> None:
+    large = copy.deepcopy(G)
+    with torch.no_grad():
+        large.get_parameter(_first_convolution(large))[0, 0, 0, 0] = -70000
+    with pytest.raises(UserError, match=r"weight holds 7e\+04, more than float16 can"):
+        save_snapshot(tmp_path / "half.safetensors", large, provenance={}, half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def _first_convolution(G: StyleBased) -> str:
+    return next(name for name, parameter in G.named_parameters() if parameter.ndim == 4)
 
 
 def test_metadata_survives(file: Path, G: StyleBased) -> None:
@@ -179,7 +208,7 @@ def test_wrong_tensors_are_named(file: Path) -> None:
             lambda tensors, _: tensors.update({name: torch.zeros(3)}),
             rf"{name} as float32 \[3\], where .* float32 \[16\]",
         ),
-        (lambda tensors, _: tensors.update({name: tensors[name].half()}), f"{name} as float16"),
+        (lambda tensors, _: tensors.update({name: tensors[name].bfloat16()}), f"{name} as bfloat16"),
     ]
     for change, message in changes:
         file.write_bytes(content)

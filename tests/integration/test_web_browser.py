@@ -221,6 +221,112 @@ def test_the_shelf_keeps_goes_out_and_comes_in(page: Page, base: str, tmp_path: 
     assert page.locator("#kept li").count() == 3
 
 
+def test_the_family_tree_knows_whose_child_a_face_is(page: Page, base: str) -> None:
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    alone = {"weights": [], "moves": {}, "drags": []}
+    shelf = [
+        {"name": "of both", "recipe": {**alone, "seeds": [5, 6], "weights": [1, 1]}},
+        {"name": "of 6", "recipe": {**alone, "seeds": [6], "moves": {"pca:0": 2}}},
+        {"name": "five", "recipe": {**alone, "seeds": [5], "psi": 0.7}},
+        {"name": "nobody's", "recipe": {**alone, "seeds": [9]}},
+    ]
+    page.evaluate("faces => localStorage.setItem('stylegan-shelf-1', JSON.stringify(faces))", shelf)
+    page.reload()
+    settled(page)
+    button = page.get_by_role("button", name="Family tree")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Close"
+    tree = page.locator("#tree")
+    assert tree.locator("ul[aria-label=Parents] li").all_inner_texts() == ["5", "6 (not kept)"]
+    assert tree.locator("ul[aria-label=Parents] li img").first.get_attribute("alt") == "five"
+    assert tree.locator("ul[aria-label=Children] li").all_inner_texts() == ["child of 5, 6", "6, changed"]
+    assert tree.locator("ul[aria-label='No relatives'] li").all_inner_texts() == ["9"]
+    lines = [path.get_attribute("d") or "" for path in tree.locator("path").all()]
+    ends = [(int(line[1:].split()[0]), int(line.split()[-2])) for line in lines]
+    assert ends == [(52, 52), (156, 52), (156, 156)]  # 5 and 6 to the first, 6 to the second
+    lefts = [
+        page.evaluate("e => e.getBoundingClientRect().left", item.element_handle())
+        for item in tree.locator("section li").all()
+    ]
+    assert lefts[0] == lefts[2] and lefts[1] == lefts[3] == lefts[0] + 104, "lines would not meet the faces"
+    found = Axe().run(page).response["violations"]
+    assert not [wrong["id"] for wrong in found if wrong["impact"] in ("serious", "critical")]
+    page.keyboard.press("Escape")
+    assert not tree.is_visible() and page.evaluate("document.activeElement.id") == "family"
+    button.click()
+    tree.locator("ul[aria-label=Children] a").first.click()
+    page.wait_for_url("**/mix?seed=5&seed=6*")
+    settled(page)
+
+
+HOSTILE = [
+    {"seeds": [1, 2, 3, 4, 5, 6, 7, 8, 9]},
+    {"seeds": [-1]},
+    {"seeds": [2**32]},
+    {"seeds": [1.5]},
+    {"seeds": "5"},
+    {"seeds": [], "uploads": ["../../etc/passwd"]},
+    {"seeds": [5], "uploads": [["0" * 32]]},
+    {},
+    None,
+    [],
+]
+
+
+def test_a_shelf_from_a_file_is_not_believed(page: Page, base: str, tmp_path: Path) -> None:
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    page.keyboard.press("k")
+    path = tmp_path / "shelf.json"
+    for text in [
+        "nonsense",
+        "[]",
+        "{}",
+        "null",
+        '{"faces": 5}',
+        "[" * 5000,
+        json.dumps({"faces": [{"recipe": r} for r in HOSTILE]}),
+    ]:
+        path.write_text(text)
+        page.evaluate("document.getElementById('said').textContent = ''")
+        page.set_input_files("#import", path)
+        page.wait_for_function("() => document.getElementById('said').textContent.includes('holds no shelf')")
+        assert page.locator("#kept li").count() == 1
+    odd = {
+        "seeds": [6, 7], "uploads": None, "weights": [1, "x"], "coarse": 2, "fine": 1, "class_idx": 0.5, "evil": "x",
+        "psi": "1", "noise": -3, "x": 9, "moves": {"pca:0": 2, "smile": "<b>", "a" * 101: 1},
+        "drags": [{"x": 0.5, "y": 0.5, "to_x": 2, "to_y": 0.5}],
+    }  # fmt: skip
+    text = json.dumps({"faces": [{"name": "<img src=x onerror=alert(1)>" * 9, "recipe": odd}]})
+    path.write_text(text.replace('"moves": {', '"__proto__": {"stolen": 1}, "moves": {'))
+    page.set_input_files("#import", path)
+    page.wait_for_function("() => document.querySelectorAll('#kept li').length === 2")
+    kept = json.loads(page.evaluate("localStorage.getItem('stylegan-shelf-1')"))[0]
+    assert kept["name"].startswith("<img") and len(kept["name"]) == 100
+    assert kept["recipe"] == {
+        "seeds": [6, 7], "uploads": [], "weights": [], "coarse": None, "middle": None, "fine": 1, "psi": 1, "noise": None,
+        "x": 0, "y": 0, "rotate": 0, "class_idx": None, "drags": [], "moves": {"pca:0": 2},
+    }  # fmt: skip
+    assert page.evaluate("({}).stolen === undefined")
+
+
+def test_a_photograph_that_the_server_forgot_leaves_words(browser: Browser, base: str) -> None:
+    page = browser.new_page()  # the browser itself notes the picture that is not there as an error
+    page.goto(f"{base}/?seed=5")
+    settled(page)
+    shelf = [{"name": "of a photograph", "recipe": {"seeds": [5], "uploads": ["0" * 32]}}]
+    page.evaluate("faces => localStorage.setItem('stylegan-shelf-1', JSON.stringify(faces))", shelf)
+    page.reload()
+    page.locator("#kept .gone").wait_for()
+    assert page.locator("#kept .gone").inner_text() == "The server has forgotten this photograph"
+    page.get_by_role("button", name="Family tree").click()
+    page.locator("#tree .gone").nth(1).wait_for()
+    assert page.locator("#tree ul[aria-label=Parents] li").all_inner_texts()[0].strip() == "5 (not kept)"
+    page.close()
+
+
 def test_a_mix_changes_what_it_should(page: Page, base: str) -> None:
     page.goto(f"{base}/?seed=5")
     parent = shown(page)

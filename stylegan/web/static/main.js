@@ -6,6 +6,7 @@ import { quiz } from "/static/quiz.js";
 import { mix } from "/static/mix.js";
 import { draw, exported, imported } from "/static/shelf.js";
 import { save, say } from "/static/parts.js";
+import { tree } from "/static/tree.js";
 
 const pages = { "/": ["face", face, "Nobody you know"], "/mix": ["mix", mix, "Mix faces"], "/find": ["find", find, "Find faces"], "/quiz": ["quiz", quiz, "Which is generated?"], "/about": ["about", about, "About this network"] };
 const [name, page, title] = pages[location.pathname] ?? pages["/"];
@@ -27,6 +28,8 @@ document.getElementById("import").addEventListener("change", async (event) => {
   }
   event.target.value = "";
 });
+
+tree(document.getElementById("family"), document.getElementById("tree"));
 
 const help = document.getElementById("help");
 let actions = {};

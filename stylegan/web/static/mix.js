@@ -5,8 +5,9 @@ import { photographs } from "/static/photographs.js";
 import { points } from "/static/points.js";
 import { keep, kept } from "/static/shelf.js";
 import { element, latest, save, say, show, slider } from "/static/parts.js";
+import { MOST_PARENTS } from "/static/recipes.js";
+import { thumbnail } from "/static/thumbnail.js";
 
-const MOST = 8;
 const anySeed = () => Math.floor(Math.random() * 2 ** 31);
 
 export async function mix(view) {
@@ -14,7 +15,7 @@ export async function mix(view) {
   const recipe = recipeOf(new URLSearchParams(location.search));
   const count = () => recipe.seeds.length + recipe.uploads.length;
   if (!count()) {
-    const shelf = kept().slice(0, 2).map((face) => face.recipe.seeds[0]);
+    const shelf = kept().flatMap((face) => face.recipe.seeds.slice(0, 1)).slice(0, 2);
     recipe.seeds = shelf.length === 2 ? shelf : [anySeed(), anySeed()];
   }
   if (!recipe.weights.length) recipe.weights = Array(count()).fill(1);
@@ -36,7 +37,7 @@ export async function mix(view) {
     const sent = recipe.uploads.map((name, i) => parent(recipe.seeds.length + i,
       element("span", {}, `Photograph ${i + 1}`), { seeds: [], uploads: [name] }, `photograph ${i + 1}`));
     parents.replaceChildren(element("legend", {}, "Parents"), ...seeds, ...sent, element("div", { class: "row" },
-      element("button", { type: "button", id: "add", disabled: count() >= MOST, onclick: add }, "Add a parent")));
+      element("button", { type: "button", id: "add", disabled: count() >= MOST_PARENTS, onclick: add }, "Add a parent")));
   }
 
   function parent(i, words, source, name) {
@@ -48,7 +49,7 @@ export async function mix(view) {
     const away = { type: "button", disabled: count() < 2, "aria-label": `Remove ${name}`, onclick: () => remove(i) };
     return element("div", {},
       element("div", { class: "parent" }, words,
-        element("img", { src: address({ ...looks, ...source }), alt: name, width: 56, height: 56 }),
+        thumbnail({ ...looks, ...source }, name, { width: 56, height: 56 }),
         element("button", away, "×")),
       weight);
   }
@@ -112,7 +113,7 @@ export async function mix(view) {
     ask();
   });
 
-  const sent = photographs(about.uploads, recipe.class_idx, () => count() < MOST, (name) => {
+  const sent = photographs(about.uploads, recipe.class_idx, () => count() < MOST_PARENTS, (name) => {
     recipe.uploads.push(name);
     recipe.weights.push(1);
     others();

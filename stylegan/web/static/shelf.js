@@ -1,5 +1,8 @@
 // The shelf: recipes of faces that somebody kept, in this browser alone.
 import { address } from "/static/api.js";
+import { element } from "/static/parts.js";
+import { faceIn, pageOf, words } from "/static/recipes.js";
+import { thumbnail } from "/static/thumbnail.js";
 
 const KEY = "stylegan-shelf-1";
 const MOST = 200;
@@ -7,17 +10,13 @@ const MOST = 200;
 export function kept() {
   try {
     const found = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(found) ? found.filter(isFace).slice(0, MOST) : [];
+    return Array.isArray(found) ? facesIn(found) : [];
   } catch {
     return [];
   }
 }
 
-export function isFace(face) {
-  const whole = (n) => Number.isInteger(n) && n >= 0 && n < 2 ** 32;
-  return Boolean(face && typeof face === "object" && face.recipe && Array.isArray(face.recipe.seeds)
-    && face.recipe.seeds.length > 0 && face.recipe.seeds.length <= 8 && face.recipe.seeds.every(whole));
-}
+const facesIn = (found) => found.slice(0, MOST).map(faceIn).filter(Boolean);
 
 export function keep(recipe, name) {
   const faces = kept();
@@ -42,26 +41,9 @@ export function store(faces) {
 export function draw(list, empty) {
   const faces = kept();
   empty.hidden = faces.length > 0;
-  list.replaceChildren(...faces.map((face, i) => {
-    const item = document.createElement("li");
-    item.className = "face";
-    const link = document.createElement("a");
-    link.href = address(face.recipe, face.recipe.seeds.length > 1 || Object.keys(face.recipe.moves ?? {}).length ? "/mix" : "/");
-    const image = document.createElement("img");
-    image.src = address(face.recipe);
-    image.alt = face.name;
-    image.loading = "lazy";
-    const words = document.createElement("span");
-    words.textContent = face.recipe.seeds.length > 1 ? `child of ${face.recipe.seeds.join(", ")}` : `${face.recipe.seeds[0]}`;
-    link.append(image, words);
-    const remove = document.createElement("button");
-    remove.type = "button";
-    remove.textContent = "×";
-    remove.setAttribute("aria-label", `Remove ${face.name} from the shelf`);
-    remove.addEventListener("click", () => forget(i));
-    item.append(link, remove);
-    return item;
-  }));
+  list.replaceChildren(...faces.map(({ recipe, name }, i) => element("li", { class: "face" },
+    element("a", { href: pageOf(recipe) }, thumbnail(recipe, name), element("span", {}, words(recipe))),
+    element("button", { type: "button", "aria-label": `Remove ${name} from the shelf`, onclick: () => forget(i) }, "×"))));
 }
 
 export function exported() {
@@ -70,8 +52,8 @@ export function exported() {
 
 export async function imported(file) {
   if (file.size > 1_000_000) throw new Error("This file is too large for a shelf.");
-  const content = JSON.parse(await file.text());
-  const faces = Array.isArray(content?.faces) ? content.faces.filter(isFace) : [];
+  const content = await file.text().then(JSON.parse).catch(() => null);
+  const faces = Array.isArray(content?.faces) ? facesIn(content.faces) : [];
   if (!faces.length) throw new Error("This file holds no shelf.");
   const there = new Set(kept().map((face) => address(face.recipe)));
   const fresh = faces.filter((face) => !there.has(address(face.recipe)));

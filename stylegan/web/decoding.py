@@ -6,7 +6,6 @@ the decoder breaks this process alone. Exit code 3: the message on stderr is for
 
 import io
 import sys
-from typing import NoReturn
 
 from PIL import Image, ImageOps
 
@@ -28,24 +27,37 @@ def main() -> None:
     ):
         resource.setrlimit(what, (limit, limit))
     width, height = int(sys.argv[1]), int(sys.argv[2])
+    try:
+        sys.stdout.buffer.write(decoded(sys.stdin.buffer.read(), width, height).tobytes())
+    except RefusedError as error:
+        sys.stderr.write(str(error))
+        sys.exit(3)
+
+
+class RefusedError(Exception):
+    """A file that is no photograph for us; the message is for whoever sent it."""
+
+
+def decoded(content: bytes, width: int, height: int) -> Image.Image:
+    """The middle of a photograph, RGB, upright, on white, scaled to `width` x `height` pixels.
+
+    Raises:
+        RefusedError: It is no whole JPEG, PNG or WebP file, or has too many or too few pixels.
+    """
     Image.MAX_IMAGE_PIXELS = None  # ours is asked before a pixel is decoded
     try:
-        picture = Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=FORMATS)
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
         if picture.width * picture.height > MOST_PIXELS:
-            refuse(f"{picture.width}x{picture.height} pixels are too many; {MOST_PIXELS // 10**6} million are the most")
+            raise RefusedError(
+                f"{picture.width}x{picture.height} pixels are too many; {MOST_PIXELS // 10**6} million are the most"
+            )
         if min(picture.size) < 16:
-            refuse(f"{picture.width}x{picture.height} pixels are too few")
+            raise RefusedError(f"{picture.width}x{picture.height} pixels are too few; 16 a side are the fewest")
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
     except (OSError, SyntaxError, ValueError, MemoryError, EOFError):
-        refuse("this is no whole JPEG, PNG or WebP file")
+        raise RefusedError("this is no whole JPEG, PNG or WebP file") from None
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    sys.stdout.buffer.write(ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes())
-
-
-def refuse(why: str) -> NoReturn:
-    """End, and say why."""
-    sys.stderr.write(why)
-    sys.exit(3)
+    return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import ClientDisconnect
 
 from stylegan.errors import shown
 from stylegan.web.problems import problem_bytes
@@ -112,6 +113,10 @@ class Protection:
                 await _refuse(answer, 413, f"A request's body may have {largest} bytes.", {"connection": "close"})
             else:
                 await self.app(scope, self._bounded(receive, largest), answer)
+        except ClientDisconnect:  # so `_bounded` ends a body, too
+            if not begun:
+                limits = f"{largest} bytes and {self.patience:g} s are what it may take"
+                await _refuse(answer, 400, f"The request's body did not come whole; {limits}.", {"connection": "close"})
         except Exception:  # of ours: the log has it all, the client its number
             log.exception("request %s", name)
             if begun:

@@ -13,13 +13,15 @@ import time
 from pathlib import Path
 
 SHARES = {
-    "pickles": 0.45,
+    "pickles": 0.42,
     "networks": 0.25,
     "latents": 0.05,
     "archives": 0.08,
     "command_lines": 0.07,
     "checkpoints": 0.05,
     "runs": 0.05,
+    "uploads": 0.02,
+    "requests": 0.01,
 }
 
 

@@ -501,13 +501,18 @@ def export(
 
 @command()
 def serve(
-    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
+    network: Annotated[
+        str, typer.Argument(help="portrait, demo, a run's folder (its newest snapshot), or a file.")
+    ] = "portrait",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where it listens; 0: any that is free.")] = 8000,
     host: Annotated[
         str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody who reaches it.")
     ] = "127.0.0.1",
     directions: Annotated[
-        Path | None, typer.Option(help="Directions kept by `stylegan directions`; by default it finds some.")
+        Path | None,
+        typer.Option(
+            help="Directions kept by `stylegan directions`; by default those beside the network, or it finds some."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="An archive of real images of the network's size, for the quiz.")

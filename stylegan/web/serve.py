@@ -16,7 +16,7 @@ from stylegan.interop.card import model_card
 from stylegan.interop.companions import find_discriminator
 from stylegan.interop.difference import network_name, network_sha256
 from stylegan.interop.networks import read_whole_snapshot
-from stylegan.latent.direction_file import Direction, read_directions
+from stylegan.latent.direction_file import SUFFIX, Direction, read_directions
 from stylegan.latent.named import Directions, is_of_faces3d
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.models.base import Discriminator, Generator
@@ -36,7 +36,7 @@ class ServeOptions:
     Attributes:
         host, port: Where it listens; port 0: any that is free.
         device: Where it computes.
-        directions: A file of `stylegan directions`.
+        directions: A file of `stylegan directions`; None: the one beside the network, or some that are found now.
         data: An archive of real images, for the quiz.
         batch: Pictures of a forward pass; None: by their size.
         rate: Requests a second of one client.
@@ -130,7 +130,7 @@ def site_of(network: str, options: ServeOptions) -> Any:
         network_name(path),
         network_sha256(path),
         card,
-        directions=_directions(G, options.directions, named=of_faces),
+        directions=_directions(G, options.directions or _beside(path), named=of_faces),
         attributes=attributes,
         batch=options.batch or _batch(G),
         rate=options.rate,
@@ -148,10 +148,17 @@ def names_of(host: str, allowed: Sequence[str]) -> frozenset[str] | None:
     return frozenset({*_LOOPBACK, *(name.lower().removesuffix(".") for name in (host, *allowed))})
 
 
+def _beside(network: Path) -> Path | None:
+    """The directions that `stylegan directions` left beside a network, if it did."""
+    file = network.with_name(network.stem + SUFFIX)
+    return file if file.exists() else None
+
+
 def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Direction]:
-    """Those of a file; else the first components, and for faces3d attributes."""
+    """Those of a file, the best known first; else the first components, and for faces3d attributes."""
     if file is not None:
-        return read_directions(file, G)
+        found = read_directions(file, G)
+        return {name: found[name] for name in [*(name for name in _NAMED if name in found), *found]}
     if G.c_dim:
         return {}
     layers = range(G.num_ws) if isinstance(G, StyleBased) else []

@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from stylegan.detect.score import auc
 from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
 from stylegan.figures.pixels import to_pixels
-from stylegan.inference import Sampling, sample, to_uint8
+from stylegan.inference import Sampling, resolve_network, sample, to_uint8
 from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
@@ -40,7 +41,7 @@ from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
 from stylegan.web.protection import Rates
 from stylegan.web.quiz import Quiz, as_shown, open_reals
-from stylegan.web.serve import names_of
+from stylegan.web.serve import ServeOptions, names_of, site_of
 from stylegan.web.walks import frames_of
 from tests.integration.web_server import site
 from tests.unit.test_inference import tiny
@@ -617,3 +618,14 @@ def blurred(image: Tensor) -> Tensor:
     """What another resampling does."""
     half = torch.nn.functional.interpolate(image[None].float(), scale_factor=0.75, mode="bilinear", antialias=True)
     return torch.nn.functional.interpolate(half, size=image.shape[1:], mode="bilinear")[0].round().byte()
+
+
+def test_directions_beside_a_network_are_taken_the_best_known_first(tmp_path: Path) -> None:
+    shutil.copy(resolve_network("portrait"), tmp_path / "mine.safetensors")
+    own = tmp_path / "mine.directions.safetensors"
+    shutil.copy(resolve_network("portrait").with_name("portrait.directions.safetensors"), own)
+    served = site_of(str(tmp_path / "mine.safetensors"), ServeOptions(device="cpu"))
+    assert list(served.directions)[:3] == ["age", "sex", "smile"] and "pca:2" in served.directions
+    shutil.copy(resolve_network("demo"), tmp_path / "mine.safetensors")
+    with pytest.raises(UserError, match="directions of another network"):
+        site_of(str(tmp_path / "mine.safetensors"), ServeOptions(device="cpu"))

@@ -8,6 +8,7 @@ import { element, latest, save, say, show, slider } from "/static/parts.js";
 import { MOST_PARENTS } from "/static/recipes.js";
 import { thumbnail } from "/static/thumbnail.js";
 
+const SHOWN = 9; // walks, the best known first
 const anySeed = () => Math.floor(Math.random() * 2 ** 31);
 
 export async function mix(view) {
@@ -100,13 +101,14 @@ export async function mix(view) {
     parts.replaceChildren(element("legend", {}, "Layers from one parent"), ...about.parts.map(choice));
   }
 
-  const walks = element("fieldset", { id: "walks", hidden: !about.directions.length },
-    element("legend", {}, "Walks"),
-    ...about.directions.map((name) =>
-      slider(name, { min: -6, max: 6, step: 0.25, value: recipe.moves[name] ?? 0 }, (value) => {
-        recipe.moves[name] = value;
-        ask();
-      })));
+  const sliders = about.directions.map((name) =>
+    slider(name, { min: -6, max: 6, step: 0.25, value: recipe.moves[name] ?? 0 }, (value) => {
+      recipe.moves[name] = value;
+      ask();
+    }));
+  const rest = element("details", { hidden: sliders.length <= SHOWN }, element("summary", {}, "More"), ...sliders.slice(SHOWN));
+  const walks = element("fieldset", { id: "walks", hidden: !sliders.length },
+    element("legend", {}, "Walks"), ...sliders.slice(0, SHOWN), rest);
 
   const pulled = points(about.drags, recipe.drags, image, () => {
     if (recipe.drags.length) say("The points are being dragged; this takes some seconds.");

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from stylegan.losses.base import Phase
 from stylegan.losses.logistic import LogisticConfig
+from stylegan.losses.relativistic import RelativisticConfig
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 
@@ -34,7 +35,7 @@ class LossConfig(Protocol):
 
 
 # A new kind is a line here.
-LOSSES: dict[str, type[LossConfig]] = {config.kind: config for config in (LogisticConfig,)}
+LOSSES: dict[str, type[LossConfig]] = {config.kind: config for config in (LogisticConfig, RelativisticConfig)}
 
 
 def check_phases(phases: Sequence[Phase], G: Generator, *, adapts: bool = False) -> None:

@@ -1,5 +1,6 @@
 """The non-saturating logistic loss (Goodfellow et al. 2014, section 3) with R1 and path length, as StyleGAN2 and 3 train."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -51,6 +52,10 @@ class LogisticConfig:
         """With the R1 weight for [H, W] images (StyleGAN2-ADA, appendix C: gamma = 0.0002 * pixels / batch size)."""
         gamma = 0.0002 * resolution[0] * resolution[1] / batch_size
         return replace(self, r1_gamma=gamma if self.r1_gamma is None else self.r1_gamma)
+
+    def warning(self, means: Mapping[str, float]) -> str | None:
+        """None: R1 runs in few iterations, and says little beside what runs in all."""
+        return None
 
     def phases(self, G: Generator) -> list[Phase]:
         """In the order in which an iteration runs them; penalties of weight 0 are left out."""

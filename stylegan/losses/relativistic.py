@@ -5,6 +5,7 @@ Where D judges single images, G may drop what few of them show; here every gener
 penalties on both sides make the training converge (proposition 2 there).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,6 +17,8 @@ from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Now, Schedule, check_schedules, scheduled
 from stylegan.values import NOT_NEGATIVE, SHARE, check_values
+
+_OUTWEIGHS = 10
 
 
 @dataclass
@@ -46,6 +49,16 @@ class RelativisticConfig:
         """With a weight for [H, W] images where none is given: the published 2 at 64 pixels, 128 at 256 (published: 150)."""
         gamma = 2 * (resolution[0] * resolution[1] / 64**2) ** 1.5
         return replace(self, gamma=gamma if self.gamma is None else self.gamma)
+
+    def warning(self, means: Mapping[str, float]) -> str | None:
+        """Where the penalties outweigh what they are to steady, D learns to be flat, and G hardly anything."""
+        penalty, adversarial = means["loss/D_r1"] + means["loss/D_r2"], means["loss/D"]
+        if penalty <= _OUTWEIGHS * adversarial:
+            return None
+        return (
+            f"R1 and R2 ({penalty:.3g}) are {penalty / adversarial:.0f} times D's loss without them ({adversarial:.3g}): "
+            "loss.gamma is too large for these images; try a tenth"
+        )
 
     def phases(self, G: Generator) -> list[Phase]:
         """D, then G, on other training images than D's; then the average."""

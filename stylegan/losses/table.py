@@ -1,6 +1,6 @@
 """The kinds of loss, and what all of them keep to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -23,6 +23,10 @@ class LossConfig(Protocol):
 
     def resolved(self, resolution: tuple[int, int], batch_size: int) -> Self:
         """With what follows from the data: (H, W) of the images, and images of an iteration; nothing stays None."""
+        ...
+
+    def warning(self, means: Mapping[str, float]) -> str | None:
+        """What to tell once, where the means of an interval show that a setting is far off; None: nothing."""
         ...
 
     def phases(self, G: Generator) -> list[Phase]:

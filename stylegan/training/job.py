@@ -1,7 +1,7 @@
 """All that a training needs, in one object; `stylegan.assemble` puts it together."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Job:
         rounds: See `rounds_of`.
         graphs: What captures phases, or None.
         watch: What measures the networks of snapshots, or None.
-        warned: Whether it was told that p is as high as it may be.
+        warned: What was warned of already: `augment`, `loss`.
     """
 
     config: TrainConfig
@@ -67,7 +67,7 @@ class Job:
     rounds: dict[int, list[list[int]]]
     graphs: Graphs | None = None
     watch: Watch | None = None
-    warned: bool = False
+    warned: set[str] = field(default_factory=set)
 
     def tell_nonfinite(self) -> None:
         """Tell of gradients that were not finite since this was called last; it waits for the device."""

@@ -98,7 +98,9 @@ def iterate(job: Job, given_images: Shown) -> None:
     state.elapsed += given_images.waited + perf_counter() - started
     if means is not None:
         job.tell_nonfinite()
-        if state.ada is not None and not job.warned and (warning := state.ada.warning()):
-            job.warned = True
-            job.logger.message(f"{state.nimg / 1000:.3f} kimg: {warning}")
+        warnings = {"augment": state.ada and state.ada.warning(), "loss": job.config.loss.warning(means)}
+        for about, warning in warnings.items():
+            if warning and about not in job.warned:
+                job.warned.add(about)
+                job.logger.message(f"{state.nimg / 1000:.3f} kimg: {warning}")
     job.logger.step(means, now, state.nimg, state.elapsed)

@@ -1,0 +1,71 @@
+"""Every generator with every discriminator and every loss: it trains, or is refused with the reason."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import stylegan
+from stylegan import run_dir
+from stylegan.data.loader import DataConfig
+from stylegan.data.prepare import ensure_faces3d
+from stylegan.errors import UserError
+from stylegan.losses.logistic import LogisticConfig
+from stylegan.losses.relativistic import RelativisticConfig
+from stylegan.losses.table import LOSSES
+from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.models.discriminator import DiscriminatorConfig
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
+from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig
+
+SMALL: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
+MAPPING = MappingConfig(num_layers=2)
+GROUPED = {**SMALL, "group_width": 8}
+CONFIGS: dict[str, Any] = {
+    "stylegan2": StyleGAN2Config(z_dim=8, w_dim=8, mapping=MAPPING, **SMALL),
+    "stylegan3": StyleGAN3Config(z_dim=8, w_dim=8, mapping=MAPPING, num_layers=4, margin_size=4, **SMALL),
+    "r3gan": R3GANConfig(z_dim=8, **GROUPED),
+    "stylegan2_discriminator": DiscriminatorConfig(minibatch_std_group=2, **SMALL),
+    "r3gan_discriminator": R3GANDiscriminatorConfig(**GROUPED),
+    "logistic": LogisticConfig(r1_gamma=1, r1_interval=2, pl_interval=2),
+    "relativistic": RelativisticConfig(),
+}
+NEED_W = {"logistic": ("style mixing", "loss.style_mixing_prob=0"), "relativistic": None}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ensure_faces3d(tmp_path_factory.mktemp("data") / "faces.zip", resolution=16, count=8)
+
+
+def train(G: str, D: str, loss: Any, faces: Path, folder: Path) -> None:
+    config = TrainConfig(
+        data=DataConfig(path=str(faces), workers=0),
+        model=ModelConfig(G=CONFIGS[G], D=CONFIGS[D]),
+        loss=loss,
+        training=TrainingConfig(kimg=0.012, batch_size=4, grid_images=1, checkpoint_kimg=1, snapshot_kimg=1),
+        run_dir=str(folder),
+        device="cpu",
+    )
+    stylegan.train(config)
+
+
+@pytest.mark.parametrize(("G", "D", "loss"), list(itertools.product(GENERATORS, DISCRIMINATORS, LOSSES)))
+def test_a_pair_trains_or_is_refused(G: str, D: str, loss: str, tmp_path: Path, faces: Path) -> None:
+    settings = CONFIGS[loss]
+    if G == "r3gan" and (needed := NEED_W[loss]) is not None:
+        with pytest.raises(UserError, match=f"{needed[0]}.*{needed[1]}"):
+            train(G, D, settings, faces, tmp_path / "run")
+        settings = LogisticConfig(r1_gamma=1, r1_interval=2, pl_weight=0, style_mixing_prob=0)
+    train(G, D, settings, faces, tmp_path / "run")
+    (record,) = run_dir.read_stats(tmp_path / "run")
+    assert record["nimg"] == 12 and {"loss/G", "loss/D"} <= record.keys()
+    assert ("loss/D_r2" in record) == (loss == "relativistic")
+    assert not any(key.startswith("nonfinite/") for key in record)
+    image = next(iter(stylegan.sample(stylegan.load_generator(tmp_path / "run"), [0])))
+    assert image.shape == (3, 16, 16) and image.dtype == torch.uint8

@@ -243,14 +243,8 @@ class RunLogger:
                     self._events.add_scalar(name if "/" in name else f"progress/{name}", value, nimg)
             self._events.flush()
         r_t = "augment/r_t" if "augment/r_t" in means else "signs/real"
-        shown = {
-            "G": ("loss/G", ".3f"),
-            "D": ("loss/D", ".3f"),
-            "R1": ("loss/D_r1", ".3g"),
-            "R2": ("loss/D_r2", ".3g"),
-            "r_t": (r_t, "+.2f"),
-            "p": ("augment/p", ".3f"),
-        }
+        shown = {"G": ("loss/G", ".3f"), "D": ("loss/D", ".3f"), "R1": ("loss/D_r1", ".3g"), "R2": ("loss/D_r2", ".3g")}
+        shown |= {"r_t": (r_t, "+.2f"), "p": ("augment/p", ".3f")}
         values = [f"{label} {means[name]:{form}}" for label, (name, form) in shown.items() if name in means]
         line = "  ".join(
             [

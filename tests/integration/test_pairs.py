@@ -9,6 +9,7 @@ import torch
 
 import stylegan
 from stylegan import run_dir
+from stylegan.augment.build import AugmentConfig, AugmentKind
 from stylegan.data.loader import DataConfig
 from stylegan.data.prepare import ensure_faces3d
 from stylegan.errors import UserError
@@ -21,7 +22,11 @@ from stylegan.models.mapping import MappingConfig
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
+from stylegan.schedule import Ramp, Shape
+from stylegan.training.adam import OptimConfig
 from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig
+from stylegan.training.logging import LoggingConfig
+from tests.integration.test_resume import same_state
 
 SMALL: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
 MAPPING = MappingConfig(num_layers=2)
@@ -43,14 +48,15 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_faces3d(tmp_path_factory.mktemp("data") / "faces.zip", resolution=16, count=8)
 
 
-def train(G: str, D: str, loss: Any, faces: Path, folder: Path) -> None:
+def train(G: str, D: str, loss: Any, faces: Path, folder: Path, kimg: float = 0.012, **more: Any) -> None:
     config = TrainConfig(
         data=DataConfig(path=str(faces), workers=0),
         model=ModelConfig(G=CONFIGS[G], D=CONFIGS[D]),
         loss=loss,
-        training=TrainingConfig(kimg=0.012, batch_size=4, grid_images=1, checkpoint_kimg=1, snapshot_kimg=1),
+        training=TrainingConfig(kimg=kimg, batch_size=4, grid_images=1, checkpoint_kimg=1, snapshot_kimg=1),
         run_dir=str(folder),
         device="cpu",
+        **more,
     )
     stylegan.train(config)
 
@@ -69,3 +75,24 @@ def test_a_pair_trains_or_is_refused(G: str, D: str, loss: str, tmp_path: Path, 
     assert not any(key.startswith("nonfinite/") for key in record)
     image = next(iter(stylegan.sample(stylegan.load_generator(tmp_path / "run"), [0])))
     assert image.shape == (3, 16, 16) and image.dtype == torch.uint8
+
+
+def test_r3gan_resumes_to_the_bit_with_two_batches_of_reals(faces: Path, tmp_path: Path) -> None:
+    settings = RelativisticConfig(gamma=Ramp(1, 0.1, 0.03, Shape.cosine))
+    more = {
+        "augment": AugmentConfig(kind=AugmentKind.fixed, p=Ramp(0, 0.5, 0.02)),
+        "optim": OptimConfig(G_lr=Ramp(0.002, 0.001, 0.02), beta2=Ramp(0.9, 0.99, 0.02), ema_kimg=Ramp(0, 0.02, 0.02)),
+    }
+    train("r3gan", "r3gan_discriminator", settings, faces, tmp_path / "whole", 0.024, **more)
+    train("r3gan", "r3gan_discriminator", settings, faces, tmp_path / "parts", 0.012, **more)
+    train("r3gan", "r3gan_discriminator", settings, faces, tmp_path / "parts", 0.024, **more)
+    same_state(*(run_dir.checkpoint_path(tmp_path / name, 24) for name in ("whole", "parts")))
+
+
+def test_a_gamma_that_is_too_large_is_told_once(faces: Path, tmp_path: Path) -> None:
+    more = {"logging": LoggingConfig(interval_kimg=0.004, tensorboard=False)}
+    train("r3gan", "r3gan_discriminator", RelativisticConfig(gamma=1e7), faces, tmp_path / "run", **more)
+    told = (tmp_path / "run" / run_dir.LOG).read_text()
+    assert told.count("loss.gamma is too large") == 1 and "  R1 " in told
+    train("r3gan", "r3gan_discriminator", RelativisticConfig(gamma=1e-3), faces, tmp_path / "fine", **more)
+    assert "too large" not in (tmp_path / "fine" / run_dir.LOG).read_text()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.interop.fill import build_and_fill
-from stylegan.models import stylegan2_public, stylegan2_rosinality, stylegan3_public
+from stylegan.models import r3gan_public, stylegan2_public, stylegan2_rosinality, stylegan3_public
 from stylegan.models.adapter import Adapter, Foreign, PublicLayout
 from stylegan.models.base import Network
 
@@ -15,6 +15,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     stylegan2_public.GENERATOR,
     stylegan2_public.DISCRIMINATOR,
     stylegan3_public.GENERATOR,
+    r3gan_public.GENERATOR,
+    r3gan_public.DISCRIMINATOR,
     stylegan2_rosinality.GENERATOR,
     stylegan2_rosinality.DISCRIMINATOR,
 )

@@ -23,7 +23,6 @@ CHECKPOINT = b"stylegan-checkpoint-"
 
 # Words that files of other architectures contain, whatever else they do.
 _OTHERS = {
-    "R3GAN": (b"R3GAN", b"WidthPerStage", b"CardinalityPerStage", b"MainLayers"),
     "StyleGAN-XL": (b"pg_modules", b"SuperresGenerator", b"networks_stylegan3_resetting", b"embed_proj"),
     "StyleGAN or StyleGAN2 for TensorFlow": (b"dnnlib.tflib",),
 }

@@ -6,12 +6,15 @@ of modules count more than arguments, since defaults changed between versions of
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
-from stylegan.interop.adapters import adapter_for, public_layout
+from stylegan.interop.adapters import adapter_for, public_layout, take_over
 from stylegan.interop.fill import MOST_TENSORS, build_and_fill
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
+from stylegan.interop.unpickle import Word
+from stylegan.models import r3gan_public
 from stylegan.models.adapter import Foreign, PublicLayout, named, scalar
 from stylegan.models.base import Network
 from stylegan.models.metadata import model_metadata
@@ -41,8 +44,17 @@ def network_from_record(record: ModuleRecord) -> Network:
     """
     modules = _modules(record)
     tensors = _tensors(modules)
+    if r3gan_public.PREFIX in modules:
+        reduced = sum(_computes_in_bf16(module) for module in modules.values())
+        return take_over(Foreign(tensors, {r3gan_public.REDUCED: reduced}), r3gan_public.PublicR3GAN)
     layout = adapter_for(tensors, PublicLayout)
     return build_and_fill(*layout.to_ours(Foreign(tensors, _options(record, modules, layout))))
+
+
+def _computes_in_bf16(module: ModuleRecord) -> bool:
+    """Of R3GAN: whether a stage says so of itself."""
+    dtype = module.state.get("DataType")
+    return isinstance(dtype, Word) and dtype.name == str(torch.bfloat16)
 
 
 def describe(network: Network) -> Foreign:

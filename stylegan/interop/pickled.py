@@ -25,6 +25,7 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_CLASSES_OF = ("training.networks.", "R3GAN.", "torch.nn.modules.")
 _PLAIN = (bool, int, float, str, bytes, dict, list, tuple, set)
 _ARRAY_DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
@@ -48,6 +49,25 @@ class ModuleRecord(Parts):
         """One of its dictionaries, such as `_modules`; empty where it has none."""
         found = self.state.get(name)
         return found if isinstance(found, dict) else {}
+
+
+class PlainModule(ModuleRecord, Stateful):
+    """A module that was pickled as Python pickles any object: its class, then its attributes."""
+
+    def set_state(self, state: Any) -> None:
+        if self.state or not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise UnreadableError(f"holds a {self.class_name[:60]} whose attributes are not told once, by name")
+        self.state = state
+
+
+class ModuleWords(dict[str, Word]):
+    """Words, and the classes of R3GAN's and torch's layers, whatever they are called: each makes an empty `PlainModule`."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See `dict`."""
+        if name in self or not name.startswith(_CLASSES_OF):
+            return super().get(name, default)
+        return Word(name, lambda *arguments: _plain_module(name.rpartition(".")[2], arguments))
 
 
 @dataclass
@@ -129,8 +149,8 @@ def tensor_words() -> dict[str, Word]:
 
 
 def module_words() -> dict[str, Word]:
-    """What a pickle of the public StyleGAN2-ADA and StyleGAN3 tools may say, but for the tensors' bytes."""
-    return tensor_words() | _by_name(
+    """What a pickle of the public StyleGAN2-ADA, StyleGAN3 and R3GAN tools may say, but for the tensors' bytes."""
+    known = _by_name(
         Word("torch_utils.persistence._reconstruct_persistent_obj", _module),
         Word("dnnlib.util.EasyDict", _record),
         Word("_codecs.encode", _encode),
@@ -140,6 +160,7 @@ def module_words() -> dict[str, Word]:
         Word("numpy.core.multiarray.scalar", _scalar),
         Word("numpy.core.numeric._frombuffer", _array_from_buffer),
     )
+    return ModuleWords(tensor_words() | known)
 
 
 def storage_of(identity: Any, known: dict[str, Storage], budget: Budget) -> Storage:
@@ -186,6 +207,12 @@ def plain(value: Any) -> Any:
 
 def _by_name(*words: Word) -> dict[str, Word]:
     return {word.name: word for word in words}
+
+
+def _plain_module(name: str, arguments: tuple[Any, ...]) -> PlainModule:
+    if arguments:
+        raise UnreadableError(f"makes a {name[:60]} of arguments, which a module that was kept does not need")
+    return PlainModule(name, {})
 
 
 def _module(meta: Any) -> ModuleRecord:

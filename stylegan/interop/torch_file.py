@@ -57,7 +57,8 @@ def _read_stream(source: Source) -> Any:
     budget = Budget.for_file(source.size)
     words = module_words()
     word = Word("torch.storage._load_from_bytes", lambda content: _storage_from_bytes(content, budget))
-    value = Machine(words | {word.name: word}, budget).load(source)
+    words[word.name] = word
+    value = Machine(words, budget).load(source)
     if value == MAGIC and type(value) is int:
         value = _rest_of_torch_stream(source, budget)
     if source.tell() != source.size:

@@ -444,11 +444,6 @@ def test_modules_within_themselves_are_refused(tmp_path: Path, pair: Pair) -> No
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (
-            "R3GAN",
-            {"class_name": "Generator", "_init_kwargs": {"NoiseDimension": 64, "WidthPerStage": [8], "c_dim": 0}},
-        ),
-        ("R3GAN", ("R3GAN.Networks", "Generator")),
         ("StyleGAN-XL", {"class_name": "SuperresGenerator", "_init_kwargs": {"path_stem": "x"}}),
         ("StyleGAN-XL", ("pg_modules.discriminator", "ProjectedDiscriminator")),
         ("TensorFlow", ("dnnlib.tflib.network", "Network")),

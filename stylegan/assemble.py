@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -188,7 +189,8 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         distributed.barrier()
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
         labels = [f"labels: {dataset.labels_told}"] if dataset.has_labels else []
-        for note in [*warnings, *notes, cache_note, *labels, _summary(config, dataset, state, ops.name)]:
+        planned = [_planned_space(config, state)] if state.power else []
+        for note in [*warnings, *notes, cache_note, *labels, *planned, _summary(config, dataset, state, ops.name)]:
             job.logger.message(note)
         yield job
 
@@ -262,7 +264,9 @@ def _new_state(config: TrainConfig, dataset: ImageDataset, device: torch.device)
     phases = config.loss.phases(G)
     check_phases(phases, G, adapts=ada is not None)
     G_opt, D_opt = (build_optimizer(n, name, phases, config.optim) for name, n in (("G", G), ("D", D)))
-    return TrainState(G, D, G_ema, G_opt, D_opt, torch.zeros([], device=device), config.seed, ada=ada), phases
+    power = {sigma: copy.deepcopy(G_ema) for sigma in config.optim.ema_power}
+    zero = torch.zeros([], device=device)
+    return TrainState(G, D, G_ema, G_opt, D_opt, zero, config.seed, ada=ada, power=power), phases
 
 
 def _shape(dataset: ImageDataset) -> dict[str, Any]:
@@ -308,6 +312,8 @@ def _find_start(
         notes = []
     if config.init_from is not None:
         notes += start_from(config.init_from, state, config.training.start_kimg)
+        for average in state.power.values():
+            average.load_state_dict(state.G.state_dict())
         if state.nimg >= config.training.total_nimg:
             raise UserError(
                 f"training.kimg={config.training.kimg:g} is reached where training would start, at {state.nimg / 1000:g} kimg "
@@ -327,6 +333,17 @@ def _check_data(checkpoint: Checkpoint, dataset: ImageDataset, path: str) -> Non
             f"{dataset.content_hash[:16]}..., the run's {checkpoint.content_hash[:16]}...; give data.path= of the old one, "
             "or start a new run with init_from="
         )
+
+
+def _planned_space(config: TrainConfig, state: TrainState) -> str:
+    """What further averages will take on the disk."""
+    numbers = sum(tensor.numel() for tensor in state.G.state_dict().values())
+    count = math.ceil((config.training.total_nimg - state.nimg) / (1000 * config.training.snapshot_kimg))
+    size = 4 * numbers * len(state.power)
+    return (
+        f"optim.ema_power: {len(state.power)} further averages with every snapshot, {size / 2**20:.1f} MiB each time, "
+        f"{count * size / 2**30:.2f} GiB until the end; a larger training.snapshot_kimg= takes less"
+    )
 
 
 def _summary(config: TrainConfig, dataset: ImageDataset, state: TrainState, ops: str) -> str:

@@ -435,6 +435,23 @@ def convert(
 
 
 @command()
+def average(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was trained with optim.ema_power.")],
+    sigma: Annotated[
+        float,
+        typer.Option(help="Length of the average, relative to the training: above 0, at most 0.25; 0.05 is usual."),
+    ],
+    out: Annotated[Path, typer.Option(help="The network, *.safetensors.")],
+    kimg: Annotated[float | None, typer.Option(min=0.001, max=1e9, help="Until when; by default the last.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+) -> None:
+    """Make the network that another average of a run's G would have been, from those that it kept (optim.ema_power)."""
+    from stylegan.training.rebuild import average as run_average
+
+    typer.echo(shown(run_average(run, sigma, out, kimg=kimg, overwrite=overwrite)))
+
+
+@command()
 def attributes(
     data: Annotated[Path, typer.Option(help="An archive of faces3d, which holds the attributes.")],
     train: Annotated[bool, typer.Option("--train", help="Train a network; else tell how well one reads DATA.")] = False,

@@ -27,6 +27,7 @@ _RECORD_BYTES = 2**27  # of stats.jsonl or metrics.jsonl: some 400,000 records
 _FAKES = r"fakes-\d{6,}\.png"
 _CHECKPOINT = r"state-(\d{9,})\.pt"
 _SNAPSHOT = r"G_ema-(\d{9,})\.safetensors"
+_POWER = r"power-(0\.\d{6})-(\d{9,})\.safetensors"
 _METRIC = r"[A-Za-z0-9][A-Za-z0-9_@-]{0,99}"  # `fid50k`, `kid5k_mobilenet_v2-1a2b3c4d@class3`
 
 
@@ -76,6 +77,19 @@ def checkpoint_path(run_dir: Path, nimg: int) -> Path:
 def snapshot_path(run_dir: Path, nimg: int) -> Path:
     """Where the network to give away at `nimg` images goes."""
     return run_dir / SNAPSHOTS / f"G_ema-{nimg:09d}.safetensors"
+
+
+def power_path(run_dir: Path, sigma: float, nimg: int) -> Path:
+    """Where the average of length `sigma` at `nimg` images goes."""
+    return run_dir / SNAPSHOTS / f"power-{sigma:.6f}-{nimg:09d}.safetensors"
+
+
+def powers(run_dir: Path) -> list[tuple[float, int, Path]]:
+    """The averages that a run kept: length, images, file; oldest first."""
+    folder = run_dir / SNAPSHOTS
+    found = [(re.fullmatch(_POWER, path.name), path) for path in (folder.iterdir() if folder.is_dir() else ())]
+    kept = [(float(match[1]), int(match[2]), path) for match, path in found if match is not None]
+    return sorted(kept, key=lambda item: (item[1], item[0]))
 
 
 def best_snapshot_path(run_dir: Path, metric: str) -> Path:

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylegan.errors import UserError
 from stylegan.ops.device import send
 from stylegan.ops.update import adam_, clamp_nonfinite_
 from stylegan.schedule import Schedule, check_schedules, scheduled
-from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, check_values
+from stylegan.training.power_average import LONGEST
+from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, Range, check_values
 
+_LENGTH = Range(0, LONGEST, above=True)
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -42,6 +45,13 @@ class OptimConfig:
             "range": NOT_NEGATIVE,
         },
     )
+    ema_power: list[float] = field(
+        default_factory=list,
+        metadata={
+            "help": "lengths (sigma, such as 0.05,0.10) of further averages, kept with every snapshot: `stylegan average` "
+            "makes others of them"
+        },
+    )
     loss_scale: float | None = field(
         default=None,
         metadata={
@@ -53,6 +63,10 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_schedules(self, "optim")
         check_values(self, "optim")
+        for sigma in self.ema_power:
+            _LENGTH.check(sigma, "optim.ema_power")
+        if len(set(self.ema_power)) < len(self.ema_power):
+            raise UserError(f"optim.ema_power={self.ema_power}: each length once")
 
     def resolved(self, resolution: tuple[int, int], batch_size: int, *, fp16: bool) -> "OptimConfig":
         """With what follows from (H, W) and the batch.

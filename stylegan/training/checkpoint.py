@@ -166,6 +166,12 @@ def _check(content: dict[Any, Any]) -> None:
         tensors += state[name].values()
         if (optimizer := f"{name}_opt") != "G_ema_opt":
             tensors += _check_optimizer(optimizer, state.get(optimizer), parameters)
+    power = state.get("power", {})  # older versions kept none
+    if not isinstance(power, dict) or not all(isinstance(name, str) for name in power):
+        raise UnreadableError("lacks its further averages")
+    for name, average in power.items():
+        _check_network(f"average of length {name[:20]}", average, content["architecture"].get("G"))
+        tensors += average.values()
     check_shared(tensors)
     numbers = {"pl_mean": _is_scalar, "elapsed": _is_number, "ada": _is_ada, "stage": _is_stage}
     numbers |= dict.fromkeys(("seed", "nimg", "step", "rollbacks", "held"), _is_count)

@@ -18,8 +18,8 @@ def check_training_memory(
 ) -> None:
     """Refuse networks and batches that this machine, or GPU, cannot hold by far.
 
-    G, D, their gradients, the two moments of Adam for each, and G_ema are counted, and the images of a batch; not what lies
-    between the layers.
+    G, D, their gradients, the two moments of Adam for each, G_ema and further averages are counted, and the images of a batch;
+    not what lies between the layers.
 
     Args:
         config: Resolved.
@@ -34,7 +34,7 @@ def check_training_memory(
     (G, G_most), (D, D_most) = (_numbers(network, shape) for network in (config.model.G, config.model.D))
     largest = f"model.G. holds {G:.4g} numbers, most of them in {G_most}; model.D. {D:.4g}, most of them in {D_most}"
     check_memory(
-        FLOAT * (5 * G + 4 * D),
+        FLOAT * ((5 + len(config.optim.ema_power)) * G + 4 * D),
         "the networks, their gradients, averages and moments of Adam",
         f"{largest}: make them smaller",
         total,

@@ -107,6 +107,11 @@ class Keeper:
         provenance = {**job.provenance, "nimg": job.state.nimg, "seconds": round(job.state.elapsed)}
         p = job.config.augment.p_at(job.state.nimg, job.state.ada)
         provenance["augment_p"] = None if p is None else float(p)
+        if (stage := job.state.stage) is not None and job.config.training.stages:
+            provenance["stage"] = {"resolution": list(stage.resolution), "alpha": stage.alpha}
+        for sigma, average in job.state.power.items():  # before the snapshot: whoever finds that one finds these
+            path = layout.power_path(job.run_dir, sigma, job.state.nimg)
+            save_snapshot(path, average, provenance={**provenance, "ema_power": {"sigma": sigma}})
         save_snapshot(layout.snapshot_path(job.run_dir, job.state.nimg), job.state.G_ema, provenance=provenance)
 
 

@@ -1,7 +1,7 @@
 """All that a resume needs, in one object."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from stylegan.ops.torch_private import foreach_copy_
 from stylegan.ops.update import lerp_
 from stylegan.schedule import Moment, Now, Plan, Stage
 from stylegan.training.adam import Adam
+from stylegan.training.power_average import decay, gamma_of
 from stylegan.training.reduction import GradientBuckets
 
 
@@ -80,6 +81,7 @@ class TrainState:
         ada: How often images are augmented; None where that is not adapted.
         stage: The stage of growing that was looked up last; None before the first iteration.
         held: Iterations since then.
+        power: Further averages of G by their length, see `training.power_average`.
     """
 
     G: Generator
@@ -96,6 +98,7 @@ class TrainState:
     ada: ADAController | None = None
     stage: Stage | None = None
     held: int = 0
+    power: dict[float, Generator] = field(default_factory=dict)
 
     _PARTS = ("G", "D", "G_ema", "G_opt", "D_opt")
     _NUMBERS = ("seed", "nimg", "step", "elapsed", "rollbacks", "held")
@@ -121,6 +124,11 @@ class TrainState:
         return MovingAverage(self.G_ema, self.G)
 
     @cached_property
+    def power_averages(self) -> dict[float, MovingAverage]:
+        """What moves the further averages."""
+        return {sigma: MovingAverage(average, self.G) for sigma, average in self.power.items()}
+
+    @cached_property
     def buckets(self) -> dict[str, GradientBuckets]:
         """What takes the gradients of `G` and `D` to their means over ranks."""
         return {"G": GradientBuckets(self.G_opt.parameters), "D": GradientBuckets(self.D_opt.parameters)}
@@ -136,6 +144,9 @@ class TrainState:
             rates = (settings[f"optim.{rate}"] for rate in (f"{name}_lr", "beta1", "beta2"))
             self.optimizer(name).set_rates(*rates)
         self.average.set_weight(1 - ema_decay(now, ema_rampup))
+        for sigma, average in self.power_averages.items():
+            batch_size = now.stage.batch_size
+            average.set_weight(1 - decay(gamma_of(sigma), now.nimg + batch_size, batch_size))
 
     def take_nonfinite(self) -> dict[str, int]:
         """How many values of the gradients were not finite since this was asked last, by network and parameter; only those
@@ -161,7 +172,7 @@ class TrainState:
         """Bring the networks that grow to a stage."""
         self.stage = stage
         self.alpha.fill_(stage.alpha)
-        for network in (self.G, self.D, self.G_ema):
+        for network in (self.G, self.D, self.G_ema, *self.power.values()):
             if isinstance(network, Growing):
                 network.set_stage(stage.resolution, self.alpha if stage.alpha < 1 else None)
 
@@ -186,7 +197,8 @@ class TrainState:
         ada = None if self.ada is None else self.ada.state_dict()
         stage = None if self.stage is None else {**asdict(self.stage), "resolution": list(self.stage.resolution)}
         numbers = {name: getattr(self, name) for name in self._NUMBERS}
-        return {**parts, "pl_mean": self.pl_mean, "ada": ada, "stage": stage, **numbers}
+        power = {str(sigma): network.state_dict() for sigma, network in self.power.items()}
+        return {**parts, "power": power, "pl_mean": self.pl_mean, "ada": ada, "stage": stage, **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state of the same architecture.
@@ -196,6 +208,10 @@ class TrainState:
         """
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
+        if (kept := state.get("power", {})).keys() != {str(sigma) for sigma in self.power}:
+            raise ValueError(f"it holds averages of the lengths {list(kept)}, not of {list(self.power)}")
+        for sigma, network in self.power.items():
+            network.load_state_dict(kept[str(sigma)])
         self.pl_mean.copy_(state["pl_mean"])
         for name in self._NUMBERS:
             setattr(self, name, state[name])

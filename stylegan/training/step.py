@@ -142,7 +142,8 @@ def phase_step(
     stats[f"grad_norm/{phase.name}"] = [norm]
     state.follow(outputs)
     if phase.then_average:
-        state.average.move()
+        for average in (state.average, *state.power_averages.values()):
+            average.move()
     signs = [output.signs for output in outputs if output.signs is not None]
     return Outcome(Values.of(stats), norm, torch.cat(signs) if signs else None)
 

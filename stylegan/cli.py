@@ -409,8 +409,8 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA or StyleGAN3 tools, or a .pt of rosinality's "
-            "StyleGAN2 or of this command."
+            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA, StyleGAN3 or R3GAN tools, or a .pt of "
+            "rosinality's StyleGAN2 or of this command."
         ),
     ],
     dest: Annotated[

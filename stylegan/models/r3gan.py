@@ -32,18 +32,12 @@ from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upsample2d
 from stylegan.values import COUNT, COUNT_OR_NONE, check_values
 
 RESIDUAL_GAIN = math.sqrt(2 / (1 + 0.2**2))  # He's for a leaky ReLU of slope 0.2
-_MOST_STAGES = 16
 
 
 @dataclass
-class R3GANConfig:
-    """Options of the R3GAN `Generator`, without what follows from the data: resolution, channels, labels."""
+class _Sizes:
+    """Options that both networks have."""
 
-    kind: str = field(default="r3gan", metadata={"help": "the architecture; model/G=NAME sets it"})
-    z_dim: int = field(default=64, metadata={"help": "size of the latent z", "range": COUNT})
-    c_embed_dim: int | None = field(
-        default=None, metadata={"help": "size of the embedded label; null: as z_dim", "range": COUNT}
-    )
     channel_base: int = field(
         default=24576, metadata={"help": "feature maps of a stage = channel_base / its longer side", "range": COUNT}
     )
@@ -67,6 +61,17 @@ class R3GANConfig:
     )
     reduced_blocks: int = field(
         default=4, metadata={"help": "how many resolutions compute in bf16", "weights": "any", "range": COUNT_OR_NONE}
+    )
+
+
+@dataclass
+class R3GANConfig(_Sizes):
+    """Options of the R3GAN `Generator`, without what follows from the data: resolution, channels, labels."""
+
+    kind: str = field(default="r3gan", metadata={"help": "the architecture; model/G=NAME sets it"})
+    z_dim: int = field(default=64, metadata={"help": "size of the latent z", "range": COUNT})
+    c_embed_dim: int | None = field(
+        default=None, metadata={"help": "size of the embedded label; null: as z_dim", "range": COUNT}
     )
 
     def __post_init__(self) -> None:
@@ -78,36 +83,12 @@ class R3GANConfig:
 
 
 @dataclass
-class R3GANDiscriminatorConfig:
+class R3GANDiscriminatorConfig(_Sizes):
     """Options of the `R3GANDiscriminator`."""
 
     kind: str = field(default="r3gan_discriminator", metadata={"help": "the architecture; model/D=NAME sets it"})
     c_embed_dim: int | None = field(
         default=None, metadata={"help": "size of the embedded label; null: feature maps at the end", "range": COUNT}
-    )
-    channel_base: int = field(
-        default=24576, metadata={"help": "feature maps of a stage = channel_base / its longer side", "range": COUNT}
-    )
-    channel_max: int = field(default=768, metadata={"help": "upper bound of feature maps", "range": COUNT})
-    widths: str | None = field(
-        default=None,
-        metadata={"help": "feature maps of every stage, smallest first (768,768,384), in place of these two"},
-    )
-    group_width: int = field(
-        default=16, metadata={"help": "feature maps that a 3x3 convolution sees together", "range": COUNT}
-    )
-    groups: str | None = field(
-        default=None,
-        metadata={"help": "groups of the 3x3 convolutions of every stage (96,96,48), in place of group_width"},
-    )
-    blocks: int = field(default=2, metadata={"help": "residual blocks of a stage", "range": COUNT})
-    expansion: int = field(default=2, metadata={"help": "how much wider a block is inside", "range": COUNT})
-    precision: Precision = field(
-        default=Precision.fp32,
-        metadata={"help": "of the highest resolutions: fp32 or bf16", "weights": "any"},
-    )
-    reduced_blocks: int = field(
-        default=4, metadata={"help": "how many resolutions compute in bf16", "weights": "any", "range": COUNT_OR_NONE}
     )
 
     def __post_init__(self) -> None:
@@ -170,7 +151,8 @@ def _stages(config: R3GANConfig | R3GANDiscriminatorConfig, resolution: tuple[in
                 f"multiples of {group}.group_width={config.group_width}, or other {group}.groups"
             )
     dtypes = block_dtypes(len(shapes), config.precision, config.reduced_blocks)
-    return [_Plan(f"b{max(shape)}", shape, *rest) for shape, *rest in zip(shapes, widths, groups, dtypes, strict=True)]
+    names = [f"b{max(shape)}" for shape in shapes]
+    return [_Plan(*parts) for parts in zip(names, shapes, widths, groups, dtypes, strict=True)]
 
 
 def _of_stages(text: str | None, count: int, name: str) -> list[int]:

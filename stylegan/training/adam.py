@@ -15,7 +15,6 @@ from stylegan.schedule import Schedule, check_schedules, scheduled
 from stylegan.training.power_average import LONGEST
 from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, Range, check_values
 
-_LENGTH = Range(0, LONGEST, above=True)
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -49,7 +48,8 @@ class OptimConfig:
         default_factory=list,
         metadata={
             "help": "lengths (sigma, such as 0.05,0.10) of further averages, kept with every snapshot: `stylegan average` "
-            "makes others of them"
+            "makes others of them",
+            "range": Range(0, LONGEST, above=True),
         },
     )
     loss_scale: float | None = field(
@@ -63,8 +63,6 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_schedules(self, "optim")
         check_values(self, "optim")
-        for sigma in self.ema_power:
-            _LENGTH.check(sigma, "optim.ema_power")
         if len(set(self.ema_power)) < len(self.ema_power):
             raise UserError(f"optim.ema_power={self.ema_power}: each length once")
 

@@ -79,7 +79,7 @@ def test_a_pair_trains_or_is_refused(G: str, D: str, loss: str, tmp_path: Path, 
 
 def test_r3gan_resumes_to_the_bit_with_two_batches_of_reals(faces: Path, tmp_path: Path) -> None:
     settings = RelativisticConfig(gamma=Ramp(1, 0.1, 0.03, Shape.cosine))
-    more = {
+    more: dict[str, Any] = {
         "augment": AugmentConfig(kind=AugmentKind.fixed, p=Ramp(0, 0.5, 0.02)),
         "optim": OptimConfig(G_lr=Ramp(0.002, 0.001, 0.02), beta2=Ramp(0.9, 0.99, 0.02), ema_kimg=Ramp(0, 0.02, 0.02)),
     }
@@ -90,7 +90,7 @@ def test_r3gan_resumes_to_the_bit_with_two_batches_of_reals(faces: Path, tmp_pat
 
 
 def test_a_gamma_that_is_too_large_is_told_once(faces: Path, tmp_path: Path) -> None:
-    more = {"logging": LoggingConfig(interval_kimg=0.004, tensorboard=False)}
+    more: dict[str, Any] = {"logging": LoggingConfig(interval_kimg=0.004, tensorboard=False)}
     train("r3gan", "r3gan_discriminator", RelativisticConfig(gamma=1e7), faces, tmp_path / "run", **more)
     told = (tmp_path / "run" / run_dir.LOG).read_text()
     assert told.count("loss.gamma is too large") == 1 and "  R1 " in told

@@ -19,6 +19,7 @@ from stylegan.interop.unpickle import UnreadableError
 from tests.unit import fuzzing
 from tests.unit.fuzz_networks import alias_free
 from tests.unit.public_pickle import dumps, network_call
+from tests.unit.public_r3gan import write
 from tests.unit.tiny import tiny_pair
 
 BUILD_EVERY = 6  # building networks takes longest
@@ -153,6 +154,7 @@ def write_seeds(folder: Path) -> list[Path]:
         (folder / f"p{protocol}.pkl").write_bytes(dumps(content, protocol))
     (folder / "d.pkl").write_bytes(dumps({"G_ema": network_call(G), "D": network_call(D)}))
     (folder / "r.pkl").write_bytes(dumps({"G_ema": network_call(alias_free())}))
+    write(folder / "r3gan.pkl", generator="r3gan_g_c5_r8", discriminator="r3gan_d_c5_r8")
     for zipped in (True, False):
         torch.save({"g_ema": G.state_dict()}, folder / f"{zipped}.pt", _use_new_zipfile_serialization=zipped)
     return sorted(folder.iterdir())

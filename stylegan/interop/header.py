@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.interop.fill import MOST_TENSORS, Layout
@@ -59,10 +61,15 @@ def opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def layout_of(file: Any, name: str) -> Layout:
-    """What the header says of a tensor; nothing of it is read."""
+    """What the header says of a tensor, as `widened` will have it; nothing of it is read."""
     entry = file.get_slice(name)
     dtype = str(entry.get_dtype())
-    return Layout(_DTYPES.get(dtype, dtype), tuple(entry.get_shape()))
+    return Layout("float32" if dtype == "F16" else _DTYPES.get(dtype, dtype), tuple(entry.get_shape()))
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor of a file as its network has it: float32 for float16, else itself."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _parse(header: dict[str, str] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ One key and sorted JSON make the file's bytes a function of the network and its 
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
-from stylegan.interop.fill import Layout, build_for
-from stylegan.interop.header import COMPANIONS, SEPARATOR, layout_of, opened
+from stylegan.interop.fill import build_for
+from stylegan.interop.header import COMPANIONS, SEPARATOR, layout_of, opened, widened
 from stylegan.models.base import Generator, Network
 from stylegan.models.build import build_from_metadata
 
@@ -104,7 +104,7 @@ def _network(
         description: Its `model` and `weights_sha256`.
         make: What builds it.
     """
-    layouts = {ours: _widened(layout_of(file, theirs)) for ours, theirs in names.items()}
+    layouts = {ours: layout_of(file, theirs) for ours, theirs in names.items()}
     try:
         network = build_for(description["model"], layouts, make)
     except UnreadableError as error:
@@ -114,15 +114,6 @@ def _network(
         raise UnreadableError("is damaged: its weights do not match their SHA-256; copy or download it again")
     network.load_state_dict(tensors)
     return network
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """A tensor as a network has it: float32 for float16, else itself."""
-    return tensor.float() if tensor.dtype == torch.float16 else tensor
-
-
-def _widened(layout: Layout) -> Layout:
-    return replace(layout, dtype="float32") if layout.dtype == "float16" else layout
 
 
 def _has_form(name: str, value: Any) -> bool:

@@ -15,8 +15,8 @@ from torch import Tensor
 import stylegan
 from stylegan.errors import UserError
 from stylegan.files import atomic_path
-from stylegan.interop.header import FORMAT, KEY, SEPARATOR
-from stylegan.interop.snapshot import read_tensors, weights_sha256, widened
+from stylegan.interop.header import FORMAT, KEY, SEPARATOR, widened
+from stylegan.interop.snapshot import read_tensors, weights_sha256
 from stylegan.models.base import Generator, Network
 from stylegan.models.metadata import model_metadata
 

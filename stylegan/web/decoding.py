@@ -6,14 +6,18 @@ the decoder breaks this process alone. Exit code 3: the message on stderr is for
 
 import io
 import sys
-from typing import NoReturn
 
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_PIXELS = 50_000_000
+FEWEST = 16  # pixels of a side
 SECONDS = 10
 MEMORY = 2 << 30
+
+
+class RefusedError(Exception):
+    """A file that is no photograph; the message is for whoever sent it."""
 
 
 def main() -> None:
@@ -27,25 +31,42 @@ def main() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (limit, limit))
-    width, height = int(sys.argv[1]), int(sys.argv[2])
     Image.MAX_IMAGE_PIXELS = None  # ours is asked before a pixel is decoded
     try:
-        picture = Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=FORMATS)
+        pixels = pixels_of(sys.stdin.buffer.read(), int(sys.argv[1]), int(sys.argv[2]))
+    except RefusedError as error:
+        sys.stderr.write(str(error))
+        sys.exit(3)
+    sys.stdout.buffer.write(pixels)
+
+
+def pixels_of(content: bytes, width: int, height: int) -> bytes:
+    """The middle of a picture: upright as its EXIF data says, on white where it is transparent, the first frame, scaled.
+
+    Args:
+        content: A file. It may come from anybody; `main` sets limits of time and memory before it calls this.
+        width, height: Of what is wanted, in pixels.
+
+    Returns:
+        width x height x 3 bytes: rows from the top, RGB.
+
+    Raises:
+        RefusedError: It is no whole file of `FORMATS`, or has more than `MOST_PIXELS` or a side of less than `FEWEST`.
+    """
+    try:
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
         if picture.width * picture.height > MOST_PIXELS:
-            refuse(f"{picture.width}x{picture.height} pixels are too many; {MOST_PIXELS // 10**6} million are the most")
-        if min(picture.size) < 16:
-            refuse(f"{picture.width}x{picture.height} pixels are too few")
+            most = f"{MOST_PIXELS // 10**6} million are the most"
+            raise RefusedError(f"{picture.width}x{picture.height} pixels are too many; {most}")
+        if min(picture.size) < FEWEST:
+            raise RefusedError(
+                f"{picture.width}x{picture.height} pixels are too few; a side has {FEWEST} at the least"
+            )
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
     except (OSError, SyntaxError, ValueError, MemoryError, EOFError):
-        refuse("this is no whole JPEG, PNG or WebP file")
+        raise RefusedError("this is no whole JPEG, PNG or WebP file") from None
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    sys.stdout.buffer.write(ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes())
-
-
-def refuse(why: str) -> NoReturn:
-    """End, and say why."""
-    sys.stderr.write(why)
-    sys.exit(3)
+    return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes()
 
 
 if __name__ == "__main__":

@@ -61,14 +61,15 @@ def pixels_of(content: bytes, width: int, height: int) -> bytes:
             most = f"{MOST_PIXELS // 10**6} million are the most"
             raise RefusedError(f"{picture.width}x{picture.height} pixels are too many; {most}")
         if min(picture.size) < FEWEST:
-            raise RefusedError(
-                f"{picture.width}x{picture.height} pixels are too few; a side has {FEWEST} at the least"
-            )
+            least = f"a side has {FEWEST} at the least"
+            raise RefusedError(f"{picture.width}x{picture.height} pixels are too few; {least}")
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, SyntaxError, ValueError, MemoryError, EOFError):
+        on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+        return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes()
+    except RefusedError:
+        raise
+    except Exception:  # a decoder of damaged files raises whatever the line raises at which it stumbles
         raise RefusedError("this is no whole JPEG, PNG or WebP file") from None
-    on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes()
 
 
 if __name__ == "__main__":

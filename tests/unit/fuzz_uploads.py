@@ -49,9 +49,7 @@ def genuine() -> list[bytes]:
     size, exif = (24, 20), Image.Exif()
     exif[ORIENTATION] = 6
     exif[0x010E] = "words " * 10
-    files = [
-        saved(noise(mode, size, i), "PNG") for i, mode in enumerate(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-    ]
+    files = [saved(noise(mode, size, i), "PNG") for i, mode in enumerate(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])]
     files += [saved(noise("P", size, 0), "PNG", transparency=bytes(range(256))), sixteen_bits(size)]
     files += [saved(noise("RGB", size, 0), "PNG", transparency=(1, 2, 3), exif=exif)]
     files += [saved(noise("L", size, 0), "PNG", transparency=3), saved(noise("I;16", size, 0), "PNG", transparency=3)]
@@ -134,7 +132,9 @@ def whole(name: bytes, data: bytes) -> bool:
 def odd_head(head: bytes, rng: random.Random) -> bytes:
     """The first chunk of a PNG that tells another size, depth or kind of pixels."""
     if rng.random() < 0.5:
-        return head[:8] + bytes([rng.choice([1, 2, 4, 8, 16, 3]), rng.choice([0, 2, 3, 4, 6, 1]), 0, 0, rng.randrange(3)])
+        return head[:8] + bytes(
+            [rng.choice([1, 2, 4, 8, 16, 3]), rng.choice([0, 2, 3, 4, 6, 1]), 0, 0, rng.randrange(3)]
+        )
     size = [rng.choice(SIZES) if rng.random() < 0.7 else 20 for _ in range(2)]
     return struct.pack(">II", *size) + head[8:]
 
@@ -142,7 +142,9 @@ def odd_head(head: bytes, rng: random.Random) -> bytes:
 def odd_chunk(rng: random.Random) -> tuple[bytes, bytes]:
     """A chunk that a PNG may have besides its pixels."""
     packed = zlib.compress(bytes(rng.choice([10, 2**22])))
-    name = rng.choice([b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"acTL", b"fcTL", b"pHYs"])
+    name = rng.choice(
+        [b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"acTL", b"fcTL", b"pHYs"]
+    )
     data = {b"iCCP": b"x\0\0" + packed, b"zTXt": b"x\0\0" + packed, b"iTXt": b"x\0\1\0\0\0" + packed}
     return name, data[name] if name in data and rng.random() < 0.7 else rng.randbytes(rng.choice([0, 1, 3, 26, 768]))
 

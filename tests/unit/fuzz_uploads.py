@@ -1,7 +1,7 @@
 """Decodes thousands of odd photographs as the server's child process does. See `fuzzing`.
 
-PNG, JPEG and WebP of every kind, changed in their bytes or in a chunk whose checksum is made right again, and files of kinds that
-are refused. Each gives pixels of the size that is asked for, or the one error that is declared; some are sent to the child
+PNG, JPEG and WebP of every kind, changed in their bytes or in a chunk whose checksum is made right again, and files of kinds
+that are refused. Each gives pixels of the size that is asked for, or the one error that is declared; some are sent to the child
 process itself, which must come to the same.
 """
 

@@ -109,6 +109,8 @@ class Protection:
                 await _refuse(answer, 421, f"This server is not called {host}; --allow-host {host} lets it be.", {})
             elif scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
+            elif not scope["query_string"].isascii():  # some parsers let it through; nothing below expects it
+                await _refuse(answer, 400, "An address has ASCII letters alone; write others as %XX, in UTF-8.", {})
             elif (length := _length(scope)) is None or length > largest:
                 await _refuse(answer, 413, _too_long(largest), {"connection": "close"})
             else:

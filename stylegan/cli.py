@@ -45,7 +45,13 @@ class _Command(TyperCommand):
             for text in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(text, str):
                     check_text(text, name)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except _USAGE_ERROR as error:  # it names the option; not every version of typer says what was wrong with what
+            text = values.get(getattr(getattr(error, "param", None), "name", None))
+            if isinstance(text, str) and text not in error.message:
+                error.message = f"{shown(text, 100)}: {error.message}"
+            raise
 
 
 def _at_home(argument: str) -> str:

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
 
 import stylegan
 from stylegan.errors import UserError
@@ -24,6 +25,21 @@ from stylegan.web.walks import SUFFIXES, Walk
 
 PairName = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 PAGES = ("", "mix", "find", "quiz", "about")
+
+
+class Files(StaticFiles):
+    """The files of the pages. They are small and sent whole: a refused range would be told in another form than all else."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI 3."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """As a file, of which no ranges are offered."""
+        response = super().file_response(*args, **options)
+        response.headers["accept-ranges"] = "none"
+        return response
 
 
 def query_recipe(
@@ -225,5 +241,5 @@ def build_app(site: Site) -> FastAPI:
         async def _() -> Response:
             return Response(shell, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=str(static)), name="static")
+    app.mount("/static", Files(directory=str(static)), name="static")
     return app

@@ -6,13 +6,19 @@ the decoder breaks this process alone. Exit code 3: the message on stderr is for
 
 import io
 import sys
+import warnings
 
 from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_PIXELS = 50_000_000
+FEWEST = 16  # pixels of a side
 SECONDS = 10
 MEMORY = 2 << 30
+
+
+class RefusedError(Exception):
+    """A file that is no photograph; the message is for whoever sent it."""
 
 
 def main() -> None:
@@ -26,38 +32,44 @@ def main() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (limit, limit))
-    width, height = int(sys.argv[1]), int(sys.argv[2])
+    warnings.simplefilter("ignore")  # they would be told to whoever sent the file, with paths of this machine
+    Image.MAX_IMAGE_PIXELS = None  # ours is asked before a pixel is decoded
     try:
-        sys.stdout.buffer.write(decoded(sys.stdin.buffer.read(), width, height).tobytes())
+        pixels = pixels_of(sys.stdin.buffer.read(), int(sys.argv[1]), int(sys.argv[2]))
     except RefusedError as error:
         sys.stderr.write(str(error))
         sys.exit(3)
+    sys.stdout.buffer.write(pixels)
 
 
-class RefusedError(Exception):
-    """A file that is no photograph for us; the message is for whoever sent it."""
+def pixels_of(content: bytes, width: int, height: int) -> bytes:
+    """The middle of a picture: upright as its EXIF data says, on white where it is transparent, the first frame, scaled.
 
+    Args:
+        content: A file. It may come from anybody; `main` sets limits of time and memory before it calls this.
+        width, height: Of what is wanted, in pixels.
 
-def decoded(content: bytes, width: int, height: int) -> Image.Image:
-    """The middle of a photograph, RGB, upright, on white, scaled to `width` x `height` pixels.
+    Returns:
+        width x height x 3 bytes: rows from the top, RGB.
 
     Raises:
-        RefusedError: It is no whole JPEG, PNG or WebP file, or has too many or too few pixels.
+        RefusedError: It is no whole file of `FORMATS`, or has more than `MOST_PIXELS` or a side of less than `FEWEST`.
     """
-    Image.MAX_IMAGE_PIXELS = None  # ours is asked before a pixel is decoded
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
         if picture.width * picture.height > MOST_PIXELS:
-            raise RefusedError(
-                f"{picture.width}x{picture.height} pixels are too many; {MOST_PIXELS // 10**6} million are the most"
-            )
-        if min(picture.size) < 16:
-            raise RefusedError(f"{picture.width}x{picture.height} pixels are too few; 16 a side are the fewest")
+            most = f"{MOST_PIXELS // 10**6} million are the most"
+            raise RefusedError(f"{picture.width}x{picture.height} pixels are too many; {most}")
+        if min(picture.size) < FEWEST:
+            least = f"a side has {FEWEST} at the least"
+            raise RefusedError(f"{picture.width}x{picture.height} pixels are too few; {least}")
         upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, SyntaxError, ValueError, MemoryError, EOFError):
+        on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+        return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS).tobytes()
+    except RefusedError:
+        raise
+    except Exception:  # a decoder of damaged files raises whatever the line raises at which it stumbles
         raise RefusedError("this is no whole JPEG, PNG or WebP file") from None
-    on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    return ImageOps.fit(on_white, (width, height), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from stylegan.errors import UserError, shown
 from stylegan.web.engine import BusyError
@@ -47,6 +48,10 @@ def answer_with_problems(app: FastAPI) -> None:
     @app.exception_handler(TimeoutError)
     async def _(request: Request, error: TimeoutError) -> Response:
         return problem(503, "This took too long; try again.", {"Retry-After": "2"})
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(request: Request, error: ClientDisconnect) -> Response:  # to nobody; it is not our error
+        return problem(400, "The request ended before its body did.")
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:

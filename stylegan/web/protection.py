@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
+from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 
@@ -109,14 +110,12 @@ class Protection:
                 await _refuse(answer, 421, f"This server is not called {host}; --allow-host {host} lets it be.", {})
             elif scope["path"].startswith(LIMITED) and (wait := self.rates.wait(client)):
                 await _refuse(answer, 429, "Too many requests; wait a little.", {"retry-after": str(int(wait) + 1)})
+            elif not scope["query_string"].isascii():  # some parsers let it through; nothing below expects it
+                await _refuse(answer, 400, "An address has ASCII letters alone; write others as %XX, in UTF-8.", {})
             elif (length := _length(scope)) is None or length > largest:
-                await _refuse(answer, 413, f"A request's body may have {largest} bytes.", {"connection": "close"})
+                await _refuse(answer, 413, _too_long(largest), {"connection": "close"})
             else:
-                await self.app(scope, self._bounded(receive, largest), answer)
-        except ClientDisconnect:  # so `_bounded` ends a body, too
-            if not begun:
-                limits = f"{largest} bytes and {self.patience:g} s are what it may take"
-                await _refuse(answer, 400, f"The request's body did not come whole; {limits}.", {"connection": "close"})
+                await self.app(scope, self._bounded(receive, largest, lambda: begun), answer)
         except Exception:  # of ours: the log has it all, the client its number
             log.exception("request %s", name)
             if begun:
@@ -129,8 +128,11 @@ class Protection:
             asked = shown(scope["path"], 200)
             log.info("%s %s %s %d %.1f ms %s", client, scope["method"], asked, status, seconds * 1000, name)
 
-    def _bounded(self, receive: Receive, largest: int) -> Receive:
-        """No more than the allowed bytes and seconds, whatever the client says of its body, or does not."""
+    def _bounded(self, receive: Receive, largest: int, begun: Callable[[], bool]) -> Receive:
+        """No more than the allowed bytes and seconds, whatever the client says of its body, or does not.
+
+        Where an answer has begun it is too late for another one: then the client is taken for gone.
+        """
         taken, whole, until = 0, False, time.monotonic() + self.patience
 
         async def bounded() -> MutableMapping[str, Any]:
@@ -140,12 +142,21 @@ class Protection:
             try:
                 message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
             except TimeoutError:
-                return {"type": "http.disconnect"}
+                return refused(408, f"A request's body must come within {self.patience:g} seconds.")
             taken += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            return {"type": "http.disconnect"} if taken > largest else message
+            return refused(413, _too_long(largest)) if taken > largest else message
+
+        def refused(status: int, why: str) -> MutableMapping[str, Any]:
+            if begun():
+                return {"type": "http.disconnect"}
+            raise HTTPException(status, why, {"connection": "close"})
 
         return bounded
+
+
+def _too_long(largest: int) -> str:
+    return f"A request's body may have {largest} bytes."
 
 
 def _length(scope: Scope) -> int | None:

@@ -1,6 +1,9 @@
 """`stylegan serve`: from a network's name to a running server."""
 
+import ipaddress
 import logging
+import math
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +77,7 @@ def serve(network: str, options: ServeOptions) -> None:
     uvicorn = require_web()
     from stylegan.web.app import build_app
 
+    check_options(options)
     with listening(options.host, options.port) as door:  # a port that is taken is told before anything is loaded
         app = build_app(site_of(network, options))
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
@@ -91,6 +95,25 @@ def serve(network: str, options: ServeOptions) -> None:
             log_level="warning",
         )
         uvicorn.Server(config).run(sockets=[door])
+
+
+def check_options(options: ServeOptions) -> None:
+    """Raise a `UserError` for what is no number of requests, or no name by which a browser may ask."""
+    if not 0 < options.rate < math.inf:
+        raise UserError(f"--rate {options.rate}: write how many requests a second one client may make, such as 50")
+    for name in options.allow_host:
+        if not re.fullmatch(r"[0-9A-Za-z._-]+", name) and not _is_ipv6(name):
+            raise UserError(
+                f"--allow-host {name}: write a name alone, such as faces.example: no http://, no port, no pattern, and letters "
+                "outside ASCII as browsers send them (xn--...)"
+            )
+
+
+def _is_ipv6(name: str) -> bool:
+    try:
+        return isinstance(ipaddress.ip_address(name), ipaddress.IPv6Address)
+    except ValueError:
+        return False
 
 
 def listening(host: str, port: int) -> socket.socket:

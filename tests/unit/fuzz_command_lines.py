@@ -31,6 +31,7 @@ from stylegan.assemble import build_plan
 from stylegan.config.groups import generate_script, train_script
 from stylegan.config.saved import save_config
 from stylegan.config.script import Script
+from stylegan.latent.direction_file import Direction
 from stylegan.metrics.names import parse_all
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.ops.device import pick_device
@@ -183,6 +184,38 @@ def of_command(name: str, command: Any, values: Sequence[str], rng: random.Rando
     return line
 
 
+def of_server(values: Sequence[str], rng: random.Random) -> list[str]:
+    """A command line of `stylegan serve` with one or two odd things about it, or none: the others let it come far."""
+    names = ["::1", "faces.example", "FACES.example.", "*", "http://x", "x:80", "a b", "[::1]", "-", "x/../y", "\u202e", "%"]
+    odd: dict[str, Sequence[str]] = {
+        "--batch": [*NUMBERS, "8", "1025"],
+        "--rate": [*NUMBERS, "0.1"],
+        "--port": [*NUMBERS, "65536"],
+        "--host": ["localhost", "127.0.0.2", "0.0.0.0", "[::1]", "256.1.1.1", "127.1", "::1", "a b", "http://x", "x" * 300],
+        "--allow-host": names,
+        "--data": values,
+        "--directions": values,
+        "--device": ["cpu", "cpu:0", "cuda", "cuda:0", "cuda:-1", "meta", "mps", *TEXTS],
+    }
+    chosen = rng.sample(sorted(odd), rng.choice([0, 1, 1, 1, 2]))
+    line = ["serve", "demo" if rng.random() < 0.8 else rng.choice(values)]
+    line += [] if "--port" in chosen else ["--port=0"]
+    for option in chosen:
+        value = rng.choice(odd[option]) if rng.random() < 0.8 else rng.choice(values)
+        line.append(f"{option}={value if rng.random() < 0.9 else mutated(value, rng)}")
+    return line + ["--allow-upload"] * (rng.random() < 0.1)
+
+
+class NoDirections:
+    """Stands for what finds directions in a network, which takes seconds."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def find(self, name: str, layers: Sequence[int]) -> Direction:
+        """Some."""
+        return Direction(name, torch.ones(512), 1.0)
+
+
 def outcome(run: Callable[[], None], program: str, line: Sequence[str]) -> str:
     """`accepted`, `refused`, or what should not have happened."""
     out, err = io.StringIO(), io.StringIO()
@@ -229,11 +262,14 @@ def stopped_before_work() -> Iterator[None]:
         "stylegan.interop.snapshot.read_snapshot",
         "stylegan.bench.report._prepare",
     ]
-    workers += ["stylegan.bench.report.iteration_cost", "generate.describe", "stylegan.web.serve.site_of"]
+    workers += ["stylegan.bench.report.iteration_cost", "generate.describe", "uvicorn.Server.run"]
     workers += [f"stylegan.metrics.attribute_training.{name}" for name in ("train_and_save", "test_attributes")]
     with contextlib.ExitStack() as stack:
         for worker in workers:
             stack.enter_context(mock.patch(worker, reach))
+        stack.enter_context(mock.patch("stylegan.web.serve.Directions", NoDirections))
+        for setting in ("activate", "compute_exactly", "logging"):  # of this process
+            stack.enter_context(mock.patch(f"stylegan.web.serve.{setting}"))
         stack.enter_context(mock.patch("train.run_training", start_training))
         stack.enter_context(mock.patch("generate.load_generator", lambda *_: G))
         stack.enter_context(warnings.catch_warnings(action="ignore"))
@@ -250,7 +286,9 @@ def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str]]:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), stopped_before_work():
         values = [*NUMBERS, *TEXTS, *odd_files(Path(folder))] * 2 + [*NUMBERS]
         for i in range(count):
-            if i % 2:
+            if i % 8 == 1:
+                run, program, line = cli.main, "stylegan", of_server(values, rng)
+            elif i % 2:
                 name = rng.choice(sorted(group.commands))
                 run, program, line = cli.main, "stylegan", of_command(name, group.commands[name], values, rng)
             else:

@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.requests import ClientDisconnect
 
 from stylegan.errors import shown
 from stylegan.web.problems import problem_bytes

@@ -473,7 +473,7 @@ def test_what_is_no_photograph_is_refused_and_hurts_nobody(monkeypatch: pytest.M
 def test_a_body_that_says_no_length_has_limits_too() -> None:
     with TestClient(build_app(site(tiny(), allow_upload=True))) as asked:
         answer = asked.post("/api/v1/uploads", content=(bytes(1 << 20) for _ in range(11)))
-        assert answer.status_code == 400 and "did not come whole" in answer.json()["detail"]
+        assert answer.status_code == 413 and "may have 10485760 bytes" in answer.json()["detail"]
 
 
 def test_a_search_is_stopped_and_a_full_queue_refuses() -> None:

@@ -186,12 +186,36 @@ def of_command(name: str, command: Any, values: Sequence[str], rng: random.Rando
 
 def of_server(values: Sequence[str], rng: random.Random) -> list[str]:
     """A command line of `stylegan serve` with one or two odd things about it, or none: the others let it come far."""
-    names = ["::1", "faces.example", "FACES.example.", "*", "http://x", "x:80", "a b", "[::1]", "-", "x/../y", "\u202e", "%"]
+    names = [
+        "::1",
+        "faces.example",
+        "FACES.example.",
+        "*",
+        "http://x",
+        "x:80",
+        "a b",
+        "[::1]",
+        "-",
+        "x/../y",
+        "\u202e",
+        "%",
+    ]
     odd: dict[str, Sequence[str]] = {
         "--batch": [*NUMBERS, "8", "1025"],
         "--rate": [*NUMBERS, "0.1"],
         "--port": [*NUMBERS, "65536"],
-        "--host": ["localhost", "127.0.0.2", "0.0.0.0", "[::1]", "256.1.1.1", "127.1", "::1", "a b", "http://x", "x" * 300],
+        "--host": [
+            "localhost",
+            "127.0.0.2",
+            "0.0.0.0",
+            "[::1]",
+            "256.1.1.1",
+            "127.1",
+            "::1",
+            "a b",
+            "http://x",
+            "x" * 300,
+        ],
         "--allow-host": names,
         "--data": values,
         "--directions": values,

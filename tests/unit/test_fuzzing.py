@@ -25,8 +25,8 @@ REPOSITORY = Path(__file__).parents[2]
         ("fuzz_checkpoints", 60, {"from the newest": 2, "from the one before": 30}),
         ("fuzz_archives", 150, {"read": 3, "partly read": 30, "refused": 40}),
         ("fuzz_runs", 80, {"read": 10, "partly read": 20, "refused": 2}),
-        ("fuzz_uploads", 2000, {"read": 200, "refused": 1000}),
-        ("fuzz_requests", 150, {"answered": 30, "refused": 40}),
+        ("fuzz_uploads", 500, {"read": 80, "refused": 200}),
+        ("fuzz_requests", 120, {"200": 30, "422": 15}),
     ],
 )
 def test_odd_files_are_read_or_refused(name: str, count: int, outcomes: dict[str, int]) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from stylegan.figures.table import FIGURES
 from stylegan.interop.latents import read_latents
 from stylegan.interop.snapshot_writer import save_snapshot
+from stylegan.models.r3gan import R3GANConfig
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.integration.command import Result, run_here
 from tests.integration.images import write_archive
@@ -172,11 +174,18 @@ def test_a_missing_extra_is_told_before_anything_is_made(
     assert result.code == 2 and f"pip install 'stylegan[{extra}]'" in result.err
 
 
-def test_without_w(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [WithoutWConfig(), R3GANConfig(z_dim=8, channel_base=64, channel_max=8, group_width=8)],
+    ids=lambda c: c.kind,
+)
+def test_without_w(
+    config: Any, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from stylegan.models.build import GENERATORS
 
-    monkeypatch.setitem(GENERATORS, WithoutWConfig.kind, WithoutWConfig)
-    G = WithoutWConfig().build(resolution=(16, 16), channels=3, c_dim=0)
+    monkeypatch.setitem(GENERATORS, config.kind, type(config))
+    G = config.build(resolution=(16, 16), channels=3, c_dim=0)
     save_snapshot("W.safetensors", G, provenance={})
     for figure, more in [
         ("grid", "latents=z.safetensors"),
@@ -194,4 +203,4 @@ def test_without_w(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert generate("network=W.safetensors seeds=z.safetensors:3 out=b.png", capsys, monkeypatch).code == 0
     for figure in ("mixing", "truncation", "noise", "scanline", "equivariance"):
         result = generate(f"network=W.safetensors figure={figure} seeds=0-1 out=c.png", capsys, monkeypatch)
-        assert result.code == 2 and ("without_w" in result.err) and not Path("c.png").exists(), result.err
+        assert result.code == 2 and (config.kind in result.err) and not Path("c.png").exists(), result.err

@@ -25,9 +25,10 @@ def chosen_format(accept: str | None, formats: Iterable[str] = FORMATS) -> str |
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         share = next((value for key, _, value in (p.partition("=") for p in parameters) if key == "q"), "1")
         try:
-            quality = min(max(float(share), 0.0), 1.0)
+            quality = float(share)
         except ValueError:
             quality = 0.0
+        quality = min(quality, 1.0) if quality > 0 else 0.0  # nan, too
         for kind in offered:
             family = kind.partition("/")[0] + "/*"
             exact = 2 if name == kind else 1 if name == family else 0 if name == "*/*" else -1

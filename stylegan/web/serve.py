@@ -120,7 +120,7 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket of an address; raises `UserError` where it cannot be had."""
     try:
         door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, TypeError) as error:  # TypeError: a name that has no encoding, such as `ü..x`
         why = getattr(error, "strerror", None) or "this is no address"
         raise UserError(f"--host {host} --port {port}: {why}; choose another (--port 0: any that is free)") from None
     # Those who come inherit it. asyncio sets it where it opens the socket itself; without it the body of an answer waits for

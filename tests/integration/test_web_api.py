@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 from torch import Tensor
@@ -39,7 +40,7 @@ from stylegan.web.app import build_app
 from stylegan.web.engine import BusyError, Engine, equal_sizes
 from stylegan.web.faces import Faces, Recipe
 from stylegan.web.pictures import chosen_format
-from stylegan.web.protection import Rates
+from stylegan.web.protection import Protection, Rates
 from stylegan.web.quiz import Quiz, as_shown, open_reals
 from stylegan.web.serve import ServeOptions, names_of, site_of
 from stylegan.web.walks import frames_of
@@ -116,6 +117,7 @@ def test_accept() -> None:
     assert chosen_format("image/jpeg;q=0.5, image/png;q=0.4") == "image/jpeg"
     assert chosen_format("image/*;q=0.5, image/png;q=0") == "image/webp"
     assert chosen_format("text/html") is None and chosen_format("image/png;q=nonsense") is None
+    assert chosen_format("image/png;q=nan, image/webp;q=0.1") == "image/webp"
     assert chosen_format("*/*", ["image/webp", "video/mp4"]) == "image/webp"
 
 
@@ -175,6 +177,65 @@ def test_other_refusals(client: TestClient) -> None:
     assert client.get("/api/v1/find?sex=female").status_code == 422  # nothing reads attributes of this network
     for path in ("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/static//etc/passwd"):
         assert client.get(path).status_code == 404, path
+
+
+def test_odd_ranges_are_passed_over(client: TestClient) -> None:
+    """Found by `fuzz_requests`: such were refused as text/plain, all else as application/problem+json."""
+    whole = client.get("/static/main.js")
+    assert whole.headers["accept-ranges"] == "none"
+    for said in ("bytes", "bytes=99999999-", "bytes=5-1", "bytes=0-9"):
+        answer = client.get("/static/main.js", headers={"Range": said})
+        assert answer.status_code == 200 and answer.content == whole.content, said
+
+
+def told_to(app: FastAPI, path: str, messages: list[dict[str, Any]], query: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of what an application answers where a body comes in such messages, or no more of it comes."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": query, "root_path": ""}
+    headers = [(b"content-type", b"application/json")]
+
+    async def asked() -> None:
+        async with app.router.lifespan_context(app):
+            await app({**scope, "headers": headers}, receive, send)
+
+    asyncio.run(asked())
+    assert (b"content-type", b"application/problem+json") in sent[0]["headers"], sent
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+@pytest.mark.parametrize("path", ["/api/v1/mix", "/api/v1/uploads"])
+@pytest.mark.parametrize(
+    ("last", "status", "says"),
+    [
+        ({"type": "http.request", "body": bytes(11 << 20), "more_body": False}, 413, "may have"),
+        ({"type": "http.disconnect"}, 400, ""),
+        (None, 408, "within 0.2 seconds"),
+    ],
+)
+def test_bodies_that_are_too_long_too_slow_or_broken_off_are_no_error_of_ours(
+    path: str, last: dict[str, Any] | None, status: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by `fuzz_requests`: without a length before them they ended in 500 and a traceback in the log, or said nothing."""
+    monkeypatch.setitem(Protection.__init__.__kwdefaults__ or {}, "patience", 0.2)
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, *([last] if last else [])]
+    answer = told_to(build_app(site(tiny(), allow_upload=True)), path, messages)
+    assert answer[0] == answer[1]["status"] == status and says in answer[1]["detail"]
+
+
+def test_an_address_in_other_bytes_than_ascii_is_refused() -> None:
+    """Found by `fuzz_requests`: with a slash too many it was an error of ours. Not every parser lets it through."""
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+    status, told = told_to(build_app(site(tiny())), "/mix/", messages, b"\xbb")
+    assert status == 400 and "ASCII" in told["detail"]
 
 
 def test_every_answer_has_its_headers(client: TestClient) -> None:

@@ -215,6 +215,7 @@ def of_server(values: Sequence[str], rng: random.Random) -> list[str]:
             "a b",
             "http://x",
             "x" * 300,
+            "ü..x",
         ],
         "--allow-host": names,
         "--data": values,

@@ -5,11 +5,11 @@ Where D judges single images, G may drop what few of them show; here every gener
 penalties on both sides make the training converge (proposition 2 there).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 from torch.nn.functional import softplus
 
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
@@ -19,6 +19,7 @@ from stylegan.schedule import Now, Schedule, check_schedules, scheduled
 from stylegan.values import NOT_NEGATIVE, SHARE, check_values
 
 _OUTWEIGHS = 10
+_KNOWS_NOTHING = math.log(2)  # the loss of a D that gives all images the same logit
 
 
 @dataclass
@@ -51,14 +52,15 @@ class RelativisticConfig:
         return replace(self, gamma=gamma if self.gamma is None else self.gamma)
 
     def warning(self, means: Mapping[str, float]) -> str | None:
-        """Where the penalties outweigh what they are to steady, D learns to be flat, and G hardly anything."""
+        """Where the penalties are ten times what they are to steady: gamma is too large, D learns to be flat, and G hardly
+        anything; or, if they are small by themselves, D's loss has all but vanished, and gamma is too small."""
         penalty, adversarial = means["loss/D_r1"] + means["loss/D_r2"], means["loss/D"]
-        if penalty <= _OUTWEIGHS * adversarial:
+        if not penalty > _OUTWEIGHS * adversarial:  # nor where they are NaN
             return None
-        return (
-            f"R1 and R2 ({penalty:.3g}) are {penalty / adversarial:.0f} times D's loss without them ({adversarial:.3g}): "
-            "loss.gamma is too large for these images; try a tenth"
-        )
+        told = f"gamma / 2 times R1 and R2 is {penalty:.3g}, over ten times D's loss without it, {adversarial:.3g}: "
+        if penalty < _KNOWS_NOTHING:
+            return told + "D tells generated from real with ease, loss.gamma is too small; try ten times as much"
+        return told + "loss.gamma is too large for these images; try a tenth"
 
     def phases(self, G: Generator) -> list[Phase]:
         """D, then G, on other training images than D's; then the average."""
@@ -79,7 +81,9 @@ def critic_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     with torch.no_grad():
         fake, means = generate(networks.G, batch, measure=True)
     real, fake = batch.real.detach().requires_grad_(True), fake.detach().requires_grad_(True)
-    fake_logits, real_logits = judged(networks, batch, real, fake, now)
+    # Both in one pass: half the ops, and one gradient for each weight.
+    images = [seen_by_D(fake, batch.augment_fake, now), seen_by_D(real, batch.augment_real, now)]
+    fake_logits, real_logits = networks.D(torch.cat(images), torch.cat([batch.c, batch.real_c]), batches=2).chunk(2)
     total = (fake_logits.sum() + real_logits.sum()) * networks.loss_scale
     gradients = torch.autograd.grad(total, [real, fake], create_graph=True)
     r1, r2 = ((gradient / networks.loss_scale).square().sum(dim=[1, 2, 3]) for gradient in gradients)
@@ -93,14 +97,9 @@ def critic_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
 
 def generator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """Gmain: softplus(D(x) - D(g)) per pair [N]."""
+    with torch.no_grad():  # G has no part in these: half of D's backward pass is saved
+        real_logits = networks.D(seen_by_D(batch.real, batch.augment_real, now), batch.real_c)
     fake, _ = generate(networks.G, batch)
-    fake_logits, real_logits = judged(networks, batch, batch.real, fake, now)
+    fake_logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
     loss = softplus(real_logits - fake_logits)
     return LossOutput(loss.flatten(), {"loss/G": loss, "signs/pairs": (real_logits - fake_logits).sign()})
-
-
-def judged(networks: Networks, batch: Batch, real: Tensor, fake: Tensor, now: Now) -> tuple[Tensor, Tensor]:
-    """Logits [N, 1] of generated and of training images, in one pass: half the ops, and one gradient for each weight."""
-    images = [seen_by_D(fake, batch.augment_fake, now), seen_by_D(real, batch.augment_real, now)]
-    fake_logits, real_logits = networks.D(torch.cat(images), torch.cat([batch.c, batch.real_c]), batches=2).chunk(2)
-    return fake_logits, real_logits

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -280,7 +280,7 @@ class R3GANGenerator(Generator):
             strict=True,
         ):
             getattr(self, name).dtype = dtype
-        self.config.precision = precision
+        self.config = replace(self.config, precision=precision)
 
     def forward(
         self,

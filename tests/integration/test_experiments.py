@@ -65,3 +65,18 @@ def test_a_run_in_reduced_precision_starts_from_one_in_fp32_and_goes_on(
     assert metadata["model"]["config"]["precision"] == precision
     refused = run(f"run_dir={tmp_path}/run", "training.kimg=0.024", "model.G.precision=fp32")
     assert refused.code == 2 and "model.G.precision" in refused.err
+
+
+def test_a_recipe_of_r3gan_runs_with_labels_and_in_bf16(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_archive(tmp_path / "images.zip", count=10, size=(32, 32), labels=10)
+    narrow = [f"model.{name}.{key}" for name in "GD" for key in ("channel_max=8", "group_width=8")]
+    settings = ["experiment=r3gan_cifar10", f"data.path={archive}", f"run_dir={tmp_path}/run", "device=cpu", *narrow]
+    settings += ["training.batch_size=2", "training.kimg=0.004", "training.grid_images=1", "data.workers=0"]
+    result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and "32x32x3, 10 labels" in result.err, result.err
+    (record,) = layout.read_stats(tmp_path / "run")
+    assert record["nimg"] == 4 and not any(key.startswith("nonfinite/") for key in record)
+    metadata = read_snapshot(layout.snapshot_path(tmp_path / "run", 4)).metadata
+    assert metadata["model"]["config"]["precision"] == "bf16"

@@ -1,6 +1,7 @@
 """Every generator with every discriminator and every loss: it trains, or is refused with the reason."""
 
 import itertools
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from stylegan.training.adam import OptimConfig
 from stylegan.training.config import ModelConfig, TrainConfig, TrainingConfig
 from stylegan.training.logging import LoggingConfig
 from tests.integration.test_resume import same_state
+from tests.unit.tiny import tiny_pair
+from tests.unit.training import training_of
 
 SMALL: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
 MAPPING = MappingConfig(num_layers=2)
@@ -96,3 +99,46 @@ def test_a_gamma_that_is_too_large_is_told_once(faces: Path, tmp_path: Path) -> 
     assert told.count("loss.gamma is too large") == 1 and "  R1 " in told
     train("r3gan", "r3gan_discriminator", RelativisticConfig(gamma=1e-3), faces, tmp_path / "fine", **more)
     assert "too large" not in (tmp_path / "fine" / run_dir.LOG).read_text()
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "penalty", "says"),
+    [
+        (0.7, 6.9, None),
+        (0.7, 7.1, "too large for these images; try a tenth"),
+        (0.01, 0.2, "too small; try ten times as much"),
+        (0.0, 3.0, "too large"),  # softplus of -110 is 0 in float32
+        (float("nan"), float("nan"), None),
+    ],
+)
+def test_what_is_said_of_gamma(adversarial: float, penalty: float, says: str | None) -> None:
+    means = {"loss/D": adversarial, "loss/D_r1": penalty / 2, "loss/D_r2": penalty / 2}
+    told = RelativisticConfig().warning(means)
+    assert (told is None) == (says is None) and (says or "") in (told or "")
+
+
+@pytest.mark.parametrize("phase", ["Dmain", "Gmain"])
+def test_parts_of_a_batch_add_up_where_D_compares_images(phase: str) -> None:
+    training = training_of(*tiny_pair(), RelativisticConfig(gamma=1.0), batch_size=8)
+    images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for micro in (8, 4):
+        (batches,) = training.draw(phase, images, micro=micro)
+        assert len(batches) == 8 // micro
+        training.accumulate(training.phase(phase), batches)
+        found.append(training.gradients(training.phase(phase)))
+    whole, parts = found
+    largest = max(float(gradient.norm()) for gradient in whole.values())
+    for name, gradient in whole.items():  # that of D's last bias cancels in every pair
+        assert float((gradient - parts[name]).norm()) <= 1e-5 * float(gradient.norm()) + 1e-7 * largest, name
+
+
+def test_real_and_generated_images_are_not_compared_with_each_other() -> None:
+    G, D = tiny_pair()
+    training = training_of(G, D, RelativisticConfig(gamma=1.0), batch_size=8)
+    images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ((batch,),) = training.draw("Dmain", images)
+    stats: dict[str, list[torch.Tensor]] = defaultdict(list)
+    training.accumulate(training.phase("Dmain"), [batch], stats)
+    (scores,) = stats["scores/real"]
+    torch.testing.assert_close(scores, D(batch.real, batch.real_c).detach().flatten())

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from stylegan.config.groups import read_experiment
 from stylegan.errors import UserError
 from stylegan.models.layers import Precision
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig, ResidualBlock
 from stylegan.models.r3gan_public import our_names
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upsample2d
+from stylegan.schedule import Plan, StageConfig, schedules_of
+from stylegan.training.state import ema_decay
 from tests.golden.golden import Golden, load
 from tests.golden.networks import r3gan
 
@@ -146,6 +149,50 @@ def test_published_sizes(preset: str) -> None:
             made = config.build(resolution=(side, side), channels=3, c_dim=kwargs.get("ConditionDimension", 0))
         assert sum(p.numel() for p in made.parameters()) == recorded[f"params_{kind}"]
         assert sum(1 for _ in made.parameters()) + 0 == recorded[f"num_tensors_{kind}"]
+
+
+RECIPES = {
+    "r3gan_cifar10": "CIFAR10-cond",
+    "r3gan_ffhq64": "FFHQ-64",
+    "r3gan_ffhq256": "FFHQ-256",
+    "r3gan_imagenet32": "ImageNet-32",
+    "r3gan_imagenet64": "ImageNet-64",
+}
+# Our settings by the names there, and how many of their units are one of ours.
+SCHEDULES = {"loss.gamma": ("gamma", 1), "optim.G_lr": ("lr", 1), "optim.D_lr": ("lr", 1), "optim.beta2": ("beta2", 1)}
+SCHEDULES |= {"augment.p": ("aug", 1), "optim.ema_kimg": ("ema", 1000)}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_the_published_ones(name: str) -> None:
+    recorded, config = load("r3gan_tables").config["presets"][RECIPES[name]], read_experiment(name)
+    count = len(recorded["G_kwargs"]["WidthPerStage"])
+    shape: Any = {"resolution": (4 << count - 1,) * 2, "channels": 3}
+    for kind in ("G", "D"):
+        kwargs = recorded[f"{kind}_kwargs"]
+        with torch.device("meta"):
+            made = getattr(config.model, kind).build(**shape, c_dim=kwargs.get("ConditionDimension", 0))
+        stages = [getattr(made, stage) for stage in made.stage_names]
+        assert sum(p.numel() for p in made.parameters()) == recorded[f"params_{kind}"]
+        assert [stage.block0.weight3.shape[0] for stage in stages] == kwargs["WidthPerStage"]
+        assert [stage.block0.groups for stage in stages] == kwargs["CardinalityPerStage"]
+        reduced = {i for i, stage in enumerate(stages) if stage.dtype is torch.bfloat16}
+        assert reduced == {i % count for i in recorded[f"bf16_stages_{kind}"]}
+    schedules = schedules_of(config)
+    plan = Plan(schedules, [StageConfig()], 1, shape["resolution"], config.training.batch_size or 0)
+    for row in recorded["schedule"]:
+        now = plan.moment(row["nimg"], plan.stage(row["nimg"]))
+        for ours, (theirs, unit) in SCHEDULES.items():
+            assert now.settings[ours] * unit == pytest.approx(row[theirs], rel=1e-12), (ours, row["nimg"])
+        beta = row["ema_beta"][str(config.training.batch_size)]
+        assert ema_decay(now, config.optim.ema_rampup) == pytest.approx(beta, rel=1e-12)
+
+
+def test_another_precision_leaves_the_options_of_other_networks_alone() -> None:
+    config = R3GANConfig(channel_base=64, channel_max=8, group_width=8)
+    G, twin = (config.build(resolution=(8, 8), channels=3, c_dim=0) for _ in range(2))
+    G.set_precision(Precision.bf16)
+    assert G.precision is Precision.bf16 and twin.precision is config.precision is Precision.fp32
 
 
 def test_bf16_is_near() -> None:

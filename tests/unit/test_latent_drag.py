@@ -119,7 +119,8 @@ def test_a_drag_in_a_figure() -> None:
     assert torch.equal(next(iter(plain.frames([0])))[:, ::16, ::16], next(sample(G, [1], Sampling(batch=2))))
     assert clip.latents.ws is not None
     later = (clip.latents.ws - sample_ws(G, [1]))[0].abs().amax(dim=1)
-    assert bool((later[:3] > 0).all()) and not later[3:].any()  # behind the layer nothing changes
+    # Behind the layer nothing changes but the rounding of a matrix product, which may differ with the rows beside.
+    assert bool((later[:3] > 1e-3).all()) and bool((later[3:] < 1e-6).all())
     again = DragFigure(points=[[4, 4, 8, 4]], steps=5).draw(G, Request([1], Sampling(batch=2)))
     assert again.latents is not None and again.latents.ws is not None and torch.equal(again.latents.ws, clip.latents.ws)
     each = DragFigure(points=[[4, 4, 8, 4]], steps=5, space="w+").draw(G, Request([1], Sampling(batch=2)))

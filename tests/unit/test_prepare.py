@@ -397,7 +397,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], few_fa
         (["in"], "needs a resolution"),
         (["in", "--resolution", "100"], "nearest is 96x96"),
         (["in", "--resolution", "8", "--count", "3", "--seed", "1"], "--seed: only for faces3d"),
-        (["in", "--resolution", "8", "--workers", "-1"], "'--workers': Input should be greater"),
+        (["in", "--resolution", "8", "--workers", "-1"], "'--workers': -1: Input should be greater"),
         (["nowhere", "--resolution", "8"], "there is no nowhere"),
         (["faces3d", "--channels", "1", "--labels"], "--channels, --labels: only for images"),
         (["faces3d", "--resolution", "64x32"], "faces3d renders squares"),

@@ -48,7 +48,7 @@ class _Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except _USAGE_ERROR as error:  # it names the option; not every version of typer says what was wrong with what
-            text = values.get(getattr(getattr(error, "param", None), "name", None))
+            text = values.get(getattr(getattr(error, "param", None), "name", ""))
             if isinstance(text, str) and text not in error.message:
                 error.message = f"{shown(text, 100)}: {error.message}"
             raise

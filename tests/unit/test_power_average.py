@@ -38,7 +38,7 @@ def test_inner_products(golden: Golden) -> None:
 
 @pytest.mark.parametrize("name", ["rec0", "rec1", "rec2"])
 def test_coefficients(golden: Golden, name: str) -> None:
-    times, sigmas = golden.arrays[f"f64/{name}/in/t"], golden.arrays[f"f64/{name}/in/std"]
+    times, sigmas = (golden.arrays[f"f64/{name}/in/{key}"].tolist() for key in ("t", "std"))
     case = golden.config["cases"][name]
     for i, sigma in enumerate(golden.arrays[f"f64/{name}/in/out_std"]):
         found, error = coefficients(times, sigmas, sigma, case["out_t"])

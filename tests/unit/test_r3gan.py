@@ -93,11 +93,11 @@ def test_resampling() -> None:
 def test_new_networks_are_as_recorded() -> None:
     for recorded in load("r3gan_init").config["networks"]:
         golden = Golden("r3gan_init", {}, {})
+        torch.manual_seed(0)
+        fresh, *others = [fresh_of(recorded["kwargs"]) for _ in range(3)]
         made = {}
-        for seed in range(3):
-            torch.manual_seed(seed)
-            fresh = fresh_of(recorded["kwargs"])
-            for name, parameter in fresh.named_parameters():
+        for network in (fresh, *others):
+            for name, parameter in network.named_parameters():
                 made.setdefault(name, []).append(parameter.detach().flatten())
         kwargs = recorded["kwargs"]
         theirs = {p["name"]: torch.tensor(i) for i, p in enumerate(recorded["params"])}
@@ -141,7 +141,9 @@ def test_a_new_block_is_the_identity_and_its_branch_has_the_right_size() -> None
 @pytest.mark.parametrize("preset", sorted(load("r3gan_tables").config["presets"]))
 def test_published_sizes(preset: str) -> None:
     recorded = load("r3gan_tables").config["presets"][preset]
-    wide = {"channel_base": 64 * 1536, "channel_max": 1536, "group_width": 32} if "ImageNet" in preset else {}
+    wide: dict[str, Any] = (
+        {"channel_base": 64 * 1536, "channel_max": 1536, "group_width": 32} if "ImageNet" in preset else {}
+    )
     for kind, config in (("G", R3GANConfig(**wide)), ("D", R3GANDiscriminatorConfig(**wide))):
         kwargs = recorded[f"{kind}_kwargs"]
         side = 4 * 2 ** (len(kwargs["WidthPerStage"]) - 1)

@@ -21,9 +21,10 @@ from tests.unit.public_r3gan import public, public_modules, write
 @pytest.mark.parametrize("labels", ["c0", "c5"])
 def test_pictures_and_logits_are_the_recorded_ones(labels: str, tmp_path: Path) -> None:
     sizes = {"c0": ("r16", "r16"), "c5": ("r8", "r8")}[labels]
-    names = {"generator": f"r3gan_g_{labels}_{sizes[0]}", "discriminator": f"r3gan_d_{labels}_{sizes[1]}"}
+    generator, discriminator = f"r3gan_g_{labels}_{sizes[0]}", f"r3gan_d_{labels}_{sizes[1]}"
     optimizer = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1e-4}]}
-    g, d = write(tmp_path / "a.pkl", **names, G_opt_state=optimizer, D_opt_state=optimizer)
+    states: dict[str, Any] = {"G_opt_state": optimizer, "D_opt_state": optimizer}
+    g, d = write(tmp_path / "a.pkl", generator=generator, discriminator=discriminator, **states)
     found = read_networks(tmp_path / "a.pkl")
     assert found.G_ema.config.kind == R3GANConfig.kind and set(found.networks) == {"G", "D", "G_ema"}
     g.assert_close("out/img", found.G_ema(g.tensor("in/z"), g.tensor("in/c")))

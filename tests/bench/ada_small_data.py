@@ -11,7 +11,6 @@ with AVX-512, and each of the 18 measurements about half a minute.
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +18,13 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
+from held_out import FEATURES, ROOT, kid, render, run
 from PIL import Image, ImageDraw, ImageFont
 
 from stylegan import run_dir as layout
 from stylegan.files import atomic_write
-from stylegan.metrics.evaluate import evaluate_saved
-from stylegan.metrics.runner import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 SIDE = 32
-FEATURES = "mobilenet_v2"
 FLOOR = "a half of the held-out faces"
 RUNS = {"none": "without augmentation", "ada": "ADA"}
 INK, PALE, GRID = (40, 40, 40), (120, 120, 120), (228, 228, 228)
@@ -60,12 +56,14 @@ def main() -> None:
     options = parse(sys.argv[1:])
     options.out.mkdir(parents=True, exist_ok=True)
     few, held_out = options.out / "few.zip", options.out / "held-out.zip"
-    render(few, options.images, "train")
-    render(held_out, options.held_out, "evaluation")
+    render(few, side=SIDE, count=options.images, split="train")
+    render(held_out, side=SIDE, count=options.held_out, split="evaluation")
     for kind in RUNS:
         train(few, options.out / "runs" / kind, kind, options)
     kids = {kind: measure(kind, held_out, options) for kind in RUNS}
-    lowest = kid(None, options.out / "kid" / "floor.json", held_out, options)
+    asked: dict[str, Any] = {"images": options.held_out, "weights": options.weights}
+    trained = layout.snapshots(options.out / "runs" / "none")[-1]
+    lowest = kid(trained, options.out / "kid" / "floor.json", held_out, **asked, floor=True)
     result = {"floor": lowest, **{kind: curves(options.out / "runs" / kind, kids[kind]) for kind in RUNS}}
     atomic_write(options.out / "result.json", json.dumps(result, indent=1))
     draw(result, options).save(options.out / "plot.png")
@@ -93,13 +91,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def render(archive: Path, count: int, split: str) -> None:
-    """Make an archive of faces where it is missing."""
-    if not archive.exists():
-        faces = ["faces3d", str(archive), f"--resolution={SIDE}", f"--count={count}", f"--split={split}"]
-        run("-m", "stylegan.cli", "prepare", *faces)
-
-
 def train(data: Path, run_dir: Path, kind: str, options: argparse.Namespace) -> None:
     """Train or go on with training, where that is not done."""
     if layout.snapshot_path(run_dir, round(options.kimg * 1000)).exists():
@@ -114,13 +105,6 @@ def train(data: Path, run_dir: Path, kind: str, options: argparse.Namespace) -> 
     )
 
 
-def run(*arguments: str) -> None:
-    """Start Python in the clone's folder, and end with its code where it fails."""
-    code = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
-    if code:
-        sys.exit(code)
-
-
 def measure(kind: str, held_out: Path, options: argparse.Namespace) -> Points:
     """KID of the snapshots of a run."""
     points = []
@@ -129,18 +113,9 @@ def measure(kind: str, held_out: Path, options: argparse.Namespace) -> Points:
         images = int(snapshot.stem.rpartition("-")[2])
         if images >= start and (end - images) % every == 0:
             record = options.out / "kid" / f"{kind}-{images / 1000:g}.json"
-            points.append((images / 1000, kid(snapshot, record, held_out, options)))
+            value = kid(snapshot, record, held_out, images=options.held_out, weights=options.weights)
+            points.append((images / 1000, value))
     return points
-
-
-def kid(snapshot: Path | None, record: Path, held_out: Path, options: argparse.Namespace) -> float:
-    """KID of a snapshot, or of one half of the held-out faces against the other, kept in a file of what `evaluate` tells."""
-    if not record.exists():
-        settings = Settings(real_vs_real=snapshot is None, weights={FEATURES: options.weights})
-        found = evaluate_saved(str(snapshot or "demo"), held_out, [f"kid{options.held_out}_{FEATURES}"], settings)
-        atomic_write(record, json.dumps(found.line))
-    (value,) = json.loads(record.read_text())["results"].values()
-    return value
 
 
 def curves(run_dir: Path, kids: Points) -> dict[str, Any]:

@@ -312,6 +312,6 @@ def test_wrong_settings_stop_before_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = ["experiment=debug", f"data.path={here}/reals.zip", "run_dir=run", "metrics.names=[attributes20]"]
-    settings += [f"metrics.weights=['attributes={here}/attributes.safetensors']", setting]
+    settings += [f"metrics.weights=['attributes={here}/attributes.safetensors']", REFERENCE, setting]
     result = run_here("train", *settings, capsys=capsys, monkeypatch=monkeypatch)
     assert result.code == 2 and says in result.err and not (tmp_path / "run" / "config.yaml").exists(), result.err

@@ -252,7 +252,9 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
 
 
 def known_networks(folder: Path) -> list[str]:
-    """What `network=` may have meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
+    """What `network=` may have meant: what comes with the project, snapshots and runs in `folder`, and runs (also of sweeps)
+    below `runs/`."""
     runs = Path("runs")
     configs = (*folder.glob(f"*/{CONFIG}"), *runs.glob(f"*/{CONFIG}"), *runs.glob(f"*/*/{CONFIG}"))
-    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]
+    found = {str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}
+    return ["demo", "portrait", *found]

@@ -51,6 +51,7 @@ class OptimConfig:
             "help": "lengths (sigma, such as 0.05,0.10) of further averages, kept with every snapshot: `stylegan average` "
             "makes others of them",
             "range": Range(10**-SIGMA_DIGITS, LONGEST),
+            "newer": True,
         },
     )
     loss_scale: float | None = field(

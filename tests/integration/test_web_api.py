@@ -707,7 +707,7 @@ def test_directions_beside_a_network_are_taken_the_best_known_first(tmp_path: Pa
 def test_a_wrong_file_is_told_with_its_option(tmp_path: Path, option: str) -> None:
     (tmp_path / "wrong").write_text("nothing of use")
     for name in ("wrong", "missing"):
-        given = ServeOptions(device="cpu", **{option: tmp_path / name})
+        named: dict[str, Any] = {option: tmp_path / name}
         with pytest.raises(UserError, match=rf"^--{option}: .*{re.escape(str(tmp_path / name))}") as caught:
-            site_of("demo", given)
+            site_of("demo", ServeOptions(device="cpu", **named))
         assert str(caught.value).count("--data") == (option == "data")

@@ -15,6 +15,7 @@ from stylegan.values import at_home, check_text
 
 _Choice = TypeVar("_Choice")
 FACES3D = "faces3d"
+NETWORK = "demo, portrait, a run's folder (its newest snapshot), or a .safetensors file"
 MOST_PIXELS = 178_956_970  # more are refused by Pillow
 MOST = 2**53
 MOST_TIMES = 10_000  # that something is done again
@@ -348,9 +349,7 @@ class _ListsMetrics(_Command):
 
 @app.command(cls=_ListsMetrics)
 def evaluate(
-    network: Annotated[
-        str, typer.Option(help="demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt.")
-    ],
+    network: Annotated[str, typer.Option(help=f"{NETWORK}, also a published .pkl or .pt.")],
     data: Annotated[Path, typer.Option(help="The archive of real images.")],
     metrics: Annotated[
         list[str],
@@ -492,7 +491,7 @@ def attributes(
 
 @command()
 def export(
-    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    network: Annotated[str, typer.Argument(help=f"{NETWORK}.")],
     out: Annotated[Path, typer.Argument(help="NAME.onnx, or NAME.pt2 for torch.export.")],
     split: Annotated[
         bool,
@@ -524,9 +523,7 @@ def export(
 
 @command()
 def serve(
-    network: Annotated[
-        str, typer.Argument(help="portrait, demo, a run's folder (its newest snapshot), or a file.")
-    ] = "portrait",
+    network: Annotated[str, typer.Argument(help=f"{NETWORK}, also a published .pkl or .pt.")] = "portrait",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where it listens; 0: any that is free.")] = 8000,
     host: Annotated[
         str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody who reaches it.")
@@ -562,7 +559,7 @@ def serve(
 
 @command()
 def directions(
-    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a file.")] = "demo",
+    network: Annotated[str, typer.Argument(help=f"{NETWORK}, also a published .pkl or .pt.")] = "demo",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -600,7 +597,7 @@ def directions(
 
 @command()
 def card(
-    network: Annotated[str, typer.Argument(help="demo, a run's folder (its newest snapshot), or a snapshot.")],
+    network: Annotated[str, typer.Argument(help=f"{NETWORK}.")],
     out: Annotated[Path | None, typer.Option(help="Write to this file, such as README.md, instead of stdout.")] = None,
     licence: Annotated[
         str | None, typer.Option(help="Under which you give the network away, such as cc-by-4.0.")

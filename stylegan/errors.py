@@ -39,6 +39,15 @@ def refusal(of: str, advice: str) -> Iterator[None]:
         raise UserError(f"{of} ({shown(error, 300) or type(error).__name__}); {advice}") from None
 
 
+@contextmanager
+def of_option(name: str) -> Iterator[None]:
+    """Let a `UserError` of the body, the reading of a file, begin with the option that named the file, such as `--data`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A clause to end an "unknown name" message with.
 

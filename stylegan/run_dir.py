@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stylegan.errors import UserError, shown
 from stylegan.files import atomic_path, atomic_write, file_lock, open_below, read_file, refuse_link, remove_unfinished
@@ -22,13 +22,22 @@ REALS = "reals.png"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 SNAPSHOTS = "snapshots"
+SIGMA_DIGITS = 6  # after the point, of an average's length in the name of its file
 
 _RECORD_BYTES = 2**27  # of stats.jsonl or metrics.jsonl: some 400,000 records
 _FAKES = r"fakes-\d{6,}\.png"
 _CHECKPOINT = r"state-(\d{9,})\.pt"
 _SNAPSHOT = r"G_ema-(\d{9,})\.safetensors"
-_POWER = r"power-(0\.\d{6})-(\d{9,})\.safetensors"
+_POWER = rf"power-(0\.\d{{{SIGMA_DIGITS}}})-(\d{{9,}})\.safetensors"
 _METRIC = r"[A-Za-z0-9][A-Za-z0-9_@-]{0,99}"  # `fid50k`, `kid5k_mobilenet_v2-1a2b3c4d@class3`
+
+
+class Power(NamedTuple):
+    """An average with a power-function profile that a run kept: the images after which, its length, and its file."""
+
+    nimg: int
+    sigma: float
+    path: Path
 
 
 @contextmanager
@@ -81,15 +90,14 @@ def snapshot_path(run_dir: Path, nimg: int) -> Path:
 
 def power_path(run_dir: Path, sigma: float, nimg: int) -> Path:
     """Where the average of length `sigma` at `nimg` images goes."""
-    return run_dir / SNAPSHOTS / f"power-{sigma:.6f}-{nimg:09d}.safetensors"
+    return run_dir / SNAPSHOTS / f"power-{sigma:.{SIGMA_DIGITS}f}-{nimg:09d}.safetensors"
 
 
-def powers(run_dir: Path) -> list[tuple[float, int, Path]]:
-    """The averages that a run kept: length, images, file; oldest first."""
+def powers(run_dir: Path) -> list[Power]:
+    """The averages that a run kept, oldest first."""
     folder = run_dir / SNAPSHOTS
     found = [(re.fullmatch(_POWER, path.name), path) for path in (folder.iterdir() if folder.is_dir() else ())]
-    kept = [(float(match[1]), int(match[2]), path) for match, path in found if match is not None]
-    return sorted(kept, key=lambda item: (item[1], item[0]))
+    return sorted(Power(int(match[2]), float(match[1]), path) for match, path in found if match is not None)
 
 
 def best_snapshot_path(run_dir: Path, metric: str) -> Path:
@@ -178,7 +186,7 @@ def _refuse_planted(run_dir: Path) -> None:
     file."""
     ours = "|".join([*map(re.escape, (CONFIG, LOG, STATS, METRICS, REALS, LOCK, CHECKPOINTS, SNAPSHOTS)), _FAKES])
     best = rf"best-{_METRIC}\.safetensors"
-    places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{best}"}
+    places = {run_dir: ours, run_dir / CHECKPOINTS: _CHECKPOINT, run_dir / SNAPSHOTS: f"{_SNAPSHOT}|{_POWER}|{best}"}
     for folder, names in places.items():
         for path in folder.iterdir() if folder.is_dir() else ():
             if re.fullmatch(names, path.name):
@@ -244,7 +252,9 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
 
 
 def known_networks(folder: Path) -> list[str]:
-    """What `network=` may have meant: the demo, snapshots and runs in `folder`, and runs (also of sweeps) below `runs/`."""
+    """What `network=` may have meant: what comes with the project, snapshots and runs in `folder`, and runs (also of sweeps)
+    below `runs/`."""
     runs = Path("runs")
     configs = (*folder.glob(f"*/{CONFIG}"), *runs.glob(f"*/{CONFIG}"), *runs.glob(f"*/*/{CONFIG}"))
-    return ["demo", *{str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}]
+    found = {str(path) for path in (*folder.glob("*.safetensors"), *(config.parent for config in configs))}
+    return ["demo", "portrait", *found]

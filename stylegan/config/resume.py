@@ -1,6 +1,7 @@
 """Which run a command line means: a new one, or one that goes on; and what may differ then."""
 
-from dataclasses import fields
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stylegan import run_dir as layout
 from stylegan.config.groups import flatten, to_typed
-from stylegan.config.saved import load_config
+from stylegan.config.saved import is_unedited, load_config
 from stylegan.errors import UserError, nearest
 from stylegan.files import refuse_link
 from stylegan.losses.table import LOSSES
@@ -114,23 +115,41 @@ def _saved(run_dir: Path) -> DictConfig:
     """What a run's config.yaml holds."""
     path = run_dir / layout.CONFIG
     saved = load_config(path)
-    schema = OmegaConf.structured(_schema_of(saved, run_dir))
+    config = _schema_of(saved, run_dir)
+    schema, newer = OmegaConf.structured(config), set(_newer(config))
     known, there = flatten(OmegaConf.to_container(schema)), flatten(saved)
     for key in there:
         if key not in known and key.rpartition(".")[0] not in known:  # what is in a ramp is checked with it
             raise UserError(f"{path} has {key}, which is no setting; {nearest(key, known)}")
+    unedited = is_unedited(path)
     for key, default in known.items():
-        if default is not None and not any(f"{name}.".startswith(f"{key}.") for name in there):
-            raise UserError(
-                f"{path} lacks {key}, without which the run would go on with {default}; put back what the run wrote there, or "
-                f"start a new run with init_from={run_dir}"
-            )
+        if default is None or _holds(there, key) or (unedited and key in newer):
+            continue
+        what = "it is newer than the run:" if unedited else "put back what the run wrote there, or"
+        raise UserError(
+            f"{path} lacks {key}, without which the run would go on with {default}; {what} start a new run with "
+            f"init_from={run_dir}"
+        )
     try:
         base = OmegaConf.merge(schema, saved, {"run_dir": str(run_dir)})
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}; put back what the run wrote there") from None
     assert isinstance(base, DictConfig)
     return base
+
+
+def _holds(settings: Iterable[str], key: str) -> bool:
+    """Whether a setting, or a part of it, is among some, by name."""
+    return any(f"{name}.".startswith(f"{key}.") for name in settings)
+
+
+def _newer(config: Any, group: str = "") -> Iterator[str]:
+    """The settings that runs of older versions lack, and whose defaults are what these versions did."""
+    for f in fields(config):
+        if is_dataclass(value := getattr(config, f.name)):
+            yield from _newer(value, f"{group}{f.name}.")
+        elif f.metadata.get("newer"):
+            yield f"{group}{f.name}"
 
 
 def _schema_of(saved: Any, run_dir: Path) -> TrainConfig:
@@ -164,7 +183,13 @@ def _resumed(base: DictConfig, new: dict[str, Any], compared: set[str], explicit
     replaced = tuple(f"{key.removesuffix('kind')}" for key in changed if key.endswith(".kind"))
     changed = [key for key in changed if key.endswith(".kind") or not (replaced and key.startswith(replaced))]
     if refused := [key for key in changed if key not in MAY_CHANGE]:
-        listed = "; ".join(f"{key} is {old.get(key)} in the run and {new[key]} here" for key in refused)
+        there = flatten(load_config(Path(base.run_dir) / layout.CONFIG))
+        listed = "; ".join(
+            f"{key} is {old.get(key)} in the run and {new[key]} here"
+            if old.get(key) is None or _holds(there, key)
+            else f"{key} is {new[key]} here and newer than the run, which had nothing of it: {key}={old[key]} goes on as before"
+            for key in refused
+        )
         raise UserError(
             f"run_dir={base.run_dir} holds a run with another configuration: {listed}. Leave these out to continue it, or "
             "choose another run_dir (init_from= starts from its networks)"

@@ -72,11 +72,16 @@ def _load(path: Path) -> tuple[dict[str, Any], str]:
     return tree, text  # pyright: ignore[reportReturnType]
 
 
-def check_unedited(path: Path) -> None:
-    """Raise a `UserError` where a configuration is not as `save_config` wrote it."""
+def is_unedited(path: Path) -> bool:
+    """Whether a configuration is as `save_config`, of whatever version, wrote it; raises `UserError` as `load_config`."""
     tree, text = _load(path)
     found = _CHECKSUM.search(text)
-    if found is None or found[1] != _checksum(tree):
+    return found is not None and found[1] == _checksum(tree)
+
+
+def check_unedited(path: Path) -> None:
+    """Raise a `UserError` where a configuration is not as `save_config` wrote it."""
+    if not is_unedited(path):
         raise UserError(
             f"{path} is not as the run wrote it: put that back. What may change is given on the command line, such as "
             f"`train.py run_dir={path.parent} training.kimg=...`; anything else is a new run with init_from={path.parent}"

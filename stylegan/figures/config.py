@@ -15,7 +15,9 @@ class GenerateConfig:
 
     network: str = field(
         default="demo",
-        metadata={"help": "demo, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"},
+        metadata={
+            "help": "demo, portrait, a run's folder (its newest snapshot), or a file, also a published .pkl or .pt"
+        },
     )
     figure: Any = "???"  # one of stylegan.figures.table
     seeds: Any = field(

@@ -90,8 +90,7 @@ class Place:
             write_clip(result, self.path, told, progress=progress)
         else:
             for name, (item, image) in zip(self.names, result.images, strict=True):
-                seed = item if isinstance(item, int) else item.names[0]
-                save_png(image, self.path / name, None if told is None else {**told, "seeds": seed})
+                save_png(image, self.path / name, None if told is None else {**told, "seeds": _name_of(item)})
         if self.latents is not None and result.latents is not None:
             latents = result.latents() if callable(result.latents) else result.latents
             latents.save(self.latents, G, about["network"])

@@ -7,7 +7,6 @@ Such a file is a dictionary of state_dicts: `g_ema`, perhaps `g` and `d`, and wh
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError
@@ -17,10 +16,10 @@ from stylegan.models.adapter import Foreign
 from stylegan.models.base import Network
 from stylegan.models.generator import StyleBased
 from stylegan.models.stylegan2_rosinality import LATENT_AVG
+from stylegan.models.truncation import MEAN_OF, measure_w_avg
 
 GENERATORS = {"G_ema": "g_ema", "G": "g"}
 DISCRIMINATOR = "d"
-MEAN_OF = 10_000  # latents, where the mean of w was not stored; the public tools' default
 
 
 def is_rosinality(content: Any) -> bool:
@@ -48,7 +47,7 @@ def networks_from_rosinality(
         if isinstance(content.get(theirs), dict):
             networks[ours] = G = take_over(Foreign(_tensors(content[theirs], theirs), {LATENT_AVG: mean}, theirs))
             if mean is None and isinstance(G, StyleBased):
-                _measure_mean(G)
+                measure_w_avg(G)
                 notes.append(
                     f"{ours}: the file has no latent_avg; the mean of w for truncation was measured on {MEAN_OF} latents"
                 )
@@ -66,11 +65,3 @@ def _tensors(records: Mapping[Any, Any], name: str) -> dict[str, Tensor]:
             raise UnreadableError(f"holds {name}.{str(key)[:60]} as something else than a tensor")
         tensors[key] = record.tensor()
     return tensors
-
-
-@torch.no_grad()
-def _measure_mean(G: StyleBased) -> None:
-    """Set the mean of w, which truncation moves towards, from latents of a fixed seed."""
-    z = torch.randn(MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
-    ws = torch.cat([G.mapping(part)[:, 0] for part in z.split(1000)])
-    G.mapping.w_avg.copy_(ws.mean(dim=0))

@@ -9,7 +9,7 @@ from pathlib import Path
 from stylegan.errors import UserError
 from stylegan.files import atomic_write, shipped
 from stylegan.inference import SHIPPED, Sampling, load, resolve_network
-from stylegan.interop.difference import network_name, summands
+from stylegan.interop.difference import PLUS, network_name, summands
 from stylegan.latent.direction_file import SUFFIX, save_directions
 from stylegan.latent.effects import Effects, effects
 from stylegan.latent.layer_names import style_layers
@@ -95,9 +95,14 @@ def find_directions(
 
 def default_place(network: Path) -> Path:
     """Beside the network's file; in the working directory where that comes with the project."""
-    first, *rest = summands(network)
-    name = "+".join(part.stem for part in (first, *rest)) + SUFFIX
-    return Path(name) if first in map(shipped, SHIPPED.values()) else first.with_name(name)
+    place = beside(network)
+    return Path(place.name) if summands(network)[0] in map(shipped, SHIPPED.values()) else place
+
+
+def beside(network: Path) -> Path:
+    """Where directions lie beside their network; those of `NET+DIFFERENCE` beside NET, by the names of both."""
+    parts = summands(network)
+    return parts[0].with_name(PLUS.join(part.stem for part in parts) + SUFFIX)
 
 
 def _lines(measured: Effects) -> Iterator[str]:

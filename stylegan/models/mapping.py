@@ -77,9 +77,9 @@ class MappingNetwork(nn.Module):
         """
         parts = []
         if self.z_dim > 0:
-            parts.append(normalize_second_moment(self._checked(z, self.z_dim, "z")))
+            parts.append(normalize_second_moment(checked_vectors(z, self.z_dim, "z")))
         if self.c_dim > 0:
-            parts.append(normalize_second_moment(self.embed(self._checked(c, self.c_dim, "labels c"))))
+            parts.append(normalize_second_moment(self.embed(checked_vectors(c, self.c_dim, "labels c"))))
         x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         layers = [getattr(self, f"fc{i}") for i in range(self.config.num_layers)]
         gains = [*(layer.input_gain for layer in layers[1:]), 1.0]
@@ -98,9 +98,10 @@ class MappingNetwork(nn.Module):
         """One step of the moving average: w_avg <- lerp(w_mean, w_avg, w_avg_beta), with w_mean [w_dim] of a batch."""
         set_where_finite_(self.w_avg, w_mean.detach().lerp(self.w_avg, self.config.w_avg_beta))
 
-    @staticmethod
-    def _checked(x: Tensor | None, features: int, name: str) -> Tensor:
-        if x is None or x.ndim != 2 or x.shape[1] != features:
-            got = "none" if x is None else str(tuple(x.shape))
-            raise UserError(f"the network needs {name} of shape (N, {features}), got {got}")
-        return x
+
+def checked_vectors(x: Tensor | None, features: int, name: str) -> Tensor:
+    """Latents or labels [N, features]; raises `UserError` for another shape. `name`: what they are, such as `z`."""
+    if x is None or x.ndim != 2 or x.shape[1] != features:
+        got = "none" if x is None else str(tuple(x.shape))
+        raise UserError(f"the network needs {name} of shape (N, {features}), got {got}")
+    return x

@@ -26,6 +26,7 @@ from stylegan.models.layers import (
     block_shapes,
     check_kind,
 )
+from stylegan.models.mapping import checked_vectors
 from stylegan.ops.bias_act import bias_act
 from stylegan.ops.conv2d import conv2d
 from stylegan.ops.upfirdn2d import downsample2d, setup_filter, upsample2d
@@ -293,9 +294,9 @@ class R3GANGenerator(Generator):
     ) -> Tensor:
         """See `Generator`."""
         noise_for(z, self.noise_size, noise_mode, noise, generator)
-        x = _checked(z, self.z_dim, "z")
+        x = checked_vectors(z, self.z_dim, "z")
         if self.embed is not None:
-            x = torch.cat([x, _checked(c, self.c_dim, "labels c") @ self.embed.t()], dim=1)
+            x = torch.cat([x, checked_vectors(c, self.c_dim, "labels c") @ self.embed.t()], dim=1)
         x = self.linear(x)[:, :, None, None] * self.basis
         x = x.contiguous(memory_format=torch.channels_last)
         for i, name in enumerate(self.stage_names):
@@ -332,7 +333,7 @@ class R3GANDiscriminator(Discriminator):
         x = self.linear((x * self.basis[:, 0]).sum(dim=[2, 3]))
         if self.embed is None:
             return x
-        return (x * (_checked(c, self.c_dim, "labels c") @ self.embed.t())).sum(dim=1, keepdim=True)
+        return (x * (checked_vectors(c, self.c_dim, "labels c") @ self.embed.t())).sum(dim=1, keepdim=True)
 
     def features(self, img: Tensor) -> list[Tensor]:
         """See `Discriminator`."""
@@ -350,10 +351,3 @@ class R3GANDiscriminator(Discriminator):
         for stage in stages[:-1]:
             found.append(stage.downwards(stage.through_blocks(found[-1].to(stage.dtype or self.fromrgb.dtype))))
         return found
-
-
-def _checked(x: Tensor | None, features: int, name: str) -> Tensor:
-    if x is None or x.ndim != 2 or x.shape[1] != features:
-        got = "none" if x is None else str(tuple(x.shape))
-        raise UserError(f"the network needs {name} of shape (N, {features}), got {got}")
-    return x

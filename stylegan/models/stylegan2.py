@@ -271,10 +271,7 @@ class SynthesisNetwork(Synthesis):
         """Up to 8 pixels, 16 to 32, from 64 on, of the larger side (Karras et al. 2019, figure 3); the image layer is fine."""
         sides = [max(block.layers[0].shape) for block in self.blocks for _ in block.layers]
         sides.append(sides[-1])
-        coarse, middle = (
-            sum(side < 14 for side in sides),
-            sum(side < 56 for side in sides),
-        )  # sides are 4 to 7 times 2^k
+        coarse, middle = (sum(side < end for side in sides) for end in (14, 56))  # sides are 4 to 7 times 2^k
         parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
         return {name: part for name, part in parts.items() if part}
 
@@ -284,10 +281,9 @@ class SynthesisNetwork(Synthesis):
         return [affine for block in self.blocks for affine in block.affines]
 
     def set_precision(self, precision: Precision, reduced_blocks: int) -> None:
-        """Choose the format in which the highest resolutions compute; parameters stay as they are."""
-        for block, dtype in zip(
-            self.blocks, block_dtypes(len(self.block_names), precision, reduced_blocks), strict=True
-        ):
+        """See `Synthesis`."""
+        dtypes = block_dtypes(len(self.block_names), precision, reduced_blocks)
+        for block, dtype in zip(self.blocks, dtypes, strict=True):
             block.dtype = dtype
 
     def forward(

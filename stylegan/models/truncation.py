@@ -1,7 +1,20 @@
-"""The truncation trick towards something other than the mean of w: the nearest of some centres, given or found in W."""
+"""Where the truncation trick takes w: to its mean, measured here where none was kept, or to the nearest of some centres."""
 
 import torch
 from torch import Tensor
+
+from stylegan.models.generator import StyleBased
+
+MEAN_OF = 10_000  # latents of which the mean of w is measured; the public tools' default
+
+
+@torch.no_grad()
+def measure_w_avg(G: StyleBased) -> None:
+    """Set `G.mapping.w_avg` to the mean of w over `MEAN_OF` latents of a fixed seed; classes are all alike often."""
+    z = torch.randn(MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
+    c = torch.eye(G.c_dim)[torch.arange(MEAN_OF) % G.c_dim] if G.c_dim else torch.zeros(MEAN_OF, 0)
+    parts = zip(z.split(1000), c.split(1000), strict=True)
+    G.mapping.w_avg.copy_(torch.cat([G.mapping(some, labels)[:, 0] for some, labels in parts]).mean(dim=0))
 
 
 def truncated(ws: Tensor, centers: Tensor, psi: float, cutoff: int | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from stylegan.errors import UserError
 from stylegan.ops.device import send
 from stylegan.ops.update import adam_, clamp_nonfinite_
+from stylegan.run_dir import SIGMA_DIGITS
 from stylegan.schedule import Schedule, check_schedules, scheduled
 from stylegan.training.power_average import LONGEST
 from stylegan.values import DECAY, NOT_NEGATIVE, POSITIVE, Range, check_values
@@ -49,7 +50,8 @@ class OptimConfig:
         metadata={
             "help": "lengths (sigma, such as 0.05,0.10) of further averages, kept with every snapshot: `stylegan average` "
             "makes others of them",
-            "range": Range(0, LONGEST, above=True),
+            "range": Range(10**-SIGMA_DIGITS, LONGEST),
+            "newer": True,
         },
     )
     loss_scale: float | None = field(
@@ -63,8 +65,11 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_schedules(self, "optim")
         check_values(self, "optim")
-        if len(set(self.ema_power)) < len(self.ema_power):
-            raise UserError(f"optim.ema_power={self.ema_power}: each length once")
+        if len({round(sigma, SIGMA_DIGITS) for sigma in self.ema_power}) < len(self.ema_power):
+            raise UserError(
+                f"optim.ema_power={self.ema_power}: each length once, and apart in the {SIGMA_DIGITS} digits after the point "
+                "by which its files are named"
+            )
 
     def resolved(self, resolution: tuple[int, int], batch_size: int, *, fp16: bool) -> "OptimConfig":
         """With what follows from (H, W) and the batch.

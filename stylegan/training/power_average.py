@@ -8,12 +8,14 @@ deviation of that profile relative to T, which does not change while a network t
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 LONGEST = 0.25  # the largest sigma that is taken; a profile that weights all of the training alike has 0.289
 
 
+@cache
 def gamma_of(sigma: float) -> float:
     """The exponent of the profile of a length: the largest root of appendix C, equation 123.
 

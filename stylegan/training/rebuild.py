@@ -1,9 +1,8 @@
 """`stylegan average`: the network that an average of another length would have been, from those that a run kept."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,23 +10,17 @@ from torch import Tensor
 from stylegan import run_dir as layout
 from stylegan.bars import with_bar
 from stylegan.errors import UserError
+from stylegan.interop.header import opened
 from stylegan.interop.snapshot import Snapshot, read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.generator import StyleBased
+from stylegan.models.truncation import measure_w_avg
+from stylegan.run_dir import Power
 from stylegan.training.power_average import LONGEST, coefficients
 from stylegan.values import Range
 
 MOST_ERROR = 0.05
-MEAN_OF = 10_000  # latents
 _FACTOR = 1e-12  # of the largest: what counts for less is not read
-
-
-class Kept(NamedTuple):
-    """An average that a run kept: its length, the images after which, and its file."""
-
-    sigma: float
-    nimg: int
-    path: Path
 
 
 def average(
@@ -67,13 +60,13 @@ def average(
             f"error of {error:.1%}, more than {MOST_ERROR:.0%}; ask for one nearer to these, or keep more "
             "(training.snapshot_kimg, optim.ema_power) next time"
         )
-    G = deepcopy(newest.G)
+    G = newest.G
     parameters = _sum(kept, factors.tolist(), newest)
     with torch.no_grad():
         for name, parameter in G.named_parameters():
             parameter.copy_(parameters[name])
         if isinstance(G, StyleBased):
-            G.mapping.w_avg.copy_(_mean_w(G))
+            measure_w_avg(G)
     about = {"sigma": sigma, "error": error, "of": sorted({k.sigma for k in kept}), "files": len(kept)}
     save_snapshot(out, G, provenance={**newest.provenance, "ema_power": about})
     return (
@@ -82,26 +75,32 @@ def average(
     )
 
 
-def _kept(run_dir: Path, kimg: float | None) -> list[Kept]:
+def _kept(run_dir: Path, kimg: float | None) -> list[Power]:
     """What a run kept until then, oldest first."""
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is no folder of a run; name one that was trained with optim.ema_power=0.05,0.10")
-    found = [Kept(*entry) for entry in layout.powers(run_dir) if kimg is None or entry[1] <= kimg * 1000]
+    found = [power for power in layout.powers(run_dir) if kimg is None or power.nimg <= kimg * 1000]
     if not found:
         until = "" if kimg is None else f" until {kimg:g} kimg"
         raise UserError(f"{run_dir} kept no averages{until}: train with optim.ema_power=0.05,0.10, which keeps them")
     return found
 
 
-def _of_the_same_stage(kept: Sequence[Kept], newest: Snapshot) -> list[Kept]:
+def _of_the_same_stage(kept: Sequence[Power], newest: Snapshot) -> list[Power]:
     """Those since the last stage of a network that grows: before, some of its layers were not trained."""
     stage = newest.provenance.get("stage")
     if stage is None:
         return list(kept)
-    return [k for k in kept if read_snapshot(k.path).provenance.get("stage") == stage]
+    return [k for k in kept if _stage(k.path) == stage]
 
 
-def _sum(kept: Sequence[Kept], factors: Sequence[float], newest: Snapshot) -> dict[str, Tensor]:
+def _stage(path: Path) -> Any:
+    """What a snapshot says of the stage at which it was kept; its weights are not read."""
+    with opened(path) as (_, metadata):
+        return metadata.get("provenance", {}).get("stage")
+
+
+def _sum(kept: Sequence[Power], factors: Sequence[float], newest: Snapshot) -> dict[str, Tensor]:
     """The parameters, each average times its factor, added up in float64."""
     total: dict[str, Tensor] = {
         name: torch.zeros_like(parameter, dtype=torch.float64) for name, parameter in newest.G.named_parameters()
@@ -115,12 +114,3 @@ def _sum(kept: Sequence[Kept], factors: Sequence[float], newest: Snapshot) -> di
         for name, parameter in snapshot.G.named_parameters():
             total[name] += factor * parameter.detach().double()
     return total
-
-
-@torch.no_grad()
-def _mean_w(G: StyleBased) -> Tensor:
-    """The mean of w of the rebuilt mapping, from latents of a fixed seed, with all classes alike often: [w_dim]."""
-    z = torch.randn(MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
-    c = torch.eye(G.c_dim)[torch.arange(MEAN_OF) % G.c_dim] if G.c_dim else torch.zeros(MEAN_OF, 0)
-    parts = zip(z.split(1000), c.split(1000), strict=True)
-    return torch.cat([G.mapping(some, labels)[:, 0] for some, labels in parts]).mean(dim=0)

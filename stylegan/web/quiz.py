@@ -69,7 +69,7 @@ def open_reals(path: Path, G: Generator) -> ImageDataset:
         H, W = reals.resolution
         wanted = f"{G.resolution[1]}x{G.resolution[0]}"
         raise UserError(
-            f"--data {path}: images of {W}x{H} with {reals.channels} channels, the network makes {wanted} with {G.channels}; "
+            f"{path}: images of {W}x{H} with {reals.channels} channels, the network makes {wanted} with {G.channels}; "
             f"scaling would tell them apart: prepare them with `stylegan prepare SOURCE DEST --resolution {wanted}`"
         )
     return reals

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from stylegan.errors import UserError
+from stylegan.errors import UserError, of_option
 from stylegan.inference import Sampling, load, resolve_network
 from stylegan.interop.card import model_card
 from stylegan.interop.companions import find_discriminator
-from stylegan.interop.difference import network_name, network_sha256
+from stylegan.interop.difference import network_name, network_sha256, summands
 from stylegan.interop.networks import read_whole_snapshot
-from stylegan.latent.direction_file import SUFFIX, Direction, read_directions
+from stylegan.latent.direction_file import Direction, read_directions
+from stylegan.latent.finding import beside
 from stylegan.latent.named import Directions, is_of_faces3d
 from stylegan.metrics.attribute_network import load_attributes
 from stylegan.models.base import Discriminator, Generator
@@ -144,8 +145,10 @@ def site_of(network: str, options: ServeOptions) -> Any:
     G = found.G_ema.to(device).eval().requires_grad_(False)
     compute_exactly()
     activate(Backend.auto, device, build_for_auto=False)
-    reals = None if options.data is None else open_reals(options.data, G)  # before what takes time
+    with of_option("--data"):
+        reals = None if options.data is None else open_reals(options.data, G)  # before what takes time
     of_faces = is_of_faces3d(found.provenance)
+    directions = _directions(G, _kept(G, path, options.directions), named=of_faces)
     attributes = load_attributes(device)[0] if of_faces else None
     card = model_card(path, read_whole_snapshot(path)) if found.source is None else ""
     return Site(
@@ -153,7 +156,7 @@ def site_of(network: str, options: ServeOptions) -> Any:
         network_name(path),
         network_sha256(path),
         card,
-        directions=_directions(G, options.directions or _beside(path), named=of_faces),
+        directions=directions,
         attributes=attributes,
         batch=options.batch or _batch(G),
         rate=options.rate,
@@ -171,17 +174,20 @@ def names_of(host: str, allowed: Sequence[str]) -> frozenset[str] | None:
     return frozenset({*_LOOPBACK, *(name.lower().removesuffix(".") for name in (host, *allowed))})
 
 
-def _beside(network: Path) -> Path | None:
-    """The directions that `stylegan directions` left beside a network, if it did."""
-    file = network.with_name(network.stem + SUFFIX)
-    return file if file.exists() else None
+def _kept(G: Generator, network: Path, given: Path | None) -> dict[str, Direction]:
+    """Directions of the file that is given, else of the one that `stylegan directions` left beside the network, or beside what
+    it was tuned from; none where there is none."""
+    if given is not None:
+        with of_option("--directions"):
+            return read_directions(given, G)
+    file = next((file for file in (beside(network), beside(summands(network)[0])) if file.exists()), None)
+    return {} if file is None else read_directions(file, G)
 
 
-def _directions(G: Generator, file: Path | None, *, named: bool) -> dict[str, Direction]:
-    """Those of a file, the best known first; else the first components, and for faces3d attributes."""
-    if file is not None:
-        found = read_directions(file, G)
-        return {name: found[name] for name in [*(name for name in _NAMED if name in found), *found]}
+def _directions(G: Generator, kept: dict[str, Direction], *, named: bool) -> dict[str, Direction]:
+    """Those that were kept, the best known first; else the first components, and for faces3d attributes."""
+    if kept:
+        return {name: kept[name] for name in [*(name for name in _NAMED if name in kept), *kept]}
     if G.c_dim:
         return {}
     layers = range(G.num_ws) if isinstance(G, StyleBased) else []

@@ -1,8 +1,10 @@
 """Networks as a recorded file describes them, for the files that hold both G and D."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylegan.models.build import DiscriminatorConfig, StyleGAN2Config
 from stylegan.models.discriminator import StyleGAN2Discriminator
@@ -52,24 +54,40 @@ def build_pair(golden: Golden) -> tuple[StyleBased, StyleGAN2Discriminator]:
     return G, D
 
 
-def r3gan(golden: Golden, kwargs: dict[str, Any], prefix: str, *, c_dim: int, resolution: int) -> Any:
-    """An R3GAN network of a file, with its weights."""
+def new_r3gan(kwargs: dict[str, Any]) -> Any:
+    """An R3GAN network, G or D, of their options; its weights are new."""
     is_G, widths, groups = "NoiseDimension" in kwargs, kwargs["WidthPerStage"], kwargs["CardinalityPerStage"]
     ordered = (widths, groups) if is_G else (widths[::-1], groups[::-1])
     texts = [",".join(map(str, numbers)) for numbers in ordered]
     options: dict[str, Any] = {"widths": texts[0], "groups": texts[1], "expansion": kwargs["ExpansionFactor"]}
     options |= {"blocks": kwargs["BlocksPerStage"][0], "c_embed_dim": kwargs.get("ConditionEmbeddingDimension")}
     config = R3GANConfig(z_dim=kwargs["NoiseDimension"], **options) if is_G else R3GANDiscriminatorConfig(**options)
-    network = config.build(resolution=(resolution, resolution), channels=3, c_dim=c_dim)
-    network.load_state_dict(our_names(golden.state(prefix), network.stage_names, kwargs["BlocksPerStage"]))
+    side = 4 * 2 ** (len(widths) - 1)
+    return config.build(resolution=(side, side), channels=3, c_dim=kwargs.get("ConditionDimension", 0))
+
+
+def recorded_names(network: Any, theirs: Iterable[str]) -> dict[str, str]:
+    """How a file calls the parameters of an R3GAN network, by our names; `theirs`: all names in the file."""
+    names = list(theirs)
+    places = {name: torch.tensor(i) for i, name in enumerate(names)}
+    blocks = [network.config.blocks] * len(network.stage_names)
+    return {ours: names[int(place)] for ours, place in our_names(places, network.stage_names, blocks).items()}
+
+
+def by_our_names(golden: Golden, prefix: str, network: Any) -> dict[str, Tensor]:
+    """What a file has under a prefix for the parameters of an R3GAN network, by our names."""
+    state = golden.state(prefix)
+    return {ours: state[theirs] for ours, theirs in recorded_names(network, state).items()}
+
+
+def r3gan(golden: Golden, kwargs: dict[str, Any], prefix: str) -> Any:
+    """An R3GAN network of a file, with its weights."""
+    network = new_r3gan(kwargs)
+    network.load_state_dict(by_our_names(golden, prefix, network))
     return network
 
 
 def r3gan_pair(golden: Golden) -> tuple[Any, Any]:
     """G and D of a file."""
-    found = []
-    for name in ("G", "D"):
-        kwargs = golden.config[f"{name}_kwargs"]
-        c_dim, side = kwargs.get("ConditionDimension", 0), 4 * 2 ** (len(kwargs["WidthPerStage"]) - 1)
-        found.append(r3gan(golden, kwargs, f"param/{name}/", c_dim=c_dim, resolution=side))
-    return found[0], found[1]
+    G, D = (r3gan(golden, golden.config[f"{name}_kwargs"], f"param/{name}/") for name in ("G", "D"))
+    return G, D

@@ -11,20 +11,14 @@ from torch import Tensor, nn
 
 from stylegan.losses.base import Batch
 from stylegan.losses.relativistic import RelativisticConfig
-from stylegan.models.r3gan_public import our_names
 from stylegan.schedule import Ramp, Shape
 from stylegan.training.adam import OptimConfig
 from stylegan.training.step import Stats
 from tests.golden.golden import Golden, assert_displacement, load
-from tests.golden.networks import r3gan_pair
+from tests.golden.networks import by_our_names, r3gan_pair, recorded_names
 from tests.unit.training import training_of
 
 DRAWN: dict[str, Any] = {"z_mix": None, "constant_noise": True, "augment_real": None, "augment_fake": None}
-
-
-def recorded(golden: Golden, prefix: str, network: Any, blocks: list[int]) -> dict[str, Tensor]:
-    """What is stored under a prefix, by our names."""
-    return our_names(golden.state(prefix), network.stage_names, blocks)
 
 
 @pytest.mark.parametrize("name", ["r3gan_loss_c0", "r3gan_loss_c4_acc2"])
@@ -48,15 +42,13 @@ def test_loss(name: str, kind: str) -> None:
         golden.assert_close(f"out/{kind}/stat/{theirs}", found[ours])
     golden.assert_close(f"out/{kind}/loss", torch.cat([output.loss for output in outputs]).mean())
     network: Any = D if kind == "D" else G
-    keys = golden.state(f"out/{kind}/grad/")
-    blocks = golden.config[f"{kind}_kwargs"]["BlocksPerStage"]
-    places = our_names({key: torch.tensor(i) for i, key in enumerate(keys)}, network.stage_names, blocks)
+    names = recorded_names(network, golden.state(f"out/{kind}/grad/"))
     gradients = {key: p.grad for key, p in network.named_parameters()}
-    assert set(places) == set(gradients)
-    for ours, place in places.items():
+    assert set(names) == set(gradients)
+    for ours, theirs in names.items():
         gradient = gradients[ours]
         assert gradient is not None
-        golden.assert_close(f"out/{kind}/grad/{list(keys)[int(place)]}", gradient)
+        golden.assert_close(f"out/{kind}/grad/{theirs}", gradient)
 
 
 def ramp(golden: Golden, name: str) -> Ramp:
@@ -107,7 +99,6 @@ def compare(golden: Golden, when: str, state: Any, initial: dict[str, dict[str, 
     """How far networks have moved."""
     for name in names:
         network: nn.Module = getattr(state, name)
-        blocks = golden.config[f"{name[0]}_kwargs"]["BlocksPerStage"]
-        want = recorded(golden, f"out/{when}/{name}/", network, blocks)
+        want = by_our_names(golden, f"out/{when}/{name}/", network)
         got = {key: value for key, value in network.state_dict().items() if key in want}
         assert_displacement(f"{when}/{name}", got, want, {key: initial[name][key] for key in want})

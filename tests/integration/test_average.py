@@ -1,5 +1,6 @@
 """Averages of another length after a training, against those that were tracked in it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from stylegan import run_dir as layout
 from stylegan.data.loader import DataConfig
 from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
+from stylegan.interop.snapshot_writer import add_provenance
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.generator import StyleBased
@@ -63,9 +65,9 @@ def parameters(path: Path) -> torch.Tensor:
 
 def test_a_tracked_length_is_rebuilt_from_the_others(run: Path, tmp_path: Path) -> None:
     tracked = parameters(layout.power_path(run, 0.08, 320))
-    for sigma, _, path in layout.powers(run):
-        if sigma == 0.08:
-            path.rename(tmp_path / path.name)
+    for power in layout.powers(run):
+        if power.sigma == 0.08:
+            power.path.rename(tmp_path / power.path.name)
     try:
         told = average(run, 0.08, tmp_path / "out.safetensors")
     finally:
@@ -93,6 +95,15 @@ def test_the_last_of_a_length_that_was_kept_is_itself(run: Path, tmp_path: Path)
     torch.testing.assert_close(
         parameters(tmp_path / "out.safetensors"), parameters(layout.power_path(run, 0.05, 200)), rtol=1e-5, atol=1e-6
     )
+
+
+def test_of_a_network_that_grows_only_the_last_stage_counts(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for power in layout.powers(tmp_path / "run"):
+        side = 8 if power.nimg < 200 else 16
+        add_provenance(power.path, {"stage": {"resolution": [side, side], "alpha": 1.0}})
+    told = average(tmp_path / "run", 0.05, tmp_path / "out.safetensors")
+    assert "of 21 that" in told, told
 
 
 def test_a_resume_is_equal_to_the_bit_with_them(archive: Path, tmp_path: Path) -> None:
@@ -139,7 +150,25 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path, sigma: float, more
         average(tmp_path, 0.05, tmp_path / "new.safetensors")
 
 
-@pytest.mark.parametrize("lengths", [[0.0], [0.26], [0.05, 0.05], [float("inf")]])
-def test_lengths_that_cannot_be(lengths: list[float]) -> None:
-    with pytest.raises(UserError, match=r"optim\.ema_power"):
+@pytest.mark.parametrize(
+    ("lengths", "why"),
+    [
+        ([0.0], "from 1e-06 to 0.25"),
+        ([9e-7], "from 1e-06 to 0.25"),
+        ([0.26], "from 1e-06 to 0.25"),
+        ([float("inf")], "beyond"),
+        ([0.05, 0.05], "each length once"),
+        ([0.05, 0.0500004], "apart in the 6 digits"),
+    ],
+)
+def test_lengths_that_cannot_be(lengths: list[float], why: str) -> None:
+    with pytest.raises(UserError, match=rf"optim\.ema_power.*{why}"):
         OptimConfig(ema_power=lengths)
+
+
+@pytest.mark.parametrize("lengths", [[1e-6, 2e-6], [0.05, 0.050001, 0.25]])
+def test_every_length_has_its_own_file(lengths: list[float], tmp_path: Path) -> None:
+    (tmp_path / layout.SNAPSHOTS).mkdir()
+    for sigma in OptimConfig(ema_power=lengths).ema_power:
+        layout.power_path(tmp_path, sigma, 4000).touch()
+    assert [power.sigma for power in layout.powers(tmp_path)] == lengths

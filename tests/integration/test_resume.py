@@ -23,6 +23,7 @@ from stylegan.training.pictures import shows
 from tests.integration.command import ROOT, last_of_each, run_here, start
 from tests.integration.images import write_archive
 from tests.unit.test_checkpoint import flat
+from tests.unit.test_saved import as_before
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,30 @@ def test_the_same_command_goes_on(
     assert again.code == 0 and "going on from" in again.err, again.err
     refused = run("training.kimg=0.032", "loss.r1_gamma=3")
     assert refused.code == 2 and "loss.r1_gamma is 0.0064 in the run and 3.0 here" in refused.err, refused.err
+
+
+@pytest.mark.parametrize("typed", [[], ["optim.ema_power=[]"]])
+def test_a_run_from_before_a_setting_goes_on_as_before(
+    archive: Path, tmp_path: Path, typed: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its configuration nor its checkpoint knows of further averages."""
+    settings = [*DEBUG, f"data.path={archive}"]
+    run = lambda *args: run_here("train", *args, capsys=capsys, monkeypatch=monkeypatch)  # noqa: E731
+    assert run(*settings, f"run_dir={tmp_path}/whole").code == 0
+    assert run(*settings, f"run_dir={tmp_path}/parts", "training.kimg=0.032").code == 0
+    as_before(tmp_path / "parts", "optim.ema_power")
+    for path in layout.checkpoints(tmp_path / "parts"):
+        content = torch.load(path, weights_only=True)
+        assert content["state"].pop("power") == {}
+        torch.save(content, path)
+    refused = run(f"run_dir={tmp_path}/parts", "training.kimg=0.064", "optim.ema_power=[0.05]")
+    why = "optim.ema_power is [0.05] here and newer than the run, which had nothing of it: optim.ema_power=[] goes on"
+    assert refused.code == 2 and why in refused.err, refused.err
+    continued = run(f"run_dir={tmp_path}/parts", "training.kimg=0.064", *typed)
+    assert continued.code == 0 and "going on from" in continued.err, continued.err
+    same_state(*(layout.checkpoint_path(tmp_path / name, 64) for name in ("whole", "parts")))
+    again = run(f"run_dir={tmp_path}/parts", "training.kimg=0.072", "optim.ema_power=[0.05]")
+    assert again.code == 2 and "optim.ema_power is [] in the run and [0.05] here" in again.err, again.err
 
 
 def test_a_ramp_is_compared_as_a_whole(

@@ -30,7 +30,9 @@ from stylegan.detect.score import auc
 from stylegan.detect.spectra import spectrum
 from stylegan.errors import UserError
 from stylegan.figures.pixels import to_pixels
-from stylegan.inference import Sampling, resolve_network, sample, to_uint8
+from stylegan.inference import Sampling, load_generator, resolve_network, sample, to_uint8
+from stylegan.interop.difference import save_difference
+from stylegan.latent.direction_file import Direction, save_directions
 from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
@@ -688,6 +690,24 @@ def test_directions_beside_a_network_are_taken_the_best_known_first(tmp_path: Pa
     shutil.copy(resolve_network("portrait").with_name("portrait.directions.safetensors"), own)
     served = site_of(str(tmp_path / "mine.safetensors"), ServeOptions(device="cpu"))
     assert list(served.directions)[:3] == ["age", "sex", "smile"] and "pca:2" in served.directions
+    before, after = (load_generator("portrait") for _ in range(2))
+    after.load_state_dict({name: value + (name == "synthesis.b4.const") for name, value in after.state_dict().items()})
+    save_difference(tmp_path / "me.safetensors", before, after)
+    tuned = f"{tmp_path / 'mine.safetensors'}+{tmp_path / 'me.safetensors'}"
+    assert list(site_of(tuned, ServeOptions(device="cpu")).directions) == list(served.directions)
+    own_way = Direction("pca:0", served.directions["age"].vector, 1.0)
+    save_directions(tmp_path / "mine+me.directions.safetensors", [own_way], after, "me", {})
+    assert list(site_of(tuned, ServeOptions(device="cpu")).directions) == ["pca:0"]
     shutil.copy(resolve_network("demo"), tmp_path / "mine.safetensors")
-    with pytest.raises(UserError, match="directions of another network"):
+    with pytest.raises(UserError, match=r"^\S*mine\.directions\.safetensors holds directions of another network"):
         site_of(str(tmp_path / "mine.safetensors"), ServeOptions(device="cpu"))
+
+
+@pytest.mark.parametrize("option", ["data", "directions"])
+def test_a_wrong_file_is_told_with_its_option(tmp_path: Path, option: str) -> None:
+    (tmp_path / "wrong").write_text("nothing of use")
+    for name in ("wrong", "missing"):
+        named: dict[str, Any] = {option: tmp_path / name}
+        with pytest.raises(UserError, match=rf"^--{option}: .*{re.escape(str(tmp_path / name))}") as caught:
+            site_of("demo", ServeOptions(device="cpu", **named))
+        assert str(caught.value).count("--data") == (option == "data")

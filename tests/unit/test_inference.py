@@ -3,19 +3,24 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from torch import Tensor
 
 import stylegan
 from stylegan import inference, run_dir
+from stylegan.cli import app
 from stylegan.errors import UserError
+from stylegan.figures.config import GenerateConfig
 from stylegan.files import shipped
 from stylegan.inference import (
+    SHIPPED,
     Sampling,
     latents,
     layer_noise,
@@ -486,3 +491,11 @@ def test_pictures_that_are_not_finite_are_refused() -> None:
     G.synthesis.b16.torgb.weight.fill_(3e38)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     with pytest.raises(UserError, match="values that are not finite, computing in fp32; try precision=fp32"):
         list(sample(G, [1]))
+
+
+def test_help_names_all_networks_that_come_with_the_project() -> None:
+    commands: Any = typer.main.get_command(app)
+    helps = [f.metadata["help"] for f in fields(GenerateConfig) if f.name == "network"]
+    helps += [p.help for command in commands.commands.values() for p in command.params if p.name == "network"]
+    assert len(helps) == 6
+    assert all(name in text for name in SHIPPED for text in helps)

@@ -99,7 +99,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     [
         *(layout.CONFIG, layout.LOG, layout.STATS, layout.METRICS, layout.REALS, layout.LOCK, "fakes-000001.png"),
         *("checkpoints", "snapshots", "checkpoints/state-000000010.pt", "snapshots/G_ema-000000020.safetensors"),
-        "snapshots/best-kid.safetensors",
+        *("snapshots/best-kid.safetensors", "snapshots/power-0.050000-000000020.safetensors"),
     ],
 )
 def test_a_run_with_planted_links_is_not_entered(tmp_path: Path, name: str) -> None:

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from stylegan.config.groups import flatten, to_typed
 from stylegan.config.resume import _saved, continued
-from stylegan.config.saved import check_unedited, load_config, save_config
+from stylegan.config.saved import _checksum, check_unedited, load_config, save_config
 from stylegan.errors import UserError
 from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.run_dir import CONFIG
@@ -53,12 +54,39 @@ def test_what_was_written_goes_on(run_dir: Path) -> None:
     ],
 )
 def test_no_part_may_be_missing(run_dir: Path, gone: str) -> None:
-    tree = OmegaConf.create()
+    (run_dir / CONFIG).write_text(OmegaConf.to_yaml(without(run_dir, gone)))
+    with pytest.raises(UserError, match=rf"config\.yaml (lacks|names no) {gone}"):
+        goes_on(run_dir)
+
+
+def without(run_dir: Path, gone: str) -> dict[str, Any]:
+    """The settings of a run, but for one."""
+    tree: Any = OmegaConf.create()
     for key, value in flatten(load_config(run_dir / CONFIG)).items():
         if not f"{key}.".startswith(f"{gone}."):
             OmegaConf.update(tree, key, value)
-    OmegaConf.save(tree, run_dir / CONFIG)
-    with pytest.raises(UserError, match=rf"config\.yaml (lacks|names no) {gone}"):
+    return OmegaConf.to_container(tree)  # pyright: ignore[reportReturnType]
+
+
+def as_before(run_dir: Path, setting: str) -> None:
+    """Make a configuration what a version without a setting would have written."""
+    tree = without(run_dir, setting)
+    (run_dir / CONFIG).write_text(f"# sha256: {_checksum(tree)}\n{OmegaConf.to_yaml(tree)}")
+    check_unedited(run_dir / CONFIG)
+
+
+def test_a_run_from_before_a_setting(run_dir: Path) -> None:
+    """It goes on where the default is what there was before, unless somebody removed the setting."""
+    as_before(run_dir, "optim.ema_power")
+    assert goes_on(run_dir).optim == OptimConfig(G_lr=Ramp(0.1, 0.2, 3), D_lr=0.0025, ema_kimg=10.0, loss_scale=1.0)
+    (run_dir / CONFIG).write_text(OmegaConf.to_yaml(load_config(run_dir / CONFIG)))
+    with pytest.raises(UserError, match=r"lacks optim\.ema_power, .* with \[\]; put back what the run wrote there"):
+        goes_on(run_dir)
+
+
+def test_a_run_from_before_a_setting_that_changes_it(run_dir: Path) -> None:
+    as_before(run_dir, "optim.eps")
+    with pytest.raises(UserError, match=r"lacks optim\.eps, .* with 1e-08; it is newer than the run: start a new run"):
         goes_on(run_dir)
 
 

@@ -10,6 +10,7 @@ const within = (low, high) => (n) => typeof n === "number" && Number.isFinite(n)
 const whole = (low, high) => (n) => Number.isInteger(n) && n >= low && n <= high;
 const isUpload = (name) => typeof name === "string" && /^[0-9a-f]{32}$/.test(name);
 const isFraction = within(0, 1);
+const isPlain = (found) => found !== null && typeof found === "object" && !Array.isArray(found);
 
 // The list, if it is one of such things and not too long; null otherwise. Nothing at all is the empty list.
 function list(found, fits, most) {
@@ -18,13 +19,13 @@ function list(found, fits, most) {
 }
 
 function moves(found) {
-  if (!found || typeof found !== "object" || Array.isArray(found)) return {};
+  if (!isPlain(found)) return {};
   return Object.fromEntries(Object.entries(found).slice(0, 32)
     .filter(([name, amount]) => name.length <= 100 && within(-20, 20)(amount)));
 }
 
 function drags(found) {
-  const fits = (drag) => drag && [drag.x, drag.y, drag.to_x, drag.to_y].every(isFraction);
+  const fits = (drag) => isPlain(drag) && [drag.x, drag.y, drag.to_x, drag.to_y].every(isFraction);
   return (list(found, fits, 8) ?? []).map(({ x, y, to_x, to_y }) => ({ x, y, to_x, to_y }));
 }
 

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Discriminator, Generator, Network, NetworkConfig
 from stylegan.models.discriminator import DiscriminatorConfig
+from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
+from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 
@@ -24,10 +26,16 @@ LARGEST_OF |= {"first_cutoff": LARGEST_SIDE / 2, "first_stopband": LARGEST_SIDE,
 
 # A new architecture is a line here; its options, and how it is built, stand beside it.
 GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {
-    config.kind: config for config in (StyleGAN2Config, StyleGAN3Config, R3GANConfig)
+    config.kind: config for config in (StyleGAN2Config, StyleGAN3Config, R3GANConfig, ProGANConfig, StyleGAN1Config)
 }
 DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {
-    config.kind: config for config in (DiscriminatorConfig, R3GANDiscriminatorConfig)
+    config.kind: config
+    for config in (
+        DiscriminatorConfig,
+        R3GANDiscriminatorConfig,
+        ProGANDiscriminatorConfig,
+        StyleGAN1DiscriminatorConfig,
+    )
 }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.models.convolution import Conv2d
-from stylegan.models.generator import StyleBased, Styles, Synthesis
+from stylegan.models.generator import StyleBased, Styles, Synthesis, ranges_by_side
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -270,13 +270,7 @@ class SynthesisNetwork(Synthesis):
     def style_ranges(self) -> dict[str, range]:
         """Up to 8 pixels, 16 to 32, from 64 on, of the larger side (Karras et al. 2019, figure 3); the image layer is fine."""
         sides = [max(block.layers[0].shape) for block in self.blocks for _ in block.layers]
-        sides.append(sides[-1])
-        coarse, middle = (
-            sum(side < 14 for side in sides),
-            sum(side < 56 for side in sides),
-        )  # sides are 4 to 7 times 2^k
-        parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
-        return {name: part for name, part in parts.items() if part}
+        return ranges_by_side([*sides, sides[-1]])
 
     @property
     def affines(self) -> list[FullyConnected]:

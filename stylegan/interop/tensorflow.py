@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import UnreadableError, shown
-from stylegan.interop.adapters import ADAPTERS
-from stylegan.interop.fill import MOST_TENSORS, build_and_fill
+from stylegan.interop.adapters import ADAPTERS, adapter_for
+from stylegan.interop.fill import MOST_TENSORS, build_and_fill, check_shared
 from stylegan.interop.pickled import ArrayRecord, BuiltModule
 from stylegan.models.adapter import Foreign, named, scalar
 from stylegan.models.base import Network
-from stylegan.models.official import LOD, OfficialLayout
+from stylegan.models.official import LODS, OfficialLayout
 
 NAMES = ("G", "D", "G_ema")  # in the order of the file
 VERSIONS = (2, 3)
 COMPONENTS = {"mapping": "G_mapping", "synthesis": "G_synthesis"}
 MOST_OPTIONS = 100
+LARGEST_LOD = 16
 LONGEST_NAME = 100
 _LONGEST_LIST = 16  # of numbers, as an argument: taps of a filter
 
@@ -55,9 +56,15 @@ def network_from_tensorflow(record: Any) -> tuple[Network, str, float]:
             missing, left over, or of another shape or type; names the first.
     """
     foreign = _foreign(record)
-    layout = next(a for a in ADAPTERS if isinstance(a, OfficialLayout) and a.recognises(foreign.tensors))
-    lods = [float(tensor) for name, tensor in foreign.tensors.items() if name.endswith(f"/{LOD}") and not tensor.ndim]
-    return build_and_fill(*layout.to_ours(foreign)), layout.architecture, max(lods, default=0.0)
+    layout = adapter_for(foreign.tensors, OfficialLayout)
+    check_shared(foreign.tensors.values())  # before the first is turned, for which it is copied
+    network = build_and_fill(*layout.to_ours(foreign))
+    for name in LODS:
+        if (stored := foreign.tensors.get(f"{layout.marker}/{name}")) is not None:
+            if stored.numel() != 1 or not 0 <= (lod := float(stored)) <= LARGEST_LOD:
+                raise UnreadableError(f"has a {name} that is no number from 0 (full size) to {LARGEST_LOD}")
+            return network, layout.architecture, lod
+    return network, layout.architecture, 0.0
 
 
 def _foreign(record: Any) -> Foreign:
@@ -78,7 +85,9 @@ def _foreign(record: Any) -> Foreign:
             raise UnreadableError(f"has a component {name} that is not built by {COMPONENTS[name]} alone")
         for option, value in _options(component).items():
             if options.setdefault(option, value) != value:
-                raise UnreadableError(f"is built with {option}={options[option]}, but its component {name} with {value}")
+                raise UnreadableError(
+                    f"is built with {option}={options[option]}, but its component {name} with {value}"
+                )
         variables = _variables(component, numbers)
         tensors |= {f"{function}/{inner}/{variable}": tensor for variable, tensor in variables.items()}
     return Foreign(tensors, options, function)
@@ -94,9 +103,9 @@ def _function(record: Any) -> str:
 
 def _options(record: BuiltModule) -> dict[str, Any]:
     """The arguments with which a network was built."""
-    version = record.state.get("version")
-    if type(version) is not int or version not in VERSIONS:
-        raise UnreadableError(f"is of version {shown(version, 40)}; known are 2 (ProGAN) and 3 (StyleGAN)")
+    version = scalar(record.state.get("version"), "version")
+    if version not in VERSIONS:
+        raise UnreadableError(f"is of version {version}; known are 2 (ProGAN) and 3 (StyleGAN)")
     options = named(record.state.get("static_kwargs"), "static_kwargs")
     if len(options) > MOST_OPTIONS:
         raise UnreadableError(f"is built with {len(options)} arguments; no network takes more than {MOST_OPTIONS}")

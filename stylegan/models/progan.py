@@ -6,7 +6,7 @@ Blocks double the resolution; they are named by the longer side of what they wor
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -185,9 +185,14 @@ def tensorflow_names(network: ProGANGenerator | ProGANDiscriminator, *, fused: b
         fused: G has up-convolutions in one (`fused_scale`, the default there); D's `pool_last` says it.
     """
     if isinstance(network, ProGANDiscriminator):
-        yield from discriminator_names(network)
-        return
-    for place, ((h, w), name) in enumerate(zip(network.shapes, network.block_names, strict=True)):
+        return discriminator_names(network.shapes, pool_last=network.config.pool_last)
+    return generator_names(network.shapes, fused=fused)
+
+
+def generator_names(shapes: Sequence[tuple[int, int]], *, fused: bool) -> Iterator[TensorFlowName]:
+    """The same of a G whose blocks work at (H, W), smallest first."""
+    for place, (h, w) in enumerate(shapes):
+        name = f"b{max(h, w)}"
         if place == 0:
             yield from with_bias(f"{h}x{w}/Dense", Layout.dense, f"{name}.dense")
             yield from with_bias(f"{h}x{w}/Conv", Layout.conv, f"{name}.conv")
@@ -195,4 +200,4 @@ def tensorflow_names(network: ProGANGenerator | ProGANDiscriminator, *, fused: b
             up = (f"{h}x{w}/Conv0_up", Layout.up) if fused else (f"{h}x{w}/Conv0", Layout.conv)
             yield from with_bias(*up, f"{name}.conv0")
             yield from with_bias(f"{h}x{w}/Conv1", Layout.conv, f"{name}.conv1")
-        yield from with_bias(f"ToRGB_lod{len(network.shapes) - 1 - place}", Layout.conv, f"{name}.torgb")
+        yield from with_bias(f"ToRGB_lod{len(shapes) - 1 - place}", Layout.conv, f"{name}.torgb")

@@ -47,6 +47,11 @@ class Layout(Enum):
         """A tensor there as it is here."""
         return _TO_OURS[self](t)
 
+    @property
+    def dimensions(self) -> int:
+        """How many a tensor has there."""
+        return {Layout.same: 1, Layout.dense: 2}.get(self, 4)
+
 
 _TO_OURS: dict[Layout, Callable[[Tensor], Tensor]] = {
     Layout.same: lambda t: t,
@@ -275,18 +280,18 @@ class GrowingDiscriminator(Grows, Discriminator):
         return found
 
 
-def discriminator_names(D: GrowingDiscriminator) -> Iterator[TensorFlowName]:
-    """Every variable of the papers' discriminator of the size of one of ours, and ours."""
-    places = list(zip(D.shapes, D.block_names, strict=True))
-    for lod, ((h, w), name) in enumerate(reversed(places)):
+def discriminator_names(shapes: Sequence[tuple[int, int]], *, pool_last: bool = False) -> Iterator[TensorFlowName]:
+    """Every variable of the papers' discriminator whose blocks work at (H, W), smallest first, and ours."""
+    for lod, (h, w) in enumerate(reversed(shapes)):
+        name = f"b{max(h, w)}"
         yield from with_bias(f"FromRGB_lod{lod}", Layout.conv, f"{name}.fromrgb")
-        if lod == len(places) - 1:
+        if lod == len(shapes) - 1:
             yield from with_bias(f"{h}x{w}/Conv", Layout.conv, f"{name}.conv")
             for i in (0, 1):
                 yield from with_bias(f"{h}x{w}/Dense{i}", Layout.dense, f"{name}.dense{i}")
         else:
             yield from with_bias(f"{h}x{w}/Conv0", Layout.conv, f"{name}.conv0")
-            down = "Conv1" if getattr(D, name).pool_last else "Conv1_down"
+            down = "Conv1" if pool_last else "Conv1_down"
             yield from with_bias(f"{h}x{w}/{down}", Layout.conv, f"{name}.conv1")
 
 

@@ -310,16 +310,23 @@ def tensorflow_names(
         fused_from: The longer side from which G's up-convolutions are fused; D's mean the same in both forms.
     """
     if isinstance(network, StyleGAN1Discriminator):
-        yield from discriminator_names(network)
-        return
-    yield "dlatent_avg", Layout.same, "mapping.w_avg"
-    if network.c_dim:
-        yield "G_mapping/LabelConcat/weight", Layout.dense, "mapping.embed.weight"
-    for i in range(network.config.mapping.num_layers):
-        yield from with_bias(f"G_mapping/Dense{i}", Layout.dense, f"mapping.fc{i}")
-    synthesis = network.synthesis
+        return discriminator_names(network.shapes)
+    synthesis, layers = network.synthesis, network.config.mapping.num_layers
     assert isinstance(synthesis, SynthesisNetwork)
-    for place, ((h, w), name) in enumerate(zip(synthesis.shapes, synthesis.block_names, strict=True)):
+    return generator_names(synthesis.shapes, layers=layers, labels=network.c_dim > 0, fused_from=fused_from)
+
+
+def generator_names(
+    shapes: Sequence[tuple[int, int]], *, layers: int, labels: bool, fused_from: int
+) -> Iterator[TensorFlowName]:
+    """The same of a G whose blocks work at (H, W), smallest first, with so many layers of the mapping, for labels or not."""
+    yield "dlatent_avg", Layout.same, "mapping.w_avg"
+    if labels:
+        yield "G_mapping/LabelConcat/weight", Layout.dense, "mapping.embed.weight"
+    for i in range(layers):
+        yield from with_bias(f"G_mapping/Dense{i}", Layout.dense, f"mapping.fc{i}")
+    for place, (h, w) in enumerate(shapes):
+        name = f"b{max(h, w)}"
         up = Layout.turned if max(h, w) >= fused_from else Layout.conv
         kinds = ("Const", "Conv") if place == 0 else ("Conv0_up", "Conv1")
         for i, (kind, layout) in enumerate(zip(kinds, (up, Layout.conv), strict=True)):
@@ -333,5 +340,5 @@ def tensorflow_names(
             yield f"{theirs}/Noise/weight", Layout.same, f"{layer}.noise_strength"
             yield f"{theirs}/bias", Layout.same, f"{layer}.bias"
             yield from with_bias(f"{theirs}/StyleMod", Layout.dense, f"{layer}.affine")
-        lod = len(synthesis.shapes) - 1 - place
+        lod = len(shapes) - 1 - place
         yield from with_bias(f"G_synthesis/ToRGB_lod{lod}", Layout.conv, f"synthesis.{name}.torgb")

@@ -56,7 +56,9 @@ def dumps(content: Any, protocol: int = 4) -> bytes:
         return file.getvalue()
 
 
-def write(path: Path, *, generator: str, discriminator: str, version: int = 3, protocol: int = 4) -> tuple[Golden, Golden]:
+def write(
+    path: Path, *, generator: str, discriminator: str, version: int = 3, protocol: int = 4
+) -> tuple[Golden, Golden]:
     """Write (G, D, Gs) of two files, in which G is Gs times two, and return the two."""
     g, d = load(generator), load(discriminator)
     path.write_bytes(dumps(networks(g, d, version), protocol))

@@ -160,7 +160,7 @@ def _refusal(path: Path, error: UnreadableError) -> str:
             )
     if isinstance(error, ForbiddenError):
         return (
-            f"{path} {why}, which no network needs: such a file names arrays, tensors, containers and classes of networks. Nothing "
+            f"{path} {why}, which no network needs: it may name arrays, tensors, containers and classes of networks. Nothing "
             "in it was run; do not open it with other programs, and get the network again from those who published it"
         )
     return f"{path} {why}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"

@@ -154,8 +154,8 @@ def tensor_words() -> dict[str, Word]:
 
 
 def module_words() -> dict[str, Word]:
-    """What a pickle of the public StyleGAN2-ADA, StyleGAN3 and R3GAN tools, or of the official ProGAN and StyleGAN, may say, but
-    for the tensors' bytes."""
+    """What a pickle of the public StyleGAN2-ADA, StyleGAN3 and R3GAN tools may say, or of the official ProGAN and StyleGAN for
+    TensorFlow, but for the tensors' bytes."""
     known = _by_name(
         *(Word(name, _built_module) for name in ("tfutil.Network", "dnnlib.tflib.network.Network")),
         Word("torch_utils.persistence._reconstruct_persistent_obj", _module),

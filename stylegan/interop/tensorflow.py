@@ -1,8 +1,8 @@
 """Pickles of the official ProGAN (2018) and StyleGAN (2019), which were written for TensorFlow.
 
-Such a file is a tuple (G, D, Gs) of `Network`s, where Gs is the moving average of G. The state of each names the function that
-builds it, the arguments of that function, and the variables, a list of names and arrays; StyleGAN's G holds mapping and synthesis
-as `components`, which are Networks, too. The source text of the functions, which is also there, is not looked at.
+Such a file is a tuple (G, D, Gs) of `Network`s, where Gs is the moving average of G. The state of each tells the function that
+builds it, the arguments of that function, and the variables, a list of names and arrays; StyleGAN's G holds the mapping and
+the synthesis as `components`, which are Networks, too. The source text of the functions is also there, and not looked at.
 """
 
 from typing import Any
@@ -68,7 +68,7 @@ def network_from_tensorflow(record: Any) -> tuple[Network, str, float]:
 
 
 def _foreign(record: Any) -> Foreign:
-    """What a record tells of a network: its variables by their official names, behind the name of the function that builds it."""
+    """What a record tells of a network: its variables by official names, behind the name of the function that builds it."""
     function = _function(record)
     known = {layout.marker: layout.architecture for layout in ADAPTERS if isinstance(layout, OfficialLayout)}
     if function not in known:
@@ -140,9 +140,11 @@ def _variables(record: BuiltModule, numbers: dict[int, Tensor]) -> dict[str, Ten
 
 
 def _tensor(values: np.ndarray[Any, Any], numbers: dict[int, Tensor]) -> Tensor:
-    """The tensor of an array, which is read-only. `numbers`: copies by address, so that arrays which share their numbers go on to
-    share them, as `check_shared` has to see."""
+    """The tensor of an array, which is read-only. `numbers`: copies by address, so that arrays that share their numbers become
+    tensors that share them, which `check_shared` has to see."""
     address = values.ctypes.data
+    if not values.size:
+        return torch.empty(values.shape)
     if address not in numbers:
         numbers[address] = torch.from_numpy(values.reshape(-1, order="A").view(np.uint8).copy())
     dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype

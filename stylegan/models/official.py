@@ -54,8 +54,8 @@ class Told:
 
 @dataclass(frozen=True)
 class OfficialLayout(Adapter):
-    """From a network of the official code to ours. The names of its variables follow that of the function that builds it, which is
-    the `marker`, as in `G_paper/4x4/Dense/weight`.
+    """From a network of the official code to ours. The names of its variables follow that of the function that builds it: the
+    `marker`, as in `G_paper/4x4/Dense/weight`.
 
     Attributes:
         image_layers: What the names of the layers from or to images begin with.

@@ -52,7 +52,7 @@ def dumps(content: Any, protocol: int = 4) -> bytes:
     """The pickle of `content`, with the names of that time."""
     with _stand_ins() as classes:
         file = io.BytesIO()
-        _Pickler(file, protocol, classes).dump(_instances(content, classes))
+        _Pickler(file, protocol, classes).dump(_instances(content, classes, {}))
         return file.getvalue()
 
 
@@ -85,17 +85,16 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _instances(content: Any, classes: dict[str, Any]) -> Any:
-    """`content` with objects of those classes in the place of what is `Made`."""
+def _instances(content: Any, classes: dict[str, Any], done: dict[int, Any]) -> Any:
+    """`content` with objects of those classes in the place of what is `Made`; `done`: those that were begun."""
     if isinstance(content, tuple):
-        return tuple(_instances(item, classes) for item in content)
+        return tuple(_instances(item, classes, done) for item in content)
     if isinstance(content, dict):
-        return {name: _instances(item, classes) for name, item in content.items()}
-    if not isinstance(content, Made):
-        return content
-    instance = classes[content.module]()
-    instance.__dict__.update(_instances(content.state, classes))
-    return instance
+        return {name: _instances(item, classes, done) for name, item in content.items()}
+    if isinstance(content, Made) and id(content) not in done:
+        done[id(content)] = classes[content.module]()
+        vars(done[id(content)]).update(_instances(content.state, classes, done))
+    return done[id(content)] if isinstance(content, Made) else content
 
 
 @contextmanager
@@ -110,11 +109,11 @@ def _stand_ins() -> Iterator[dict[str, Any]]:
     sys.modules.update(modules | {_NUMPY: types.ModuleType(_NUMPY)})
     for module in CLASSES.values():
         made[module] = type("Network", (), {"__module__": module})
-        setattr(modules[module], "Network", made[module])
+        vars(modules[module])["Network"] = made[module]
     for name in ("_reconstruct", "scalar"):
         made[name] = types.FunctionType(never.__code__, {"AssertionError": AssertionError}, name)
         made[name].__module__, made[name].__qualname__ = _NUMPY, name
-        setattr(sys.modules[_NUMPY], name, made[name])
+        vars(sys.modules[_NUMPY])[name] = made[name]
     try:
         yield made
     finally:

@@ -32,7 +32,7 @@ class Made:
 
 
 def network(golden: Golden, version: int, **options: Any) -> Made:
-    """A network of a file as the official code holds it: `lod` is a variable, and StyleGAN's G has two parts."""
+    """A network of a file as the official code holds it: `lod` is a variable, and StyleGAN's G has parts of its own."""
     function = FUNCTIONS[golden.name.rsplit("_", 2)[0]]
     options = {**golden.config["kwargs"], **options}
     variables = {key.removeprefix("param/"): golden.arrays[key] for key in golden.keys("param/")}
@@ -40,7 +40,7 @@ def network(golden: Golden, version: int, **options: Any) -> Made:
     if function != "G_style":
         return Made(version, function, options, {**lod, **variables})
     outer = {name: value for name, value in variables.items() if "/" not in name}
-    G = Made(version, function, options, outer)
+    G = Made(version, function, options, {**lod, **outer})
     for key, built_by in COMPONENTS.items():
         inner = {n.removeprefix(f"{built_by}/"): v for n, v in variables.items() if n.startswith(f"{built_by}/")}
         more = {"dlatent_broadcast": golden.config["num_layers"]} if key == "mapping" else {}

@@ -15,9 +15,13 @@ import torch
 import stylegan
 from stylegan import cli
 from stylegan.errors import UserError
+from stylegan.interop.adapters import adapter_for
 from stylegan.interop.convert import convert
 from stylegan.interop.networks import read_networks
+from stylegan.models.adapter import Foreign
+from stylegan.models.build import config_from_metadata
 from stylegan.models.metadata import model_metadata
+from stylegan.models.official import OfficialLayout
 from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
 from tests.golden.golden import load
@@ -120,6 +124,27 @@ def read(folder: Path, content: Any) -> Any:
     return read_networks(folder / "a.pkl").networks
 
 
+@pytest.mark.parametrize(
+    ("family", "part", "function", "config"),
+    [
+        ("pg", "G", "G_paper", ProGANConfig()),
+        ("pg", "D", "D_paper", ProGANDiscriminatorConfig()),
+        ("sg1", "G", "G_style", StyleGAN1Config()),
+        ("sg1", "D", "D_basic", StyleGAN1DiscriminatorConfig()),
+    ],
+)
+def test_networks_of_the_published_size_are_the_default_ones(
+    family: str, part: str, function: str, config: Any
+) -> None:
+    """All variables of the official networks by names and shapes; no argument, and no numbers."""
+    variables = load(f"{family}_counts").config["shapes_1024"][part]
+    tensors = {f"{function}/{name}": torch.zeros([]).expand(shape) for name, (shape, *_) in variables.items()}
+    meta, ours = adapter_for(tensors, OfficialLayout).to_ours(Foreign(tensors))
+    assert config_from_metadata(meta, {config.kind: type(config)}) == config
+    assert (meta["resolution"], meta["channels"], meta["c_dim"]) == ([1024, 1024], 3, 0)
+    assert len(ours) == len(set(variables) - {"lod", "G_synthesis/lod"})
+
+
 def test_a_generator_alone_will_do(tmp_path: Path) -> None:
     g = load("pg_g_c0_r16")
     assert list(read(tmp_path, network(g, 2))) == ["G_ema"]
@@ -131,7 +156,7 @@ def test_a_generator_alone_will_do(tmp_path: Path) -> None:
 def test_a_network_that_was_growing_is_told(tmp_path: Path) -> None:
     for name, version in (("pg_g_c0_r16", 2), ("sg1_g_c0_r16", 3)):
         made = network(load(name), version)
-        change(made.state.get("components", {}).get("synthesis", made), "lod", lambda _: np.float32(1.25))
+        change(made, "lod", lambda _: np.float32(1.25))
         (tmp_path / "a.pkl").write_bytes(dumps(made))
         (note,) = read_networks(tmp_path / "a.pkl").notes
         assert note == "G_ema: saved while it grew (lod 1.25); what makes more than 8x8 pixels is not trained"

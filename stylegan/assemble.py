@@ -204,7 +204,8 @@ def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
     training = config.training
     assert training.batch_size is not None, "the configuration is resolved"
     stages = training.stages or [StageConfig()]
-    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size)
+    resets = config.optim.reset_at_fades
+    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size, resets)
 
 
 @contextmanager
@@ -277,7 +278,7 @@ def _shape(dataset: ImageDataset) -> dict[str, Any]:
 def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:
     """Adam of a network (`G` or `D`), corrected for the phases that train it."""
     ratio = lazy_ratio([phase.interval for phase in phases if phase.network == name])
-    return Adam(list(network.parameters()), eps=optim.eps, ratio=ratio)
+    return Adam(list(network.parameters()), eps=optim.eps, ratio=ratio, tensorflow_eps=optim.tensorflow_eps)
 
 
 def _find_start(

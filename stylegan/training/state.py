@@ -165,6 +165,9 @@ class TrainState:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""
         nimg, stage, self.held = next(plan.iterations(self.nimg, self.stage, self.held))
         if stage != self.stage:
+            if plan.resets and (self.stage is None or stage.layers != self.stage.layers):
+                for optimizer in (self.G_opt, self.D_opt):
+                    optimizer.forget()
             self.enter(stage)
         return plan.moment(nimg, stage)
 

@@ -142,6 +142,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 f"training.stages: model.G={config.model.G.kind} and model.D={config.model.D.kind} do not both grow; leave the "
                 "stages out, or choose networks that do"
             )
+        _check_stages(plan, state)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
@@ -206,6 +207,14 @@ def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
     stages = training.stages or [StageConfig()]
     resets = config.optim.reset_at_fades
     return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size, resets)
+
+
+def _check_stages(plan: Plan, state: TrainState) -> None:
+    """Raise `UserError` for a stage that the networks cannot be at, rather than when its time comes."""
+    for network in (state.G, state.D):
+        if isinstance(network, Growing):
+            for resolution in [*plan.resolutions(), network.resolution]:
+                network.set_stage(resolution, None)
 
 
 @contextmanager

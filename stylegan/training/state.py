@@ -175,9 +175,10 @@ class TrainState:
         """Bring the networks that grow to a stage."""
         self.stage = stage
         self.alpha.fill_(stage.alpha)
+        alpha = self.alpha if stage.alpha < 1 else None
         for network in (self.G, self.D, self.G_ema, *self.power.values()):
             if isinstance(network, Growing):
-                network.set_stage(stage.resolution, self.alpha if stage.alpha < 1 else None)
+                network.set_stage(stage.resolution, alpha, enlarge=network not in (self.G, self.D))
 
     def follow(self, outputs: Sequence[LossOutput]) -> None:
         """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""

@@ -4,6 +4,7 @@ schedules, losses, and iterations across a fade."""
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def now_at(training: Training, lod: float) -> Now:
     """The networks at a stage, and what it says."""
     side, level = training.state.G.resolution[0], int(lod)
     training.state.stage = None
-    stage = Stage((side >> level,) * 2, 1 - (lod - level), training.plan.batch_size)
+    stage = Stage((side >> level, side >> level), 1 - (lod - level), training.plan.batch_size)
     training.state.enter(stage)
     return training.shown(training.plan.moment(0, stage))
 
@@ -115,12 +116,10 @@ def test_schedules() -> None:
 def test_loss(name: str) -> None:
     golden, progan = load(name), name.startswith("pg")
     G, D = pair_of(golden)
-    settings = WGANGPConfig() if progan else copy.copy(STYLEGAN1)
-    if not progan:
-        settings.r1_gamma, settings.style_mixing_prob = golden.config["r1_gamma"], 0
+    logistic = replace(STYLEGAN1, r1_gamma=golden.config.get("r1_gamma"), style_mixing_prob=0)
     inputs = {k: golden.tensor(f"in/{k}") for k in ("real", "z_D", "z_G")}
     size = len(inputs["real"])
-    training = training_of(G, D, settings, batch_size=size)
+    training = training_of(G, D, WGANGPConfig() if progan else logistic, batch_size=size)
     none = torch.zeros(size, 0)
     for lod in golden.config["lods"]:
         present = now_at(training, lod)

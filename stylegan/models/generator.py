@@ -176,9 +176,11 @@ class StyleBased(Generator):
         w_dim, num_ws: Size of w, and number of ws.
         mapping: z, c -> ws [N, num_ws, w_dim]; keeps the mean of w.
         synthesis: ws -> images.
+        picture_truncation: psi and cutoff with which its paper shows pictures, unless it says another.
     """
 
     config: StyleConfig
+    picture_truncation: tuple[float, int | None] = (1.0, None)
 
     def __init__(
         self,
@@ -243,10 +245,15 @@ class StyleBased(Generator):
 class GrowingStyleBased(StyleBased):
     """One whose synthesis network grows."""
 
-    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None) -> None:
+    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
         """See `Growing`."""
         assert isinstance(self.synthesis, Growing)
-        self.synthesis.set_stage(resolution, alpha)
+        self.synthesis.set_stage(resolution, alpha, enlarge=enlarge)
+
+    def stage(self) -> tuple[tuple[int, int], Tensor | None]:
+        """See `Growing`."""
+        assert isinstance(self.synthesis, Growing)
+        return self.synthesis.stage()
 
 
 def require_w(G: Generator, what: str, instead: str) -> StyleBased:

@@ -153,8 +153,8 @@ class ProGANGenerator(Grows, Generator):
             before, x = x, block(x)
         img = blocks[-1].torgb(x)
         if self.alpha is None or before is None:
-            return img
-        return faded(doubled(blocks[-2].torgb(before)), img, self.alpha)
+            return self.shown(img)
+        return self.shown(faded(doubled(blocks[-2].torgb(before)), img, self.alpha))
 
 
 class ProGANDiscriminator(GrowingDiscriminator):

@@ -70,12 +70,12 @@ class StyleGAN1Config(GrowingSizes):
         check_kind(self, "model/G")
         check_values(self, "model.G")
 
-    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> GrowingStyleBased:
+    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "StyleGAN1Generator":
         """A new generator with random weights, for images of the same sizes as `StyleGAN2Config`; see `NetworkConfig`."""
         synthesis = SynthesisNetwork(self, resolution=resolution, channels=channels)
         mapping = Mapping(self.mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=synthesis.num_ws)
         shape = {"resolution": resolution, "channels": channels, "c_dim": c_dim}
-        return GrowingStyleBased(self, synthesis, mapping, **shape)
+        return StyleGAN1Generator(self, synthesis, mapping, **shape)
 
 
 @dataclass
@@ -268,8 +268,8 @@ class SynthesisNetwork(Grows, Synthesis):
         assert x is not None  # there is a first block
         img = blocks[-1].paint(x)
         if self.alpha is None or before is None:
-            return img
-        return faded(doubled(blocks[-2].paint(before)), img, self.alpha)
+            return self.shown(img)
+        return self.shown(faded(doubled(blocks[-2].paint(before)), img, self.alpha))
 
     def stored_noise(self) -> Tensor:
         """See `Generator.stored_noise`."""
@@ -282,6 +282,12 @@ class SynthesisNetwork(Grows, Synthesis):
             return [layer.noise_const if noise_mode == "const" else None for layer in layers]
         pieces = noise.split([math.prod(layer.shape) for layer in layers], dim=1)
         return [p.reshape(-1, 1, *layer.shape) for p, layer in zip(pieces, layers, strict=True)]
+
+
+class StyleGAN1Generator(GrowingStyleBased):
+    """z, c -> w -> images. The paper shows its pictures with the first 8 ws truncated by 0.7 (figure 2)."""
+
+    picture_truncation = (0.7, 8)
 
 
 class StyleGAN1Discriminator(GrowingDiscriminator):
@@ -301,12 +307,12 @@ class StyleGAN1Discriminator(GrowingDiscriminator):
 
 
 def tensorflow_names(
-    network: GrowingStyleBased | StyleGAN1Discriminator, *, fused_from: int = FUSED_FROM
+    network: StyleGAN1Generator | StyleGAN1Discriminator, *, fused_from: int = FUSED_FROM
 ) -> Iterator[TensorFlowName]:
     """Every variable of the paper's network of the size of one of ours, and ours; G's parts are `G_mapping` and `G_synthesis`.
 
     Args:
-        network: G, built by a `StyleGAN1Config`, or D.
+        network: G or D.
         fused_from: The longer side from which G's up-convolutions are fused; D's mean the same in both forms.
     """
     if isinstance(network, StyleGAN1Discriminator):

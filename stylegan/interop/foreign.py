@@ -15,6 +15,7 @@ from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
 from stylegan.models.adapter import Foreign, PublicLayout
 from stylegan.models.base import Discriminator, Network
+from stylegan.models.metadata import model_metadata
 from stylegan.opening import require_regular_file
 
 NAMES = ("G", "D", "G_ema")
@@ -110,13 +111,11 @@ def _from_records(records: dict[str, Any]) -> dict[str, Network]:
 def _from_tensorflow(records: dict[str, Any]) -> tuple[str, dict[str, Network], list[str]]:
     networks, notes, kind = dict[str, Network](), list[str](), ""
     for name, record in records.items():
-        networks[name], architecture, lod = _named(name, network_from_tensorflow, record)
+        networks[name], architecture = _named(name, network_from_tensorflow, record)
         kind = f"a pickle of the official {architecture} for TensorFlow"
-        if lod > 0:
-            height, width = (side >> int(lod) for side in networks[name].resolution)
-            notes.append(
-                f"{name}: saved while it grew (lod {lod:g}); what makes more than {width}x{height} pixels is not trained"
-            )
+        if stage := model_metadata(networks[name]).get("stage"):
+            height, width = stage["resolution"]
+            notes.append(f"{name}: saved while it grew, at {width}x{height} pixels (width x height)")
     return kind, networks, notes
 
 

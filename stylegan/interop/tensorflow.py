@@ -17,13 +17,12 @@ from stylegan.interop.fill import MOST_TENSORS, build_and_fill, check_shared
 from stylegan.interop.pickled import ArrayRecord, BuiltModule
 from stylegan.models.adapter import Foreign, named, scalar
 from stylegan.models.base import Network
-from stylegan.models.official import LODS, OfficialLayout
+from stylegan.models.official import OfficialLayout
 
 NAMES = ("G", "D", "G_ema")  # in the order of the file
 VERSIONS = (2, 3)
 COMPONENTS = {"mapping": "G_mapping", "synthesis": "G_synthesis"}
 MOST_OPTIONS = 100
-LARGEST_LOD = 16
 LONGEST_NAME = 100
 _LONGEST_LIST = 16  # of numbers, as an argument: taps of a filter
 
@@ -47,9 +46,9 @@ def records_from_tensorflow(content: Any) -> dict[str, Any]:
     return dict(zip(NAMES, content, strict=True))
 
 
-def network_from_tensorflow(record: Any) -> tuple[Network, str, float]:
-    """The network that a record describes, with its weights; the name of its architecture; its `lod`: by how many powers of two
-    its images were smaller than in the end when it was saved, 0 for a network that has grown.
+def network_from_tensorflow(record: Any) -> tuple[Network, str]:
+    """The network that a record describes, with its weights, at the stage of growing at which it was saved; and the name of its
+    architecture.
 
     Raises:
         UnreadableError: It was built by an unknown function or with arguments that our networks do not have, or a variable is
@@ -58,13 +57,7 @@ def network_from_tensorflow(record: Any) -> tuple[Network, str, float]:
     foreign = _foreign(record)
     layout = adapter_for(foreign.tensors, OfficialLayout)
     check_shared(foreign.tensors.values())  # before the first is turned, for which it is copied
-    network = build_and_fill(*layout.to_ours(foreign))
-    for name in LODS:
-        if (stored := foreign.tensors.get(f"{layout.marker}/{name}")) is not None:
-            if stored.numel() != 1 or not 0 <= (lod := float(stored)) <= LARGEST_LOD:
-                raise UnreadableError(f"has a {name} that is no number from 0 (full size) to {LARGEST_LOD}")
-            return network, layout.architecture, lod
-    return network, layout.architecture, 0.0
+    return build_and_fill(*layout.to_ours(foreign)), layout.architecture
 
 
 def _foreign(record: Any) -> Foreign:

@@ -18,7 +18,8 @@ from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.progressive import BLUR, TensorFlowName, by_our_names, discriminator_names
 from stylegan.models.stylegan1 import FUSED_FROM, StyleGAN1Config, StyleGAN1DiscriminatorConfig
 
-LODS = ("lod", "G_synthesis/lod")  # variables that are no weights, but say how far the network had grown
+# Variables that are no weights: to how many powers of two below full size the network had grown; the first counts.
+_LODS = ("lod", "G_synthesis/lod")
 _MOST_LEVELS = 12
 _SIZES = ("num_channels", "resolution", "label_size", "fmap_base", "fmap_max")
 _COMMON: dict[str, Any] = {"fmap_decay": 1, "use_wscale": True, "dtype": "float32"}
@@ -75,7 +76,7 @@ class OfficialLayout(Adapter):
         """See `Adapter`."""
         options = foreign.options
         variables = {name.removeprefix(f"{self.marker}/"): tensor for name, tensor in foreign.tensors.items()}
-        variables = {name: tensor for name, tensor in variables.items() if name not in LODS}
+        lods = [variables.pop(name) for name in _LODS if name in variables]
         self._check(options)
         widths, channels = self._image_layers(variables)
         shapes = [(4 * 2**i,) * 2 for i in range(len(widths))]
@@ -88,7 +89,8 @@ class OfficialLayout(Adapter):
         base, most = _whole(options, "fmap_base"), _whole(options, "fmap_max")
         sizes = {"channel_base": 2 * base if base else widths[-1] * side, "channel_max": most or max(widths)}
         shape = {"resolution": [side, side], "channels": channels, "c_dim": told.c_dim}
-        return {"kind": self.kind, "config": sizes | told.config, **shape}, by_our_names(names, variables)
+        stage = _stage(lods[0], shapes) if lods else {}
+        return {"kind": self.kind, "config": sizes | told.config, **shape, **stage}, by_our_names(names, variables)
 
     @abstractmethod
     def told(self, variables: Variables, options: Options, shapes: Shapes) -> Told:
@@ -196,6 +198,14 @@ ALL: tuple[OfficialLayout, ...] = (
         fixed=_COMMON | _LRELU | _BLUR | {"mbstd_num_features": 1},
     ),
 )
+
+
+def _stage(lod: Tensor, shapes: Shapes) -> dict[str, Any]:
+    """How far a network has grown, as `model_metadata` writes it; nothing for one that has grown to its end."""
+    if lod.numel() != 1 or not 0 <= (at := float(lod)) < len(shapes):
+        raise UnreadableError(f"has a lod that is no number from 0 (full size) to {len(shapes) - 1}")
+    halved, alpha = int(at), 1 - at % 1
+    return {"stage": {"resolution": list(shapes[-1 - halved]), "alpha": alpha}} if halved or alpha < 1 else {}
 
 
 def _check_variables(names: Iterable[TensorFlowName], variables: Variables) -> None:

@@ -153,13 +153,24 @@ def test_a_generator_alone_will_do(tmp_path: Path) -> None:
         read(tmp_path, network(load("pg_d_c0_r16"), 2))
 
 
-def test_a_network_that_was_growing_is_told(tmp_path: Path) -> None:
-    for name, version in (("pg_g_c0_r16", 2), ("sg1_g_c0_r16", 3)):
-        made = network(load(name), version)
-        change(made, "lod", lambda _: np.float32(1.25))
+@pytest.mark.parametrize(("version", "family"), [(2, "pg"), (3, "sg1")])
+def test_a_network_that_was_growing_shows_what_it_had_learned(version: int, family: str, tmp_path: Path) -> None:
+    """At the `lod` of its file, in full size, as the official code does; and still does when it was converted."""
+    g, d = load(f"{family}_g_c0_r16"), load(f"{family}_d_c0_r16")
+    for i, (lod, start) in enumerate(lods(g)):
+        made = networks(g, d, version)
+        for part in made:
+            change(part, "lod", lambda _, lod=lod: np.float32(lod))
         (tmp_path / "a.pkl").write_bytes(dumps(made))
-        (note,) = read_networks(tmp_path / "a.pkl").notes
-        assert note == "G_ema: saved while it grew (lod 1.25); what makes more than 8x8 pixels is not trained"
+        convert(tmp_path / "a.pkl", tmp_path / f"{i}.safetensors")
+        for file in ("a.pkl", f"{i}.safetensors"):
+            found = read_networks(tmp_path / file)
+            G, D = found.G_ema, found.networks["D"]
+            g.assert_close(f"{start}/img", G(g.tensor("in/z"), g.get("in/c")))
+            d.assert_close(f"{start}/scores", D(reduced(D, d.tensor("in/img"), lod), d.get("in/c")))
+        side = 16 >> int(lod)
+        note = [f"G_ema: saved while it grew, at {side}x{side} pixels (width x height)"] if lod else []
+        assert read_networks(tmp_path / "a.pkl", only_generator=True).notes == note
 
 
 @pytest.mark.parametrize(("version", "family", "size"), [(2, "pg", "c0_r16"), (3, "sg1", "c3_r8")])
@@ -258,7 +269,9 @@ BROKEN: dict[str, tuple[str, Callable[[Made], Any], str]] = {
     "many": ("pg_g", set_state("variables", [("a", 1.0)] * 10_001), "no list of up to 10000"),
     "no pairs": ("pg_g", set_state("variables", [3]), "not a name and an array"),
     "no list": ("pg_g", set_state("variables", {"a": ONES}), "no list of up to"),
-    "a lod": ("pg_g", variable("lod", lambda _: np.float32("nan")), "has a lod that is no number from 0"),
+    "no lod": ("pg_g", variable("lod", lambda _: np.float32("nan")), "has a lod that is no number from 0"),
+    "a lod too many": ("pg_g", variable("lod", lambda _: np.float32(2)), r"no number from 0 \(full size\) to 1"),
+    "two lods": ("sg1_g", variable("lod", lambda _: ONES), r"no number from 0 \(full size\) to 1"),
     "another function": (
         "pg_g",
         set_state("build_func_name", "G_mine"),

@@ -135,9 +135,9 @@ def _variables(record: BuiltModule, numbers: dict[int, Tensor]) -> dict[str, Ten
 def _tensor(values: np.ndarray[Any, Any], numbers: dict[int, Tensor]) -> Tensor:
     """The tensor of an array, which is read-only. `numbers`: copies by address, so that arrays that share their numbers become
     tensors that share them, which `check_shared` has to see."""
-    address = values.ctypes.data
     if not values.size:
         return torch.empty(values.shape)
+    address = values.ctypes.data
     if address not in numbers:
         numbers[address] = torch.from_numpy(values.reshape(-1, order="A").view(np.uint8).copy())
     dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype

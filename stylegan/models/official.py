@@ -136,27 +136,23 @@ class _ProGANDiscriminator(OfficialLayout):
 
 class _StyleGANGenerator(OfficialLayout):
     def told(self, variables: Variables, options: Options, shapes: Shapes) -> Told:
-        z_dim, w_dim = (
-            _variable(variables, "G_mapping/Dense0/weight", 2).shape[0],
-            _variable(variables, "dlatent_avg", 1).shape[0],
-        )
+        (w_dim,) = _variable(variables, "dlatent_avg", 1).shape
+        z_dim, hidden = _variable(variables, "G_mapping/Dense0/weight", 2).shape
         c_dim, layers = 0, 0
         if "G_mapping/LabelConcat/weight" in variables:
             c_dim, z_dim = _variable(variables, "G_mapping/LabelConcat/weight", 2).shape
         while f"G_mapping/Dense{layers}/weight" in variables:
             layers += 1
-        hidden = None if layers == 1 else _variable(variables, "G_mapping/Dense0/weight", 2).shape[1]
         mapping = {"num_layers": layers, "hidden_dim": None if hidden == w_dim else hidden}
-        mapping |= {
-            "lr_multiplier": options.get("mapping_lrmul", 0.01),
-            "w_avg_beta": options.get("dlatent_avg_beta", 0.995),
-        }
+        mapping["lr_multiplier"] = options.get("mapping_lrmul", 0.01)
+        beta = options.get("dlatent_avg_beta", 0.995)
+        mapping["w_avg_beta"] = 1 if beta is None else beta  # None: it stays as it is
         fused_from = {"auto": FUSED_FROM, True: 0, False: LARGEST_OPTION}.get(options.get("fused_scale", "auto"))
         if fused_from is None:
             raise UnreadableError(f"is built with fused_scale={options['fused_scale']}; known are auto, True and False")
         names = stylegan1.generator_names(shapes, layers=layers, labels=c_dim > 0, fused_from=fused_from)
         arguments = {"latent_size": z_dim, "dlatent_size": w_dim, "label_size": c_dim, "mapping_layers": layers}
-        arguments |= {"mapping_fmaps": hidden} if hidden else {}
+        arguments |= {"mapping_fmaps": hidden} if layers > 1 else {}
         return Told(c_dim, {"z_dim": z_dim, "w_dim": w_dim, "mapping": mapping}, names, arguments)
 
 

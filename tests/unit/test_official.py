@@ -119,6 +119,17 @@ def test_variables_tell_what_the_arguments_leave_out(version: int, family: str, 
         assert all(torch.equal(tensor, state[key]) for key, tensor in before.state_dict().items())
 
 
+def test_arguments_tell_what_variables_do_not(tmp_path: Path) -> None:
+    g, d = load("sg1_g_c3_r8"), load("sg1_d_c3_r8")
+    D = network(d, 3, label_size=1, mbstd_group_size=2)
+    change(D, "4x4/Dense1/weight", lambda v: v[:, :1])
+    change(D, "4x4/Dense1/bias", lambda v: v[:1])
+    found = read(tmp_path, (None, D, network(g, 3, mapping_lrmul=0.1, dlatent_avg_beta=None)))
+    assert (found["D"].c_dim, found["D"].config.minibatch_std_group) == (1, 2)
+    mapping = found["G_ema"].config.mapping
+    assert (mapping.lr_multiplier, mapping.w_avg_beta) == (0.1, 1)  # None there: the average is not moved
+
+
 def read(folder: Path, content: Any) -> Any:
     (folder / "a.pkl").write_bytes(dumps(content))
     return read_networks(folder / "a.pkl").networks

@@ -142,6 +142,7 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 f"training.stages: model.G={config.model.G.kind} and model.D={config.model.D.kind} do not both grow; leave the "
                 "stages out, or choose networks that do"
             )
+        _check_stages(plan, state)
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
@@ -204,7 +205,16 @@ def build_plan(config: TrainConfig, resolution: tuple[int, int]) -> Plan:
     training = config.training
     assert training.batch_size is not None, "the configuration is resolved"
     stages = training.stages or [StageConfig()]
-    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size)
+    resets = config.optim.reset_at_fades
+    return Plan(schedules_of(config), stages, training.repeats, resolution, training.batch_size, resets)
+
+
+def _check_stages(plan: Plan, state: TrainState) -> None:
+    """Raise `UserError` for a stage that the networks cannot be at, rather than when its time comes."""
+    for network in (state.G, state.D):
+        if isinstance(network, Growing):
+            for resolution in [*plan.resolutions(), network.resolution]:
+                network.set_stage(resolution, None)
 
 
 @contextmanager
@@ -277,7 +287,7 @@ def _shape(dataset: ImageDataset) -> dict[str, Any]:
 def build_optimizer(network: nn.Module, name: str, phases: Sequence[Phase], optim: OptimConfig) -> Adam:
     """Adam of a network (`G` or `D`), corrected for the phases that train it."""
     ratio = lazy_ratio([phase.interval for phase in phases if phase.network == name])
-    return Adam(list(network.parameters()), eps=optim.eps, ratio=ratio)
+    return Adam(list(network.parameters()), eps=optim.eps, ratio=ratio, tensorflow_eps=optim.tensorflow_eps)
 
 
 def _find_start(

@@ -414,8 +414,8 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA, StyleGAN3 or R3GAN tools, or a .pt of "
-            "rosinality's StyleGAN2 or of this command."
+            help="A snapshot (.safetensors), a .pkl of the public StyleGAN2-ADA, StyleGAN3 or R3GAN tools or of the official "
+            "ProGAN or StyleGAN for TensorFlow, or a .pt of rosinality's StyleGAN2 or of this command."
         ),
     ],
     dest: Annotated[

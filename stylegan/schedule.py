@@ -183,6 +183,11 @@ class Stage:
     batch_size: int
     lr: float = 0.0
 
+    @property
+    def layers(self) -> tuple[tuple[int, int], bool]:
+        """All on which it depends what layers work: the resolution, and whether those of the one before do, too."""
+        return self.resolution, self.alpha < 1
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -209,6 +214,7 @@ class Plan:
         repeats: A stage is looked up in every so many iterations and holds in between.
         resolution: (H, W) of the data set.
         batch_size: Images of an iteration where the stage does not say.
+        resets: Optimisers forget all where layers begin to fade in, and where they have.
     """
 
     schedules: Mapping[str, Schedule]
@@ -216,6 +222,7 @@ class Plan:
     repeats: int
     resolution: tuple[int, int]
     batch_size: int
+    resets: bool = False
 
     def __post_init__(self) -> None:
         starts = [stage.start_kimg for stage in self.stages]
@@ -241,8 +248,12 @@ class Plan:
                 )
 
     def stage(self, nimg: int) -> Stage:
-        """The stage after `nimg` images."""
-        config = next(stage for stage in reversed(self.stages) if nimg >= stage.start_kimg * 1000)
+        """The stage after `nimg` images. One that fades in begins when there is something to be seen of it."""
+        config = next(
+            stage
+            for stage in reversed(self.stages)
+            if nimg > stage.start_kimg * 1000 or (nimg == stage.start_kimg * 1000 and not stage.fade_kimg)
+        )
         fade, since = config.fade_kimg * 1000, nimg - config.start_kimg * 1000
         return Stage(
             self._resolution_of(config),

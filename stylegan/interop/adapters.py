@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stylegan.errors import UnreadableError
 from stylegan.interop.fill import build_and_fill
-from stylegan.models import r3gan_public, stylegan2_public, stylegan2_rosinality, stylegan3_public
+from stylegan.models import official, r3gan_public, stylegan2_public, stylegan2_rosinality, stylegan3_public
 from stylegan.models.adapter import Adapter, Foreign, PublicLayout
 from stylegan.models.base import Network
 
@@ -19,6 +19,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     r3gan_public.DISCRIMINATOR,
     stylegan2_rosinality.GENERATOR,
     stylegan2_rosinality.DISCRIMINATOR,
+    *official.ALL,
 )
 ARCHITECTURES = list(dict.fromkeys(adapter.architecture for adapter in ADAPTERS))
 _AdapterT = TypeVar("_AdapterT", bound=Adapter)

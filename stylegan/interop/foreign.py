@@ -3,28 +3,31 @@
 import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stylegan.errors import UnreadableError, UserError, shown
 from stylegan.interop.adapters import ARCHITECTURES, take_over
 from stylegan.interop.nvidia import network_from_record
 from stylegan.interop.pickled import ModuleRecord, TensorRecord
 from stylegan.interop.rosinality import is_rosinality, networks_from_rosinality
+from stylegan.interop.tensorflow import is_tensorflow, network_from_tensorflow, records_from_tensorflow
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import ForbiddenError
 from stylegan.models.adapter import Foreign, PublicLayout
 from stylegan.models.base import Discriminator, Network
+from stylegan.models.metadata import model_metadata
 from stylegan.opening import require_regular_file
 
 NAMES = ("G", "D", "G_ema")
 INIT_KWARGS = "init_kwargs"  # where a .pt with public names says how the public tools build its networks
 FOREIGN = (".pkl", ".pt", ".pth")
 CHECKPOINT = b"stylegan-checkpoint-"
+_Made = TypeVar("_Made")
 
 # Words that files of other architectures contain, whatever else they do.
 _OTHERS = {
     "StyleGAN-XL": (b"pg_modules", b"SuperresGenerator", b"networks_stylegan3_resetting", b"embed_proj"),
-    "StyleGAN or StyleGAN2 for TensorFlow": (b"dnnlib.tflib",),
+    "StyleGAN2 for TensorFlow": (b"G_main", b"G_synthesis_stylegan2", b"D_stylegan2"),
 }
 
 
@@ -61,6 +64,8 @@ def _networks_of(content: Any, only_generator: bool) -> tuple[str, dict[str, Net
     if is_rosinality(content):
         kind = "a file of rosinality's StyleGAN2"
         networks, notes = networks_from_rosinality(content, only_generator)
+    elif is_tensorflow(content):
+        kind, networks, notes = _from_tensorflow(_wanted(records_from_tensorflow(content), only_generator))
     elif isinstance(content, ModuleRecord):
         kind, networks = "a pickled network of the public StyleGAN tools", {"G_ema": network_from_record(content)}
     elif isinstance(content, dict) and any(isinstance(content.get(name), ModuleRecord) for name in NAMES):
@@ -103,6 +108,17 @@ def _from_records(records: dict[str, Any]) -> dict[str, Network]:
     return networks
 
 
+def _from_tensorflow(records: dict[str, Any]) -> tuple[str, dict[str, Network], list[str]]:
+    networks, notes, kind = dict[str, Network](), list[str](), ""
+    for name, record in records.items():
+        networks[name], architecture = _named(name, network_from_tensorflow, record)
+        kind = f"a pickle of the official {architecture} for TensorFlow"
+        if stage := model_metadata(networks[name]).get("stage"):
+            height, width = stage["resolution"]
+            notes.append(f"{name}: saved while it grew, at {width}x{height} pixels (width x height)")
+    return kind, networks, notes
+
+
 def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> dict[str, Network]:
     networks = {}
     for name, options in described.items():
@@ -116,7 +132,7 @@ def _from_tensors(content: Mapping[Any, Any], described: Mapping[str, Any]) -> d
     return networks
 
 
-def _named(name: str, make: Callable[[Any], Network], source: Any) -> Network:
+def _named(name: str, make: Callable[[Any], _Made], source: Any) -> _Made:
     """Say in errors which network they are about."""
     try:
         return make(source)
@@ -143,7 +159,7 @@ def _refusal(path: Path, error: UnreadableError) -> str:
             )
     if isinstance(error, ForbiddenError):
         return (
-            f"{path} {why}, which no network needs. Nothing in it was run; do not open it with other programs, and get the "
-            "network again from those who published it"
+            f"{path} {why}, which no network needs: it may name arrays, tensors, containers and classes of networks. Nothing "
+            "in it was run; do not open it with other programs, and get the network again from those who published it"
         )
     return f"{path} {why}; if it is a network of {' or '.join(ARCHITECTURES)}, get it again from those who published it"

@@ -51,9 +51,10 @@ def read_networks(
     """Read networks; nothing in the file is executed.
 
     Args:
-        path: A snapshot (.safetensors), a pickle (.pkl) of the public StyleGAN2-ADA or StyleGAN3 tools, a .pt of rosinality's
-            StyleGAN2, or a .pt with the public tools' names that `save_public` wrote. What it is follows from its content.
-            With `+FILE` behind it a difference is added to G_ema, see `interop.difference`.
+        path: A snapshot (.safetensors), a pickle (.pkl) of the public StyleGAN2-ADA, StyleGAN3 or R3GAN tools, or of the
+            official ProGAN or StyleGAN for TensorFlow, a .pt of rosinality's StyleGAN2, or a .pt with the public tools' names
+            that `save_public` wrote. What it is follows from its content. With `+FILE` behind it a difference is added to
+            G_ema, see `interop.difference`.
         only_generator: Build `G_ema` alone, for those who make images.
         progress: Told how many bytes of a pickle were read.
 

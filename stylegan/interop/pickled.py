@@ -60,6 +60,11 @@ class PlainModule(ModuleRecord, Stateful):
         self.state = state
 
 
+class BuiltModule(PlainModule):
+    """A network of the official code for TensorFlow. It was built by a function of a source text, which the file holds, too: to
+    us a text that nobody reads."""
+
+
 class ModuleWords(dict[str, Word]):
     """Words, and the classes of R3GAN's and torch's layers, whatever they are called: each makes an empty `PlainModule`."""
 
@@ -149,8 +154,10 @@ def tensor_words() -> dict[str, Word]:
 
 
 def module_words() -> dict[str, Word]:
-    """What a pickle of the public StyleGAN2-ADA, StyleGAN3 and R3GAN tools may say, but for the tensors' bytes."""
+    """What a pickle of the public StyleGAN2-ADA, StyleGAN3 and R3GAN tools may say, or of the official ProGAN and StyleGAN for
+    TensorFlow, but for the tensors' bytes."""
     known = _by_name(
+        *(Word(name, _built_module) for name in ("tfutil.Network", "dnnlib.tflib.network.Network")),
         Word("torch_utils.persistence._reconstruct_persistent_obj", _module),
         Word("dnnlib.util.EasyDict", _record),
         Word("_codecs.encode", _encode),
@@ -213,6 +220,12 @@ def _plain_module(name: str, arguments: tuple[Any, ...]) -> PlainModule:
     if arguments:
         raise UnreadableError(f"makes a {name[:60]} of arguments, which a module that was kept does not need")
     return PlainModule(name, {})
+
+
+def _built_module(*arguments: Any) -> BuiltModule:
+    if arguments:
+        raise UnreadableError("makes a Network of arguments, which one that was kept does not need")
+    return BuiltModule("Network", {})
 
 
 def _module(meta: Any) -> ModuleRecord:

@@ -32,6 +32,7 @@ class Needs:
         fakes: The same, for generated images that D sees.
         labels_of_reals: Generated images take the labels of the training images.
         mixing_prob: Share of the generated images that take their later layers from a second latent.
+        shared_cutoff: All of a batch take as many, or none does.
         constant_noise: Layers take their constant noise.
         path_noise: A random direction for every generated image (path length regularisation).
         mixing_factor: One uniform number an image, to mix a training image with a generated one (WGAN-GP).
@@ -43,6 +44,7 @@ class Needs:
     fakes: bool = False
     labels_of_reals: bool = False
     mixing_prob: float = 0.0
+    shared_cutoff: bool = False
     constant_noise: bool = False
     path_noise: bool = False
     mixing_factor: bool = False
@@ -233,6 +235,15 @@ def generate(G: Generator, batch: Batch, *, measure: bool = False) -> tuple[Tens
     # The first layer's latent is the one that style mixing never replaces.
     w_mean = ws[:, 0].mean(dim=0)
     return images, torch.cat([w_mean, torch.stack(magnitudes)]) if magnitudes else w_mean
+
+
+def side_ratio(networks: Networks, now: Now) -> float:
+    """How often the side of a stage's images goes into that of the images in the end.
+
+    Penalties on gradients are those by images of the final size, of which D would see the means over squares of pixels: so the
+    papers' code trains networks that grow. The gradient by the small image is so many times as long.
+    """
+    return networks.D.resolution[0] / now.resolution[0]
 
 
 def seen_by_D(images: Tensor, augmentation: Augmentation | None, now: Now) -> Tensor:

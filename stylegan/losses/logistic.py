@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
-from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty
+from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty, squared_gradient
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Now, Schedule, check_schedules, scheduled
-from stylegan.values import COUNT, NOT_NEGATIVE, SHARE, Range, check_values
+from stylegan.values import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE, Range, check_values
 
 
 @dataclass
@@ -23,7 +25,13 @@ class LogisticConfig:
         default=None,
         metadata=scheduled("weight of R1; null: 0.0002 * H * W / batch_size (StyleGAN2-ADA, auto)", NOT_NEGATIVE),
     )
-    r1_interval: int = field(default=16, metadata={"help": "iterations from one R1 to the next", "range": COUNT})
+    r1_interval: int = field(
+        default=16,
+        metadata={
+            "help": "iterations from one R1 to the next; 0: in every one, within D's main loss (StyleGAN1)",
+            "range": COUNT_OR_NONE,
+        },
+    )
     pl_weight: float = field(
         default=2.0, metadata={"help": "weight of path length regularisation; 0: off", "range": NOT_NEGATIVE}
     )
@@ -38,6 +46,16 @@ class LogisticConfig:
     )
     style_mixing_prob: float = field(
         default=0.9, metadata={"help": "share of generated images that mix two latents", "range": SHARE}
+    )
+    shared_cutoff: bool = field(
+        default=False,
+        metadata={"help": "all images of a batch mix their latents at one layer, or none does (StyleGAN1)"},
+    )
+    D_first: bool = field(
+        default=False, metadata={"help": "train D before G, and move G_ema in between (StyleGAN1), rather than G first"}
+    )
+    w_avg_twice: bool = field(
+        default=False, metadata={"help": "move the mean of w where G is trained, too, not only where D is (StyleGAN1)"}
     )
     blur_sigma: Schedule = field(
         default=0.0,
@@ -62,27 +80,32 @@ class LogisticConfig:
         mixing = self.style_mixing_prob
         if mixing:
             require_w(G, "style mixing", "loss.style_mixing_prob=0")
-        phases = [Phase("Gmain", "G", generator_loss, Needs(fakes=True, mixing_prob=mixing))]
+        fakes = Needs(fakes=True, mixing_prob=mixing, shared_cutoff=self.shared_cutoff)
+        means = ("means",) if isinstance(G, StyleBased) else ()
+        follows = means if self.w_avg_twice else ()
+        of_G = [Phase("Gmain", "G", partial(generator_loss, measure=bool(follows)), fakes, follows)]
         if self.pl_weight:
             require_w(G, "path length regularisation", "loss.pl_weight=0")
-            needs = Needs(latents=True, mixing_prob=mixing, path_noise=True, shrink=self.pl_batch_shrink)
+            needs = replace(fakes, fakes=False, latents=True, path_noise=True, shrink=self.pl_batch_shrink)
             penalty = PathLengthPenalty(self.pl_weight, self.pl_decay)
-            phases.append(Phase("Greg", "G", penalty, needs, gives=("pl_mean",), interval=self.pl_interval))
-        needs = Needs(reals=Reals.first, fakes=True, mixing_prob=mixing)
-        gives = ("signs", "means") if isinstance(G, StyleBased) else ("signs",)
-        # Nothing moves G any more: its average follows.
-        phases.append(Phase("Dmain", "D", discriminator_loss, needs, gives, then_average=True))
-        if self.r1_gamma != 0:
-            phases.append(Phase("Dreg", "D", r1_penalty, Needs(reals=Reals.first), interval=self.r1_interval))
-        return phases
+            of_G.append(Phase("Greg", "G", penalty, needs, gives=("pl_mean",), interval=self.pl_interval))
+        penalised, together = self.r1_gamma != 0, self.r1_interval == 0
+        loss = penalised_discriminator_loss if penalised and together else discriminator_loss
+        # Nothing moves G any more, or G moves next: its average follows.
+        needs = replace(fakes, reals=Reals.first)
+        of_D = [Phase("Dmain", "D", loss, needs, ("signs", *means), then_average=True)]
+        if penalised and not together:
+            of_D.append(Phase("Dreg", "D", r1_penalty, Needs(reals=Reals.first), interval=self.r1_interval))
+        return [*of_D, *of_G] if self.D_first else [*of_G, *of_D]
 
 
-def generator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
-    """Gmain: -log sigmoid(D(G(z))) per image [N]."""
-    fake, _ = generate(networks.G, batch)
+def generator_loss(networks: Networks, batch: Batch, now: Now, *, measure: bool = False) -> LossOutput:
+    """Gmain: -log sigmoid(D(G(z))) per image [N]; `measure`: see `generate`."""
+    fake, means = generate(networks.G, batch, measure=measure)
     logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
     loss = softplus(-logits)
-    return LossOutput(loss.flatten(), {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss})
+    stats = {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": loss}
+    return LossOutput(loss.flatten(), stats, means=means)
 
 
 def discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
@@ -93,6 +116,25 @@ def discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput
     images = [seen_by_D(fake, batch.augment_fake, now), seen_by_D(batch.real, batch.augment_real, now)]
     logits = networks.D(torch.cat(images), torch.cat([batch.c, batch.real_c]), batches=2)
     fake_logits, real_logits = logits.chunk(2)
+    return _judged(fake_logits, real_logits, means)
+
+
+def penalised_discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
+    """Dmain with R1 in it: the same, and gamma / 2 * |grad_x D(x)|^2, as `r1_penalty`."""
+    with torch.no_grad():
+        fake, means = generate(networks.G, batch, measure=True)
+    # One after the other: the second derivative passes through half as much.
+    fake_logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
+    real = batch.real.detach().requires_grad_(True)
+    real_logits = networks.D(seen_by_D(real, batch.augment_real, now), batch.real_c)
+    penalty = squared_gradient(networks, real, real_logits, now)
+    weighted = penalty * (now.settings["loss.r1_gamma"] / 2)
+    output = _judged(fake_logits, real_logits, means)
+    stats = {**output.stats, "r1_penalty": penalty, "loss/D_reg": weighted}
+    return output._replace(loss=output.loss + weighted, stats=stats)
+
+
+def _judged(fake_logits: Tensor, real_logits: Tensor, means: Tensor | None) -> LossOutput:
     loss = softplus(fake_logits) + softplus(-real_logits)
     signs = real_logits.sign()  # their mean is the statistic r_t of ADA (Karras et al. 2020, eq. 1)
     stats = {"scores/fake": fake_logits, "scores/real": real_logits, "signs/real": signs, "loss/D": loss}

@@ -4,10 +4,18 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
+from torch import Tensor
 
-from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, run_mapping, seen_by_D
+from stylegan.losses.base import Batch, LossOutput, Networks, layer_noise, run_mapping, seen_by_D, side_ratio
 from stylegan.models.generator import require_w
 from stylegan.schedule import Now
+
+
+def squared_gradient(networks: Networks, images: Tensor, logits: Tensor, now: Now) -> Tensor:
+    """|grad_x D(x)|^2 [N] at images x, as by images of full size (see `side_ratio`); its own gradient is wanted, too."""
+    # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
+    (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, images, create_graph=True)
+    return (gradient / (networks.loss_scale * side_ratio(networks, now))).square().sum(dim=[1, 2, 3])
 
 
 def r1_penalty(networks: Networks, batch: Batch, now: Now) -> LossOutput:
@@ -17,9 +25,7 @@ def r1_penalty(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     """
     real = batch.real.detach().requires_grad_(True)
     logits = networks.D(seen_by_D(real, batch.augment_real, now), batch.real_c)
-    # Images of a batch do not mix but in the minibatch standard deviation, so one gradient of the sum serves all.
-    (gradient,) = torch.autograd.grad(logits.sum() * networks.loss_scale, real, create_graph=True)
-    penalty = (gradient / networks.loss_scale).square().sum(dim=[1, 2, 3])
+    penalty = squared_gradient(networks, real, logits, now)
     loss = penalty * (now.settings["loss.r1_gamma"] / 2)
     return LossOutput(loss, {"r1_penalty": penalty, "loss/D_reg": loss})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.nn.functional import softplus
 
-from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
+from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D, side_ratio
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Now, Schedule, check_schedules, scheduled
@@ -86,7 +86,8 @@ def critic_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
     fake_logits, real_logits = networks.D(torch.cat(images), torch.cat([batch.c, batch.real_c]), batches=2).chunk(2)
     total = (fake_logits.sum() + real_logits.sum()) * networks.loss_scale
     gradients = torch.autograd.grad(total, [real, fake], create_graph=True)
-    r1, r2 = ((gradient / networks.loss_scale).square().sum(dim=[1, 2, 3]) for gradient in gradients)
+    scale = networks.loss_scale * side_ratio(networks, now)
+    r1, r2 = ((gradient / scale).square().sum(dim=[1, 2, 3]) for gradient in gradients)
     adversarial, weight = softplus(fake_logits - real_logits), now.settings["loss.gamma"] / 2
     # r_t of ADA would be the mean sign of D(x), which means nothing here: only differences are trained.
     signs = (real_logits - fake_logits).sign()

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 from stylegan.losses.base import Phase
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.relativistic import RelativisticConfig
+from stylegan.losses.wgan_gp import WGANGPConfig
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 
@@ -39,7 +40,9 @@ class LossConfig(Protocol):
 
 
 # A new kind is a line here.
-LOSSES: dict[str, type[LossConfig]] = {config.kind: config for config in (LogisticConfig, RelativisticConfig)}
+LOSSES: dict[str, type[LossConfig]] = {
+    config.kind: config for config in (LogisticConfig, RelativisticConfig, WGANGPConfig)
+}
 
 
 def check_phases(phases: Sequence[Phase], G: Generator, *, adapts: bool = False) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stylegan.errors import UserError
 from stylegan.models.base import Discriminator
 from stylegan.models.convolution import Conv2d
+from stylegan.models.growing import Grows
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -22,6 +23,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
+    check_grows,
     check_kind,
     check_precision,
 )
@@ -200,8 +202,10 @@ class DiscriminatorEpilogue(nn.Module):
         return self.out(self.fc(features.flatten(1), self.out.input_gain, scaled=True), scaled=True)
 
 
-class StyleGAN2Discriminator(Discriminator):
+class StyleGAN2Discriminator(Grows, Discriminator):
     """Images [N, channels, H, W] and labels [N, c_dim] -> logits [N, 1].
+
+    Where every block reads the image (`skip`) it can grow as ProGAN's does.
 
     Freeze-D (`freeze_layers`) counts convolutions from the image inwards: in every block fromrgb, conv0, conv1, skip,
     as far as it has them. Frozen weights are buffers: `parameters()` and `requires_grad_(True)` do not reach them, and
@@ -213,6 +217,7 @@ class StyleGAN2Discriminator(Discriminator):
     def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         shapes = block_shapes(self.resolution)[::-1]
+        self.grow_along(shapes[::-1])
         base = channel_base_of(config.channel_base, resolution)
         widths = [block_channels(shape, base, config.channel_max) for shape in shapes]
         layers = sum(len(self._layers(i, config.architecture)) for i in range(len(shapes) - 1))
@@ -271,15 +276,23 @@ class StyleGAN2Discriminator(Discriminator):
         self._through_blocks(img, found)
         return found or [img]
 
+    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
+        """See `Growing`."""
+        check_grows("model.D", self.config.architecture, tuple(resolution) == self.resolution and alpha is None)
+        super().set_stage(resolution, alpha, enlarge=enlarge)
+
     def _through_blocks(self, img: Tensor, found: list[Tensor] | None = None) -> tuple[Tensor | None, Tensor]:
         """Features and image as the last block gets them; `found` receives what each block before it makes."""
-        if img.shape[1:] != (self.channels, *self.resolution):
-            wanted = ("N", self.channels, *self.resolution)
+        if img.shape[1:] != (self.channels, *self.shapes[self.level]):
+            wanted = ("N", self.channels, *self.shapes[self.level])
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
-        x = None
-        for block, following in itertools.pairwise(getattr(self, name) for name in self.block_names):
+        x, fading = None, self.alpha
+        names = self.block_names[len(self.shapes) - 1 - self.level :]
+        for block, following in itertools.pairwise(getattr(self, name) for name in names):
             x, img = block(x, img, following.input_gain)
+            if fading is not None:  # the next block adds what it reads of the smaller image
+                x, fading = x * fading.to(x), None
             if found is not None:
                 found.append(x)
         return x, img

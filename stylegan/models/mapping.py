@@ -1,5 +1,7 @@
 """Mapping network z, c -> w (StyleGAN, section 2; labels as in StyleGAN2-ADA, appendix D), and the truncation trick."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,16 +50,23 @@ class MappingNetwork(nn.Module):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
         if z_dim + c_dim < 1:
             raise ValueError("a mapping network needs z or labels")
-        embedded = (config.embed_dim or w_dim) if c_dim > 0 else 0
-        if c_dim > 0:
-            self.embed = FullyConnected(c_dim, embedded)
+        embedded = self.embedded_size() if c_dim > 0 else 0
         hidden = config.hidden_dim or w_dim
-        sizes = [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim]
-        for i in range(config.num_layers):
-            layer = FullyConnected(sizes[i], sizes[i + 1], activation="lrelu", lr_multiplier=config.lr_multiplier)
-            self.add_module(f"fc{i}", layer)
+        self.build_layers(embedded, [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim])
         if num_ws is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def embedded_size(self) -> int:
+        """Features of an embedded label."""
+        return self.config.embed_dim or self.w_dim
+
+    def build_layers(self, embedded: int, sizes: Sequence[int]) -> None:
+        """Make the layers `embed` (where there are labels) and `fc0`, `fc1`, ..., of so many features in and out."""
+        if self.c_dim > 0:
+            self.embed = FullyConnected(self.c_dim, embedded)
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+            layer = FullyConnected(inputs, outputs, activation="lrelu", lr_multiplier=self.config.lr_multiplier)
+            self.add_module(f"fc{i}", layer)
 
     def forward(
         self,
@@ -75,6 +84,17 @@ class MappingNetwork(nn.Module):
                 input of an exported network.
             truncation_cutoff: How many of the ws to truncate; None for all.
         """
+        x = self.to_w(z, c)
+        if self.num_ws is None:
+            return x
+        ws = x[:, None].repeat(1, self.num_ws, 1)
+        if not isinstance(truncation_psi, Tensor) and truncation_psi == 1:
+            return ws
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], dim=1)
+
+    def to_w(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+        """w [N, w_dim]; see `forward`."""
         parts = []
         if self.z_dim > 0:
             parts.append(normalize_second_moment(checked_vectors(z, self.z_dim, "z")))
@@ -85,13 +105,7 @@ class MappingNetwork(nn.Module):
         gains = [*(layer.input_gain for layer in layers[1:]), 1.0]
         for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
             x = layer(x, gain, scaled=i > 0)
-        if self.num_ws is None:
-            return x
-        ws = x[:, None].repeat(1, self.num_ws, 1)
-        if not isinstance(truncation_psi, Tensor) and truncation_psi == 1:
-            return ws
-        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], dim=1)
+        return x
 
     @torch.no_grad()
     def update_w_avg(self, w_mean: Tensor) -> None:

@@ -9,10 +9,12 @@ from torch import nn
 from stylegan.errors import UserError
 from stylegan.models.base import Network
 from stylegan.models.build import DISCRIMINATORS, GENERATORS, config_from_metadata
+from stylegan.models.growing import Growing
 
 
 def model_metadata(network: nn.Module) -> dict[str, Any]:
-    """All that is needed to build a network again, as JSON: kind, config, resolution [H, W], channels, c_dim.
+    """All that is needed to build a network again, as JSON: kind, config, resolution [H, W], channels, c_dim; and where it has
+    not grown to its end, the stage.
 
     Raises:
         UserError: A network of no known kind.
@@ -21,17 +23,23 @@ def model_metadata(network: nn.Module) -> dict[str, Any]:
         raise UserError(
             f"cannot describe a {type(network).__name__}: none of the tables in stylegan.models.build has it"
         )
-    return {
+    described: dict[str, Any] = {
         "kind": network.config.kind,
         "config": {name: value for name, value in _to_json(network.config).items() if name != "kind"},
         "resolution": list(network.resolution),
         "channels": network.channels,
         "c_dim": network.c_dim,
     }
+    if isinstance(network, Growing):
+        resolution, alpha = network.stage()
+        if resolution != network.resolution or alpha is not None:
+            described["stage"] = {"resolution": list(resolution), "alpha": 1.0 if alpha is None else float(alpha)}
+    return described
 
 
 def weights_architecture(meta: dict[str, Any], *, alike: bool = False) -> dict[str, Any]:
-    """`model_metadata` as far as weights depend on it. Options that an older version did not know are at their defaults.
+    """`model_metadata` as far as weights depend on it, which a stage is no part of. Options that an older version did not know
+    are at their defaults.
 
     Args:
         meta: The metadata.
@@ -41,7 +49,8 @@ def weights_architecture(meta: dict[str, Any], *, alike: bool = False) -> dict[s
         UserError: Unknown kind, or fields that are unknown or out of range.
     """
     left_out = {"any", "alike"} if alike else {"any"}
-    return {**meta, "config": _weights_options(config_from_metadata(meta, {**GENERATORS, **DISCRIMINATORS}), left_out)}
+    whole = {name: value for name, value in meta.items() if name != "stage"}
+    return {**whole, "config": _weights_options(config_from_metadata(meta, {**GENERATORS, **DISCRIMINATORS}), left_out)}
 
 
 def _weights_options(config: Any, left_out: set[str]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.models.convolution import Conv2d
-from stylegan.models.generator import StyleBased, Styles, Synthesis
+from stylegan.models.generator import GrowingStyleBased, Styles, Synthesis, ranges_by_side
+from stylegan.models.growing import Grows, doubled, faded
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -26,6 +27,7 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
+    check_grows,
     check_kind,
     check_precision,
     conv_weight,
@@ -82,11 +84,11 @@ class StyleGAN2Config:
         check_values(self, "model.G")
         check_precision("model.G", self.precision, self.reduced_blocks, self.conv_clamp)
 
-    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> StyleBased:
+    def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> GrowingStyleBased:
         """A new generator with random weights, for images of H0 * 2^k by W0 * 2^k with the longer of H0, W0 from 4 to 7; see
         `NetworkConfig`."""
         synthesis = SynthesisNetwork(self, resolution=resolution, channels=channels)
-        return StyleBased(self, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
+        return GrowingStyleBased(self, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 class SynthesisLayer(nn.Module):
@@ -225,12 +227,17 @@ class SynthesisBlock(nn.Module):
         return rgb if img is None else upsample2d(img, self.resample_filter, added=rgb)
 
 
-class SynthesisNetwork(Synthesis):
-    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer."""
+class SynthesisNetwork(Grows, Synthesis):
+    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer.
+
+    With an image layer in every block (`skip`) it can grow as ProGAN does.
+    """
 
     def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int):
         super().__init__()
         shapes = block_shapes(resolution)
+        self.grow_along(shapes)
+        self.architecture = config.architecture
         self.block_names: list[str] = []
         width = 0
         for shape in shapes:
@@ -249,7 +256,10 @@ class SynthesisNetwork(Synthesis):
         uses = [
             start + i for start, block in zip([0, *starts], self.blocks, strict=True) for i in range(len(block.affines))
         ]
-        self.styles = Styles([affine.weight.shape[0] for affine in self.affines], uses)
+        lengths = [affine.weight.shape[0] for affine in self.affines]
+        ends = list(itertools.accumulate(len(block.affines) for block in self.blocks))
+        # Of every stage: what lies beyond it gets no gradient.
+        self.styles_of = nn.ModuleList(Styles(lengths[:end], uses[:end]) for end in ends)
 
     @property
     def blocks(self) -> list[SynthesisBlock]:
@@ -270,15 +280,22 @@ class SynthesisNetwork(Synthesis):
     def style_ranges(self) -> dict[str, range]:
         """Up to 8 pixels, 16 to 32, from 64 on, of the larger side (Karras et al. 2019, figure 3); the image layer is fine."""
         sides = [max(block.layers[0].shape) for block in self.blocks for _ in block.layers]
-        sides.append(sides[-1])
-        coarse, middle = (sum(side < end for side in sides) for end in (14, 56))  # sides are 4 to 7 times 2^k
-        parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
-        return {name: part for name, part in parts.items() if part}
+        return ranges_by_side([*sides, sides[-1]])
 
     @property
     def affines(self) -> list[FullyConnected]:
         """What makes the styles, in order of the layers."""
         return [affine for block in self.blocks for affine in block.affines]
+
+    @property
+    def layers_in_use(self) -> int:
+        """See `Synthesis`."""
+        return sum(len(block.layers) for block in self.blocks[: self.level + 1]) + 1
+
+    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
+        """See `Growing`."""
+        check_grows("model.G", self.architecture, tuple(resolution) == self.shapes[-1] and alpha is None)
+        super().set_stage(resolution, alpha, enlarge=enlarge)
 
     def set_precision(self, precision: Precision, reduced_blocks: int) -> None:
         """See `Synthesis`."""
@@ -297,9 +314,11 @@ class SynthesisNetwork(Synthesis):
     ) -> Tensor:
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
-        noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles(ws, self.affines))
+        blocks = self.blocks[: self.level + 1]
+        affines = [affine for block in blocks for affine in block.affines]
+        noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles_of[self.level](ws, affines))
         x = img = paint = None
-        for block in self.blocks:
+        for block in blocks:
             own = [next(styles) for _ in block.affines]
             y, x = block(x, own, [next(noises) for _ in block.layers])
             # The image layer comes after the next block, which hands on the features in a way that saves summing gradients.
@@ -307,9 +326,11 @@ class SynthesisNetwork(Synthesis):
                 assert x is not None  # given to all blocks but the first
                 img = paint(x, img)
             x, paint = y, functools.partial(block.paint, styles=own)
-        img = None if x is None or paint is None else paint(x, img)
+        before, img = img, None if x is None or paint is None else paint(x, img)
         assert img is not None  # the last block makes one in every architecture
-        return img
+        if self.alpha is None or before is None:
+            return self.shown(img)
+        return self.shown(faded(doubled(before), img, self.alpha))
 
     def stored_noise(self) -> Tensor:
         """See `Generator.stored_noise`."""

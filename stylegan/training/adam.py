@@ -32,6 +32,14 @@ class OptimConfig:
     beta1: Schedule = field(default=0.0, metadata=scheduled("Adam's first moment", DECAY))
     beta2: Schedule = field(default=0.99, metadata=scheduled("Adam's second moment", DECAY))
     eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon", "range": POSITIVE})
+    tensorflow_eps: bool = field(
+        default=False,
+        metadata={"help": "eps counts as in TensorFlow's Adam: more, in the first steps (ProGAN, StyleGAN1)"},
+    )
+    reset_at_fades: bool = field(
+        default=False,
+        metadata={"help": "Adam forgets all where a fade of training.stages begins and ends (ProGAN, StyleGAN1)"},
+    )
     ema_kimg: Schedule | None = field(
         default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32", NOT_NEGATIVE)
     )
@@ -112,12 +120,20 @@ class Adam(torch.optim.Adam):
             overwritten by other graphs.
     """
 
-    def __init__(self, parameters: list[Tensor], *, eps: float, ratio: float = 1.0):
-        """`ratio`: see `lazy_ratio`. Rates are set by `set_rates`, before the first step."""
+    def __init__(self, parameters: list[Tensor], *, eps: float, ratio: float = 1.0, tensorflow_eps: bool = False):
+        """Rates are set by `set_rates`, before the first step.
+
+        Args:
+            parameters: What it trains.
+            eps: See `OptimConfig`.
+            ratio: See `lazy_ratio`.
+            tensorflow_eps: Add eps to the root of the second moment before, rather than after, that is corrected for having
+                begun at zero: the "epsilon hat" of Kingma and Ba 2015, section 2.
+        """
         super().__init__(parameters, lr=0.0, betas=(0.0, 0.0), eps=eps)
         # Where steps are counted when a state is loaded: on the device. torch's constructor would refuse the meta device.
         self.param_groups[0]["fused"] = True
-        self.parameters, self._ratio = parameters, ratio
+        self.parameters, self._ratio, self._tensorflow_eps = parameters, ratio, tensorflow_eps
         device = parameters[0].device
         self.rates, self._sent = torch.zeros(4, dtype=torch.float64, device=device), (0.0, 0.0, 0.0, 0.0)
         self.nonfinite = torch.zeros(len(parameters), dtype=torch.int64, device=device)
@@ -176,7 +192,8 @@ class Adam(torch.optim.Adam):
             steps.append(state["step"])
             nonfinite.append(count)
             states.append(state)
-        square_sum = adam_(params, grads, first, second, steps, self.rates, nonfinite, skip=skip)
+        rates = self._rates_of_tensorflow(steps) if self._tensorflow_eps and steps else self.rates
+        square_sum = adam_(params, grads, first, second, steps, rates, nonfinite, skip=skip)
         if adopts:
             finite = bool(square_sum.isfinite())
             for state, grad in zip(states, grads, strict=True) if finite or not skip else ():
@@ -200,6 +217,19 @@ class Adam(torch.optim.Adam):
                 kept.zero_() if loaded is None else kept.copy_(loaded[name])
             self.state[p] = state
         self._send_rates()
+
+    def forget(self) -> None:
+        """Begin anew, as if no step had been taken; what there is stays where it is."""
+        for state in self.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def _rates_of_tensorflow(self, steps: list[Tensor]) -> Tensor:
+        """The rates with an eps that gives, where the second moment's root is corrected, what was asked for before that. Steps
+        are counted for the whole list, as there."""
+        rates, taken = self.rates.clone(), torch.stack(steps).max().double() + 1
+        rates[3] /= (1 - rates[2] ** taken).sqrt()
+        return rates
 
     def _send_rates(self) -> None:
         group = self.param_groups[0]

@@ -143,9 +143,11 @@ class Drawer:
         z = normal(seed, f"z/{name}", indices, [2, G.z_dim], device)
         found: dict[str, Any] = {"z": z[:, 0], "z_mix": None, "constant_noise": needs.constant_noise}
         if needs.mixing_prob > 0:
-            num_ws = require_w(G, "style mixing", "a loss without it").num_ws
-            draws = uniform(seed, f"mixing/{name}", indices, [2], device)
-            found |= {"z_mix": z[:, 1], "mixing_cutoff": mixing_cutoffs(draws, num_ws, needs.mixing_prob)}
+            layers = require_w(G, "style mixing", "a loss without it").synthesis.layers_in_use
+            # Of the batch's first image for all of it, whatever part of it is drawn here.
+            numbers = now.nimg.long().expand_as(indices) if needs.shared_cutoff else indices
+            draws = uniform(seed, f"mixing/{name}", numbers, [2], device)
+            found |= {"z_mix": z[:, 1], "mixing_cutoff": mixing_cutoffs(draws, layers, needs.mixing_prob)}
         if not needs.constant_noise:
             found["noise"] = normal(seed, f"noise/{name}", indices, [G.noise_size], device)
         if needs.path_noise:
@@ -158,19 +160,19 @@ def _share(size: int, phase: Phase) -> int:
     return max(1, size // phase.needs.shrink)
 
 
-def mixing_cutoffs(draws: Tensor, num_ws: int, prob: float) -> Tensor:
-    """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. num_ws - 1, else `num_ws` (no mixing).
+def mixing_cutoffs(draws: Tensor, layers: int, prob: float) -> Tensor:
+    """StyleGAN section 3.1: with the given probability, a cut-off uniform in 1 .. layers - 1, else `layers` (no mixing).
 
     Args:
         draws: Uniform [n, 2].
-        num_ws: Of the generator.
+        layers: How many of the ws have an effect.
         prob: Of mixing.
 
     Returns:
         int64 [n].
     """
-    cutoff = 1 + (draws[:, 0] * (num_ws - 1)).long()
-    return torch.where(draws[:, 1] < prob, cutoff, num_ws)
+    cutoff = 1 + (draws[:, 0] * (layers - 1)).long()
+    return torch.where(draws[:, 1] < prob, cutoff, layers)
 
 
 def as_shown(images: Tensor, now: Now) -> Tensor:

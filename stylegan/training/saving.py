@@ -27,7 +27,10 @@ class Keeper:
 
     def begin(self) -> None:
         """Show what there is before the first iteration of a run."""
-        if self.job.state.step == 0 and distributed.is_main():
+        if self.job.state.step:
+            return
+        self.job.state.enter(self.job.plan.stage(0))
+        if distributed.is_main():
             show_reals(self.job)
             show_fakes(self.job)
 

@@ -165,6 +165,9 @@ class TrainState:
         """What holds in the next iteration; where a new stage begins, the networks enter it."""
         nimg, stage, self.held = next(plan.iterations(self.nimg, self.stage, self.held))
         if stage != self.stage:
+            if plan.resets and (self.stage is None or stage.layers != self.stage.layers):
+                for optimizer in (self.G_opt, self.D_opt):
+                    optimizer.forget()
             self.enter(stage)
         return plan.moment(nimg, stage)
 
@@ -172,9 +175,10 @@ class TrainState:
         """Bring the networks that grow to a stage."""
         self.stage = stage
         self.alpha.fill_(stage.alpha)
+        alpha = self.alpha if stage.alpha < 1 else None
         for network in (self.G, self.D, self.G_ema, *self.power.values()):
             if isinstance(network, Growing):
-                network.set_stage(stage.resolution, self.alpha if stage.alpha < 1 else None)
+                network.set_stage(stage.resolution, alpha, enlarge=network not in (self.G, self.D))
 
     def follow(self, outputs: Sequence[LossOutput]) -> None:
         """Take over what the micro-batches of a phase steer: moving averages of G, and pl_mean. A collective."""

@@ -16,6 +16,7 @@ from stylegan.errors import UserError
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
+from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.schedule import Ramp, StageConfig
 from stylegan.training.adam import OptimConfig
 from stylegan.training.checkpoint import read_checkpoint
@@ -142,7 +143,11 @@ def test_back_to_a_checkpoint_without_a_stage(archive: Path, tmp_path: Path) -> 
 
 def test_other_networks_do_not_grow(archive: Path, tmp_path: Path) -> None:
     wrong = config(archive, tmp_path / "run", 0.01)
-    wrong.model = ModelConfig()
     wrong.loss = LogisticConfig()
-    with pytest.raises(UserError, match=r"model\.G=stylegan2 .* do not both grow"):
+    wrong.model = ModelConfig(G=StyleGAN3Config(channel_base=64, channel_max=8))
+    with pytest.raises(UserError, match=r"model\.G=stylegan3 .* do not both grow"):
         stylegan.train(wrong)
+    wrong.model = ModelConfig()
+    with pytest.raises(UserError, match=r"model\.D\.architecture=resnet does not grow.*=skip"):
+        stylegan.train(wrong)
+    assert not (tmp_path / "run" / layout.CONFIG).exists()

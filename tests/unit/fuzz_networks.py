@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,9 @@ from stylegan.interop.networks import read_networks
 from stylegan.interop.snapshot import read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.stylegan3 import StyleGAN3Config
-from tests.unit import fuzzing
+from tests.golden.golden import load
+from tests.unit import fuzzing, official_pickle
+from tests.unit.official_pickle import Made
 from tests.unit.public_pickle import Call, dumps, network_call
 from tests.unit.test_rosinality import discriminator_state, generator_state
 from tests.unit.tiny import tiny_pair
@@ -142,8 +145,38 @@ def change_call(call: Call, rng: random.Random) -> None:
             state[rng.choice(list(state))] = odd_tensor(rng)
 
 
+def official(family: str, version: int) -> dict[str, Any]:
+    """What a file of the official code for TensorFlow holds, in its order."""
+    made = official_pickle.networks(load(f"{family}_g_c3_r8"), load(f"{family}_d_c3_r8"), version)
+    return dict(zip(("G", "D", "Gs"), made, strict=True))
+
+
+def change_official(content: dict[str, Any], rng: random.Random) -> None:
+    """Change a network of the official code for TensorFlow, or one of its components."""
+    made = content[rng.choice(list(content))]
+    if not isinstance(made, Made):
+        content.clear()
+        return
+    components = [part for part in made.state.get("components", {}).values() if isinstance(part, Made)]
+    if components and rng.random() < 0.7:
+        made = rng.choice(components)
+    match rng.randrange(4):
+        case 0:
+            fuzzing.change(made.state["static_kwargs"], rng)
+        case 1 | 2:
+            variables = {name: torch.from_numpy(np.array(value)) for name, value in made.state["variables"]}
+            change_tensors(variables, rng)
+            made.state["variables"] = [
+                (name, value.numpy() if isinstance(value, Tensor) else value) for name, value in variables.items()
+            ]
+        case _:
+            made.state[rng.choice(list(made.state))] = odd_tensor(rng)
+
+
 def change_content(content: dict[str, Any], rng: random.Random) -> None:
     """Change one part of what other tools write."""
+    if "Gs" in content:
+        return change_official(content, rng)
     part = rng.choice(list(content))
     if isinstance(content[part], Call):
         change_call(content[part], rng)
@@ -183,13 +216,14 @@ def prepare(folder: Path) -> Callable[[random.Random], Callable[[], str | None]]
         lambda: {"G": network_call(G), "D": network_call(D)},
         lambda: {"G_ema": network_call(radial)},
     ]
+    growing: list[Callable[[], dict[str, Any]]] = [lambda: official("pg", 2), lambda: official("sg1", 3)]
 
     def written(rng: random.Random) -> Path:
-        kind = rng.randrange(5)
+        kind = rng.randrange(6)
         if kind < 3:
             path.write_bytes(change_snapshot(rng.choice(snapshots), rng))
             return path
-        content = rng.choice(tensors if kind == 3 else records)()
+        content = rng.choice({3: tensors, 4: records, 5: growing}[kind])()
         for _ in range(rng.choice([1, 1, 2])):
             before = copy.copy(content)
             with contextlib.suppress(Exception):  # a second change may not find what the first one took
@@ -199,6 +233,9 @@ def prepare(folder: Path) -> Callable[[random.Random], Callable[[], str | None]]
             content = {}
         if kind == 4:
             (folder / "a.pkl").write_bytes(dumps(content, rng.choice([2, 4])))
+            return folder / "a.pkl"
+        if kind == 5:
+            (folder / "a.pkl").write_bytes(official_pickle.dumps(tuple(content.values()), rng.choice([2, 4])))
             return folder / "a.pkl"
         torch.save(content, folder / "a.pt", _use_new_zipfile_serialization=rng.random() < 0.5)
         return folder / "a.pt"

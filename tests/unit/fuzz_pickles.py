@@ -17,6 +17,7 @@ from stylegan.interop.networks import read_networks
 from stylegan.interop.torch_file import read_pickled
 from stylegan.interop.unpickle import UnreadableError
 from tests.unit import fuzzing
+from tests.unit import official_pickle as official
 from tests.unit.fuzz_networks import alias_free
 from tests.unit.public_pickle import dumps, network_call
 from tests.unit.public_r3gan import write
@@ -155,6 +156,8 @@ def write_seeds(folder: Path) -> list[Path]:
     (folder / "d.pkl").write_bytes(dumps({"G_ema": network_call(G), "D": network_call(D)}))
     (folder / "r.pkl").write_bytes(dumps({"G_ema": network_call(alias_free())}))
     write(folder / "r3gan.pkl", generator="r3gan_g_c5_r8", discriminator="r3gan_d_c5_r8")
+    official.write(folder / "progan.pkl", generator="pg_g_c3_r8", discriminator="pg_d_c3_r8", version=2)
+    official.write(folder / "stylegan.pkl", generator="sg1_g_c3_r8", discriminator="sg1_d_c3_r8", protocol=2)
     for zipped in (True, False):
         torch.save({"g_ema": G.state_dict()}, folder / f"{zipped}.pt", _use_new_zipfile_serialization=zipped)
     return sorted(folder.iterdir())

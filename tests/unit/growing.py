@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from stylegan.errors import UserError
 from stylegan.models.base import Discriminator, Generator, noise_for
-from stylegan.models.growing import faded
+from stylegan.models.growing import Grows, doubled, faded
 from stylegan.models.layers import block_shapes, check_kind
 from stylegan.values import COUNT, check_values
 
@@ -52,7 +52,7 @@ class GrowingDConfig:
         return GrowingD(self, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
-class GrowingG(Generator):
+class GrowingG(Grows, Generator):
     """z [N, z_dim], c [N, c_dim] -> images [N, channels, h, w] of the stage's resolution."""
 
     config: GrowingGConfig
@@ -60,17 +60,11 @@ class GrowingG(Generator):
     def __init__(self, config: GrowingGConfig, *, resolution: Shape, channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim = config.z_dim
-        self.shapes = block_shapes(self.resolution)
-        self.level = len(self.shapes) - 1
-        self.alpha: Tensor | None = None
+        self.grow_along(block_shapes(self.resolution))
         width, (h, w) = config.width, self.shapes[0]
         self.fc = nn.Linear(config.z_dim + c_dim, width * h * w)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)
         self.torgb = nn.ModuleList(nn.Conv2d(width, channels, 1) for _ in self.shapes)
-
-    def set_stage(self, resolution: Shape, alpha: Tensor | None) -> None:
-        """See `Growing`."""
-        self.level, self.alpha = level_of(resolution, self.shapes), alpha
 
     def forward(
         self,
@@ -88,29 +82,23 @@ class GrowingG(Generator):
         for conv, shape in zip(list(self.convs)[1 : self.level + 1], self.shapes[1:], strict=False):
             before, x = x, conv(interpolate(x, shape)).tanh()
         image = self.torgb[self.level](x)
-        if self.alpha is None or self.level == 0:
-            return image
-        return faded(interpolate(self.torgb[self.level - 1](before), self.shapes[self.level]), image, self.alpha)
+        if self.alpha is None:
+            return self.shown(image)
+        return self.shown(faded(doubled(self.torgb[self.level - 1](before)), image, self.alpha))
 
 
-class GrowingD(Discriminator):
+class GrowingD(Grows, Discriminator):
     """Images [N, channels, h, w] of the stage's resolution, labels [N, c_dim] -> logits [N, 1]; compares no images."""
 
     config: GrowingDConfig
 
     def __init__(self, config: GrowingDConfig, *, resolution: Shape, channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
-        self.shapes = block_shapes(self.resolution)
-        self.level = len(self.shapes) - 1
-        self.alpha: Tensor | None = None
+        self.grow_along(block_shapes(self.resolution))
         width, (h, w) = config.width, self.shapes[0]
         self.fromrgb = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in self.shapes)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)
         self.fc = nn.Linear(width * h * w + c_dim, 1)
-
-    def set_stage(self, resolution: Shape, alpha: Tensor | None) -> None:
-        """See `Growing`."""
-        self.level, self.alpha = level_of(resolution, self.shapes), alpha
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, batches: int = 1) -> Tensor:
         """See `Discriminator`."""
@@ -127,10 +115,3 @@ class GrowingD(Discriminator):
     def features(self, img: Tensor) -> list[Tensor]:
         """See `Discriminator`."""
         return [self.fromrgb[self.level](img).tanh()]
-
-
-def level_of(resolution: Shape, shapes: list[Shape]) -> int:
-    """The place of a stage's resolution among those of the blocks."""
-    if resolution not in shapes:
-        raise UserError(f"no stage of {resolution}; there are {shapes}")
-    return shapes.index(resolution)

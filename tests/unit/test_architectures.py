@@ -15,16 +15,23 @@ from stylegan.interop.snapshot import read_companions, read_snapshot
 from stylegan.interop.snapshot_writer import save_snapshot
 from stylegan.models.base import Discriminator, Generator, NetworkConfig
 from stylegan.models.build import DISCRIMINATORS, GENERATORS, build_discriminator_from_metadata, build_from_metadata
+from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.generator import require_w
 from stylegan.models.growing import Growing
-from stylegan.models.layers import Precision
+from stylegan.models.layers import Architecture, Precision
 from stylegan.models.metadata import model_metadata, weights_architecture
+from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
+from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
+from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
+from stylegan.models.stylegan2 import StyleGAN2Config
+from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.unit.growing import GrowingDConfig, GrowingGConfig
 from tests.unit.tiny import tiny_pair
 from tests.unit.without_w import WithoutW, WithoutWConfig
 
 SHAPE: dict[str, Any] = {"resolution": (16, 16), "channels": 3, "c_dim": 2}
 G_CONFIGS = [*GENERATORS.values(), WithoutWConfig, GrowingGConfig]
+SIZES: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
 D_CONFIGS = [*DISCRIMINATORS.values(), GrowingDConfig]
 
 
@@ -152,7 +159,86 @@ def test_a_snapshot_needs_no_w(tmp_path: Path) -> None:
 def test_only_what_grows_has_stages() -> None:
     assert isinstance(GrowingGConfig().build(**SHAPE), Growing)
     assert isinstance(GrowingDConfig().build(**SHAPE), Growing)
-    assert not any(isinstance(network, Growing) for network in (*tiny_pair(), WithoutWConfig().build(**SHAPE)))
+    others = (StyleGAN3Config, R3GANConfig, R3GANDiscriminatorConfig, WithoutWConfig)
+    assert not any(isinstance(narrow(config).build(**SHAPE), Growing) for config in others)
+
+
+GROW: list[tuple[Any, Any]] = [
+    (ProGANConfig(z_dim=8, **SIZES), ProGANDiscriminatorConfig(**SIZES)),
+    (ProGANConfig(z_dim=8, **SIZES), ProGANDiscriminatorConfig(pool_last=True, **SIZES)),
+    (StyleGAN1Config(z_dim=8, w_dim=8, **SIZES), StyleGAN1DiscriminatorConfig(**SIZES)),
+    (StyleGAN2Config(z_dim=8, w_dim=8, **SIZES), DiscriminatorConfig(architecture=Architecture.skip, **SIZES)),
+]
+
+
+@pytest.mark.parametrize(("G_config", "D_config"), GROW)
+@pytest.mark.parametrize(("side", "alpha"), [(4, 1.0), (8, 1.0), (8, 0.25), (16, 1.0), (16, 0.25)])
+def test_stages_of_networks_that_grow(G_config: Any, D_config: Any, side: int, alpha: float) -> None:
+    torch.manual_seed(0)
+    G, D = G_config.build(**SHAPE), D_config.build(**SHAPE)
+    z, c = torch.randn(2, 8), torch.eye(2)
+
+    def images(resolution: int, alpha: float) -> torch.Tensor:
+        G.set_stage((resolution, resolution), torch.tensor(alpha, dtype=torch.float64) if alpha < 1 else None)
+        return G(z, c)
+
+    def logits(image: torch.Tensor, alpha: float) -> torch.Tensor:
+        fading = torch.tensor(alpha, dtype=torch.float64) if alpha < 1 else None
+        D.set_stage((image.shape[2], image.shape[3]), fading)
+        return D(image, c)
+
+    image = images(side, alpha)
+    assert image.shape == (2, 3, side, side)
+    logits(image, alpha).sum().backward()
+    beyond = {f"b{larger}" for larger in (4, 8, 16) if larger > side}
+    for network in (G, D):
+        trained = {name for name, p in network.named_parameters() if p.grad is not None}
+        assert trained and not any(part in beyond for name in trained for part in name.split("."))
+        blocks = {part for name in trained for part in name.split(".") if part.startswith("b") and part[1:].isdigit()}
+        assert blocks == {f"b{smaller}" for smaller in (4, 8, 16) if smaller <= side}
+    if side > 4:
+        older = nn.functional.interpolate(images(side // 2, 1.0), (side, side))
+        torch.testing.assert_close(images(side, 0.0), older)
+        torch.testing.assert_close(image, older + alpha * (images(side, 1.0) - older))
+        if D.config.kind != DiscriminatorConfig.kind:  # which takes smaller images by a filter
+            torch.testing.assert_close(logits(image, 0.0), logits(nn.functional.avg_pool2d(image, 2), 1.0))
+        assert not torch.allclose(logits(image, 0.0), logits(image, 1.0))
+    assert len(D.features(image)) == max([4, 8, 16].index(side), 1)
+    with pytest.raises(UserError, match="discriminator needs images of shape"):
+        D(torch.zeros(2, 3, 2 * side, 2 * side), c)
+    with pytest.raises(UserError, match="no stage"):
+        G.set_stage((32, 32), None)
+
+
+@pytest.mark.parametrize("G_config", [pair[0] for pair in GROW[1:]])
+@pytest.mark.parametrize(("side", "alpha"), [(4, 1.0), (8, 0.25), (16, 1.0)])
+def test_a_snapshot_of_a_stage_shows_it_in_full_size(G_config: Any, side: int, alpha: float, tmp_path: Path) -> None:
+    G, z, c = G_config.build(**SHAPE), torch.randn(2, 8), torch.eye(2)
+    G.set_stage((side, side), torch.tensor(alpha, dtype=torch.float64) if alpha < 1 else None)
+    save_snapshot(tmp_path / "a.safetensors", G, provenance={})
+    again = read_snapshot(tmp_path / "a.safetensors").G
+    shown = nn.functional.interpolate(G(z, c), (16, 16))
+    assert torch.equal(again(z, c), shown) and again.resolution == (16, 16)
+    save_snapshot(tmp_path / "b.safetensors", again, provenance={})
+    assert torch.equal(read_snapshot(tmp_path / "b.safetensors").G(z, c), shown)
+
+
+def test_a_stage_that_a_file_cannot_have_is_refused() -> None:
+    meta = model_metadata(GrowingGConfig().build(**SHAPE))
+    for stage in ({"resolution": [8, 8]}, {"resolution": [8], "alpha": 1}, {"resolution": [8, 8], "alpha": 2}, 8):
+        with pytest.raises(UserError, match="stage"):
+            build_from_metadata({**meta, "stage": stage})
+    with pytest.raises(UserError, match="no stage of 32x32"):
+        build_from_metadata({**meta, "stage": {"resolution": [32, 32], "alpha": 1}})
+
+
+def test_stylegan2_grows_where_every_block_has_the_image() -> None:
+    _, D = tiny_pair()
+    G = StyleGAN2Config(z_dim=8, w_dim=8, architecture=Architecture.orig, **SIZES).build(**SHAPE)
+    for network, name in ((G, "G"), (D, "D")):
+        network.set_stage((16, 16), None)
+        with pytest.raises(UserError, match=rf"model\.{name}\.architecture=skip"):
+            network.set_stage((8, 8), None)
 
 
 @pytest.mark.parametrize(("side", "alpha"), [(4, 1.0), (4, 0.25), (8, 1.0), (8, 0.25), (16, 1.0), (16, 0.25)])

@@ -241,7 +241,7 @@ def test_every_layer_gets_the_style_of_its_own_w(architecture: Architecture) -> 
     ws = torch.randn(3, synthesis.num_ws, 6)
     layers = [module for module in synthesis.modules() if isinstance(module, SynthesisLayer | ToRGB)]
     taken = [0, 1, 1, 2, 3, 3, 4, 5] if architecture is Architecture.skip else [0, 1, 2, 3, 4, 5]
-    styles = synthesis.styles(ws, synthesis.affines)
+    styles = synthesis.styles_of[-1](ws, synthesis.affines)
     assert len(styles) == len(layers) == len(taken)
     for layer, i, style in zip(layers, taken, styles, strict=True):
         torch.testing.assert_close(style, layer.affine(ws[:, i]))

@@ -446,7 +446,7 @@ def test_modules_within_themselves_are_refused(tmp_path: Path, pair: Pair) -> No
     [
         ("StyleGAN-XL", {"class_name": "SuperresGenerator", "_init_kwargs": {"path_stem": "x"}}),
         ("StyleGAN-XL", ("pg_modules.discriminator", "ProjectedDiscriminator")),
-        ("TensorFlow", ("dnnlib.tflib.network", "Network")),
+        ("StyleGAN2 for TensorFlow", ("training.networks_stylegan2", "G_main")),
     ],
 )
 def test_other_architectures_are_refused_by_name(tmp_path: Path, name: str, content: Any) -> None:

@@ -17,6 +17,7 @@ _CLASSES = {
     "Conv2d": "Conv2dLayer",
     "FullyConnected": "FullyConnectedLayer",
     "ToRGB": "ToRGBLayer",
+    "GrowingStyleBased": "Generator",
     "StyleBased": "Generator",
     "StyleGAN2Discriminator": "Discriminator",
 }

@@ -69,7 +69,8 @@ def test_every_experiment_builds_on_the_meta_device(name: str) -> None:
     phases, plan = config.loss.phases(G), build_plan(config, resolution)
     assert {phase.network for phase in phases} == {"G", "D"}
     now = plan.moment(0, plan.stage(0))
-    assert all(isfinite(value) for value in now.settings.values()) and now.stage.resolution == resolution
+    assert all(isfinite(value) for value in now.settings.values())
+    assert plan.stage(round(config.training.kimg * 1000)).resolution == resolution
     config.augment.build(channels=channels, resolution=resolution)
     split_positions(config.training.batch_size or 0, 1, config.training.micro_batch or 0, D.minibatch_group)
     tree = flatten(OmegaConf.to_container(OmegaConf.structured(config)))

@@ -186,8 +186,10 @@ class Sampling:
     """How images are made of latents.
 
     Attributes:
-        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
-        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
+        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B). None: as the
+            network's paper shows pictures (`G.picture_truncation`), and off for latents that are given.
+        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all, or as its
+            paper does.
         truncation_center: Towards what: a seed, `Latents`, or a list of these, of which each w takes the nearest; None: the
             mean of w.
         truncation_clusters: Instead: the nearest of so many centres that k-means finds in the ws of seeds 0 to 9999.
@@ -200,7 +202,7 @@ class Sampling:
         batch: How many images are computed at a time, also where fewer are asked for.
     """
 
-    truncation_psi: float = 1.0
+    truncation_psi: float | None = 1.0
     truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     truncation_center: "Seeds | int | Latents | None" = None
     truncation_clusters: int | None = field(default=None, metadata={"range": COUNT})
@@ -235,6 +237,14 @@ class Sampling:
         """What `truncation_center` names, none or more."""
         center = self.truncation_center
         return () if center is None else (center,) if isinstance(center, int | Latents) else center
+
+    def truncation(self, G: Generator) -> tuple[float, int | None]:
+        """The psi and cutoff that hold for the seeds of a network."""
+        if self.truncation_psi is not None:
+            return self.truncation_psi, self.truncation_cutoff
+        psi, cutoff = G.picture_truncation if isinstance(G, StyleBased) else (1.0, None)
+        most = None if cutoff is None or not isinstance(G, StyleBased) else min(cutoff, G.num_ws)
+        return psi, most if self.truncation_cutoff is None else self.truncation_cutoff
 
     @property
     def moves(self) -> bool:
@@ -373,14 +383,17 @@ def _locate(
             raise UserError(f"{without} holds ws and no z, and this network has no w; use it with the network it is of")
         return Latents(names, z, None, noise)
     given = {i: item.ws for i, item in enumerate(chunk) if isinstance(item, Latents) and item.ws is not None}
-    plain = centers is not None or bool(given)  # truncated here then, else by the mapping network
+    asked = sampling.truncation_psi is not None  # then what is given is truncated, too
+    plain = centers is not None or (asked and bool(given))  # truncated here then, else by the mapping network
     c = None if label is None else label.expand(len(chunk), -1).to(device)
-    psi, cutoff = sampling.truncation_psi, sampling.truncation_cutoff
+    psi, cutoff = sampling.truncation(G)
     ws = G.mapping(z, c) if plain else G.mapping(z, c, psi, cutoff)
     if given:
         ws = torch.cat([given[i].to(ws) if i in given else ws[i : i + 1] for i in range(len(chunk))])
     if plain and psi != 1:
-        ws = truncated(ws, G.mapping.w_avg.expand(1, *ws.shape[1:]) if centers is None else centers, psi, cutoff)
+        nearer = truncated(ws, G.mapping.w_avg.expand(1, *ws.shape[1:]) if centers is None else centers, psi, cutoff)
+        stays = torch.tensor([i in given and not asked for i in range(len(chunk))], device=device)
+        ws = torch.where(stays[:, None, None], ws, nearer)
     return Latents(names, None if without else z, ws, noise)
 
 
@@ -446,7 +459,7 @@ def paint(G: Generator, points: Latents, label: Tensor | None, sampling: Samplin
 
 def _check(G: Generator, sampling: Sampling) -> None:
     """Raise `UserError` for what this network cannot follow."""
-    if sampling.truncation_psi != 1:
+    if sampling.truncation_psi not in (None, 1):
         require_w(G, f"truncation_psi={sampling.truncation_psi}", "leave it out")
     if (cutoff := sampling.truncation_cutoff) is not None:
         num_ws = require_w(G, f"truncation_cutoff={cutoff}", "leave it out").num_ws

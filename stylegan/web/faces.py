@@ -140,6 +140,8 @@ class Faces:
         """The latent of a recipe, on the CPU; raises `UserError` for what the network cannot."""
         layers = range(self.G.num_ws) if isinstance(self.G, StyleBased) else []
         own: dict[str, Any] = {"class_idx": recipe.class_idx, "batch": 1}
+        if isinstance(self.G, StyleBased) and (cutoff := self.G.picture_truncation[1]) is not None:
+            own["truncation_cutoff"] = min(cutoff, self.G.num_ws)
         if recipe.noise is not None:
             own |= {"noise_mode": "random", "noise_seed": recipe.noise}
         parents = [

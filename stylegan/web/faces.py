@@ -58,8 +58,12 @@ class Recipe(BaseModel):
         Field(default={}, max_length=32, description="along directions of the network, in standard deviations")
     )
     drags: list[Move] = Field(default=[], max_length=MOST_POINTS, description="points to move, after all else")
-    psi: float = Field(
-        default=1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face"
+    psi: float | None = Field(
+        default=None,
+        ge=-2,
+        le=2,
+        allow_inf_nan=False,
+        description="truncation: 1 is off, 0 the mean face; none: of seeds as the network's paper shows them, else off",
     )
     noise: int | None = Field(
         default=None, ge=0, le=MAX_SEED, description="seed of other layer noise; none: the network's own"

@@ -5,16 +5,26 @@ Odena et al. 2017, equations 2 and 3).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D, side_ratio
-from stylegan.models.base import Classifying, Discriminator, Generator
+from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Now, Schedule, check_schedules, scheduled
 from stylegan.values import NOT_NEGATIVE, POSITIVE, SHARE, check_values
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A discriminator that also says what class an image has (AC-GAN, Odena et al. 2017)."""
+
+    def classify(self, img: Tensor, *, batches: int = 1) -> tuple[Tensor, Tensor]:
+        """Logits [N, 1] as of `Discriminator.forward`, and logits of the classes [N, c_dim]."""
+        ...
 
 
 @dataclass

@@ -8,12 +8,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
-
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Discriminator, Generator, Network, NetworkConfig
 from stylegan.models.discriminator import DiscriminatorConfig
-from stylegan.models.growing import Growing
+from stylegan.models.growing import at_stage
 from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
 from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
@@ -48,26 +46,14 @@ def build_from_metadata(meta: dict[str, Any]) -> Generator:
     Raises:
         UserError: Unknown kind, or fields that are missing, unknown or out of range.
     """
-    return _at_stage(config_from_metadata(meta, GENERATORS).build(**_dimensions(meta)), meta)
+    G = config_from_metadata(meta, GENERATORS).build(**_dimensions(meta))
+    return at_stage(G, meta["stage"]) if "stage" in meta else G
 
 
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
-    return _at_stage(config_from_metadata(meta, DISCRIMINATORS).build(**_dimensions(meta)), meta)
-
-
-def _at_stage(network: NetworkT, meta: dict[str, Any]) -> NetworkT:
-    """The network, at the stage up to which it was trained; G shows images of its full size."""
-    if (stage := meta.get("stage")) is None:
-        return network
-    given: dict[str, Any] = stage if isinstance(stage, dict) else {}
-    shape, alpha = given.get("resolution"), given.get("alpha")
-    sides = shape if isinstance(shape, list) and all(_is_whole(side, LARGEST_SIDE) for side in shape) else []
-    if len(sides) != 2 or not isinstance(alpha, int | float) or not 0 <= alpha <= 1 or not isinstance(network, Growing):
-        raise UserError(f"the network's metadata has stage={_short(stage)}, which a {network.config.kind} cannot be at")
-    fading = None if alpha == 1 else torch.tensor(alpha, dtype=torch.float64, device="cpu")
-    network.set_stage((sides[0], sides[1]), fading, enlarge=True)
-    return network
+    D = config_from_metadata(meta, DISCRIMINATORS).build(**_dimensions(meta))
+    return at_stage(D, meta["stage"]) if "stage" in meta else D
 
 
 def config_from_metadata(

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.base import Generator, NetworkConfig, noise_for
-from stylegan.models.growing import Growing
 from stylegan.models.layers import FullyConnected, Precision
 from stylegan.models.mapping import MappingConfig, MappingNetwork
 from stylegan.ops.needed import needed
@@ -29,11 +28,6 @@ class Synthesis(nn.Module):
     num_ws: int
     noise_size: int
     num_magnitudes: int = 0
-
-    @property
-    def layers_in_use(self) -> int:
-        """How many of the ws, from the first one on, have an effect at this stage of growing."""
-        return self.num_ws
 
     @property
     @abstractmethod
@@ -95,15 +89,6 @@ class Synthesis(nn.Module):
         if ws.ndim != 3 or ws.shape[1] != self.num_ws:
             raise UserError(f"the network needs ws of shape (N, {self.num_ws}, w_dim), got {tuple(ws.shape)}")
         return noise_for(ws, self.noise_size, noise_mode, noise, generator)
-
-
-def ranges_by_side(sides: Sequence[int]) -> dict[str, range]:
-    """`Synthesis.style_ranges` of layers that work at so many pixels, of the larger side, each: up to 8, 16 to 32, from 64 on
-    (Karras et al. 2019, figure 3)."""
-    # Sides are 4 to 7 times 2^k.
-    coarse, middle = (sum(side < bound for side in sides) for bound in (14, 56))
-    parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
-    return {name: part for name, part in parts.items() if part}
 
 
 class Styles(nn.Module):
@@ -180,24 +165,17 @@ class StyleBased(Generator):
     """
 
     config: StyleConfig
+    mapping_class: type[MappingNetwork] = MappingNetwork
     picture_truncation: tuple[float, int | None] = (1.0, None)
 
     def __init__(
-        self,
-        config: StyleConfig,
-        synthesis: Synthesis,
-        mapping: MappingNetwork | None = None,
-        *,
-        resolution: tuple[int, int],
-        channels: int,
-        c_dim: int,
+        self, config: StyleConfig, synthesis: Synthesis, *, resolution: tuple[int, int], channels: int, c_dim: int
     ):
-        """`mapping`: None: StyleGAN2's."""
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_ws, self.noise_size = synthesis.num_ws, synthesis.noise_size
         self.synthesis = synthesis
-        self.mapping = mapping or MappingNetwork(
+        self.mapping = self.mapping_class(
             config.mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=self.num_ws
         )
 
@@ -240,20 +218,6 @@ class StyleBased(Generator):
         """See `Generator`; style-based ones know all."""
         self.config = replace(self.config, precision=precision)
         self.synthesis.set_precision(precision, self.config.reduced_blocks)
-
-
-class GrowingStyleBased(StyleBased):
-    """One whose synthesis network grows."""
-
-    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
-        """See `Growing`."""
-        assert isinstance(self.synthesis, Growing)
-        self.synthesis.set_stage(resolution, alpha, enlarge=enlarge)
-
-    def stage(self) -> tuple[tuple[int, int], Tensor | None]:
-        """See `Growing`."""
-        assert isinstance(self.synthesis, Growing)
-        return self.synthesis.stage()
 
 
 def require_w(G: Generator, what: str, instead: str) -> StyleBased:

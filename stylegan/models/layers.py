@@ -151,16 +151,6 @@ def check_kind(config: Any, group: str) -> None:
         raise UserError(f"kind={config.kind}: these are the options of {type(config).kind}; choose it by {group}=NAME")
 
 
-def check_grows(group: str, architecture: Architecture, whole: bool) -> None:
-    """Raise a `UserError` that names the `group` of settings, for a stage other than the `whole` network, of an architecture
-    whose blocks do not all have the image beside them."""
-    if not whole and architecture is not Architecture.skip:
-        raise UserError(
-            f"training.stages: {group}.architecture={architecture.name} does not grow, as only its largest block knows images; "
-            f"give {group}.architecture=skip"
-        )
-
-
 def check_precision(group: str, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:
     """Raise a `UserError` that names the `group` of settings for fp16 without the clamp that keeps it from overflowing."""
     if precision is Precision.fp16 and reduced_blocks > 0 and clamp is None:

@@ -25,7 +25,7 @@ from stylegan.models.class_names import class_number
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
 from stylegan.models.movement import moved
-from stylegan.models.truncation import cluster_centers, truncated
+from stylegan.models.truncation import centers_in_w, truncated
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
@@ -37,8 +37,6 @@ Seeds = Sequence[int | Latents]
 SHIPPED = {name: f"datasets/faces3d/{name}.safetensors" for name in ("demo", "portrait")}
 """Networks that come with the project, by name: faces at 64x64, trained on a laptop, and at 128x128, trained on a GPU."""
 MAX_SEED = 2**32 - 1
-CLUSTERED = 10_000
-_AT_ONCE = 1000
 
 
 class NoiseMode(StrEnum):
@@ -240,11 +238,9 @@ class Sampling:
 
     def truncation(self, G: Generator) -> tuple[float, int | None]:
         """The psi and cutoff that hold for the seeds of a network."""
-        if self.truncation_psi is not None:
-            return self.truncation_psi, self.truncation_cutoff
-        psi, cutoff = G.picture_truncation if isinstance(G, StyleBased) else (1.0, None)
-        most = None if cutoff is None or not isinstance(G, StyleBased) else min(cutoff, G.num_ws)
-        return psi, most if self.truncation_cutoff is None else self.truncation_cutoff
+        usual = G.picture_truncation if isinstance(G, StyleBased) else (1.0, None)
+        psi, cutoff = usual if self.truncation_psi is None else (self.truncation_psi, None)
+        return psi, cutoff if self.truncation_cutoff is None else self.truncation_cutoff
 
     @property
     def moves(self) -> bool:
@@ -404,14 +400,7 @@ def _centers(G: Generator, sampling: Sampling, label: Tensor | None) -> Tensor |
     if (count := sampling.truncation_clusters) is None:
         return None
     style_based = require_w(G, f"truncation_clusters={count}", "leave it out")
-    if count > CLUSTERED:
-        raise UserError(
-            f"truncation_clusters={count}: at most {CLUSTERED}, the number of the ws among which they are found"
-        )
-    chunks = [range(start, start + _AT_ONCE) for start in range(0, CLUSTERED, _AT_ONCE)]
-    with torch.inference_mode():
-        w = torch.cat([style_based.mapping(*_inputs(G, chunk, label))[:, 0] for chunk in chunks])
-        return cluster_centers(w, count)[:, None].expand(-1, style_based.num_ws, -1)
+    return centers_in_w(lambda seeds: style_based.mapping(*_inputs(G, seeds, label)), count)
 
 
 def _noise_of(G: Generator, chunk: Sequence[int | Latents], sampling: Sampling) -> Tensor | None:

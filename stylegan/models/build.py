@@ -26,18 +26,15 @@ LARGEST_OF = {"num_layers": 1000, "margin_size": 256, "filter_size": 64, "lrelu_
 LARGEST_OF |= {"first_cutoff": LARGEST_SIDE / 2, "first_stopband": LARGEST_SIDE, "last_stopband_rel": 16}
 
 # A new architecture is a line here; its options, and how it is built, stand beside it.
-GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {
-    config.kind: config for config in (StyleGAN2Config, StyleGAN3Config, R3GANConfig, ProGANConfig, StyleGAN1Config)
-}
-DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {
-    config.kind: config
-    for config in (
-        DiscriminatorConfig,
-        R3GANDiscriminatorConfig,
-        ProGANDiscriminatorConfig,
-        StyleGAN1DiscriminatorConfig,
-    )
-}
+_GENERATORS = (StyleGAN2Config, StyleGAN3Config, R3GANConfig, ProGANConfig, StyleGAN1Config)
+_DISCRIMINATORS = (
+    DiscriminatorConfig,
+    R3GANDiscriminatorConfig,
+    ProGANDiscriminatorConfig,
+    StyleGAN1DiscriminatorConfig,
+)
+GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {config.kind: config for config in _GENERATORS}
+DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {config.kind: config for config in _DISCRIMINATORS}
 
 
 def build_from_metadata(meta: dict[str, Any]) -> Generator:
@@ -46,14 +43,17 @@ def build_from_metadata(meta: dict[str, Any]) -> Generator:
     Raises:
         UserError: Unknown kind, or fields that are missing, unknown or out of range.
     """
-    G = config_from_metadata(meta, GENERATORS).build(**_dimensions(meta))
-    return at_stage(G, meta["stage"]) if "stage" in meta else G
+    return _built(meta, GENERATORS)
 
 
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
-    D = config_from_metadata(meta, DISCRIMINATORS).build(**_dimensions(meta))
-    return at_stage(D, meta["stage"]) if "stage" in meta else D
+    return _built(meta, DISCRIMINATORS)
+
+
+def _built(meta: dict[str, Any], kinds: Mapping[str, type[NetworkConfig[NetworkT]]]) -> NetworkT:
+    network = config_from_metadata(meta, kinds).build(**_dimensions(meta))
+    return at_stage(network, meta["stage"]) if "stage" in meta else network
 
 
 def config_from_metadata(

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,7 @@ from stylegan.errors import UserError
 from stylegan.models.base import Generator, NetworkConfig, noise_for
 from stylegan.models.layers import FullyConnected, Precision
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.ops.needed import needed
-from stylegan.ops.torch_private import in_functorch
+from stylegan.ops.affine import affine
 
 
 class Synthesis(nn.Module):
@@ -117,31 +116,9 @@ class Styles(nn.Module):
         for group, x, w, b in zip(
             self.groups, ws.split([len(group) for group in self.groups]), weights, biases, strict=True
         ):
-            made = _affine(x, w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1)))
+            made = affine(x, w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1)))
             styles.update(zip(group, made.unbind(), strict=True))
         return tuple(styles[i] for i in range(len(affines)))
-
-
-def _affine(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    """x [L, N, I] @ w^T + b, w [L, O, I], b [L, 1, O]."""
-    plain = torch.compiler.is_compiling() or in_functorch() or not torch.is_grad_enabled()
-    return torch.baddbmm(b, x, w.mT) if plain else _Affine.apply(x, w, b)
-
-
-class _Affine(torch.autograd.Function):
-    """With a gradient by w that lies in memory as w does; torch's own is transposed, and would be copied."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(x, w)
-        return torch.baddbmm(b, x, w.mT)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (x, w), (dy,) = ctx.saved_tensors, gradients
-        needs_x, needs_w, needs_b = needed(ctx, [0, 1, 2])
-        dx = dy @ w if needs_x else None
-        return dx, dy.mT @ x if needs_w else None, dy.sum(1, keepdim=True) if needs_b else None
 
 
 class StyleConfig(NetworkConfig["StyleBased"], Protocol):

@@ -35,7 +35,7 @@ def make_figure(config: GenerateConfig) -> Path:
     figure = config.figure
     settings = {item.name: getattr(config, item.name) for item in fields(Sampling)}
     for name in ("truncation_center", "truncation_clusters"):
-        if settings[name] is not None and config.truncation_psi == 1 and not figure.truncates:
+        if settings[name] is not None and config.truncation_psi in (None, 1) and not figure.truncates:
             raise UserError(f"{name} needs truncation_psi other than 1: nothing is truncated")
     if config.truncation_center is not None:
         settings["truncation_center"] = parse_seeds(config.truncation_center, "truncation_center")

@@ -45,7 +45,7 @@ from stylegan.training.config import TrainConfig, described, resolved
 from stylegan.training.graphs import build_graphs
 from stylegan.training.job import Job, rounds_of
 from stylegan.training.logging import RunLogger, SilentLogger
-from stylegan.training.memory import check_training_memory
+from stylegan.training.memory import check_stages_memory, check_training_memory
 from stylegan.training.saving import Keeper, take_up
 from stylegan.training.state import TrainState
 from stylegan.training.totals import Totals
@@ -143,6 +143,9 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
                 "stages out, or choose networks that do"
             )
         _check_stages(plan, state)
+        estimate = []
+        if config.training.stages:
+            estimate = [check_stages_memory(config, _shape(dataset), plan, ranks=ranks, device=device)]
         architecture = {"G": model_metadata(state.G), "D": model_metadata(state.D)}
         cache, cache_note = open_cache(config.data, dataset)
         ops = activate(config.ops.backend, device)
@@ -191,7 +194,15 @@ def training_job(config: TrainConfig, resuming: bool) -> Iterator[Job]:
         warnings = [f"warning: {ops.warning}"] if ops.warning else []
         labels = [f"labels: {dataset.labels_told}"] if dataset.has_labels else []
         planned = [_planned_space(config, state)] if state.power else []
-        for note in [*warnings, *notes, cache_note, *labels, *planned, _summary(config, dataset, state, ops.name)]:
+        for note in [
+            *warnings,
+            *notes,
+            cache_note,
+            *labels,
+            *planned,
+            *estimate,
+            _summary(config, dataset, state, ops.name),
+        ]:
             job.logger.message(note)
         yield job
 

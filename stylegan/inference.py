@@ -25,7 +25,7 @@ from stylegan.models.class_names import class_number
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.models.layers import Precision
 from stylegan.models.movement import moved
-from stylegan.models.truncation import cluster_centers, truncated
+from stylegan.models.truncation import centers_in_w, truncated
 from stylegan.ops.backend import Backend, activate
 from stylegan.ops.device import pick_device
 from stylegan.rng import normal
@@ -37,8 +37,6 @@ Seeds = Sequence[int | Latents]
 SHIPPED = {name: f"datasets/faces3d/{name}.safetensors" for name in ("demo", "portrait")}
 """Networks that come with the project, by name: faces at 64x64, trained on a laptop, and at 128x128, trained on a GPU."""
 MAX_SEED = 2**32 - 1
-CLUSTERED = 10_000
-_AT_ONCE = 1000
 
 
 class NoiseMode(StrEnum):
@@ -186,8 +184,10 @@ class Sampling:
     """How images are made of latents.
 
     Attributes:
-        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B).
-        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all.
+        truncation_psi: The truncation trick: 1 is off, 0 is the mean image (Karras et al. 2019, appendix B). None: as the
+            network's paper shows pictures (`G.picture_truncation`), and off for latents that are given.
+        truncation_cutoff: How many of the `G.num_ws` style vectors are truncated, the coarsest first; None: all, or as its
+            paper does.
         truncation_center: Towards what: a seed, `Latents`, or a list of these, of which each w takes the nearest; None: the
             mean of w.
         truncation_clusters: Instead: the nearest of so many centres that k-means finds in the ws of seeds 0 to 9999.
@@ -200,7 +200,7 @@ class Sampling:
         batch: How many images are computed at a time, also where fewer are asked for.
     """
 
-    truncation_psi: float = 1.0
+    truncation_psi: float | None = 1.0
     truncation_cutoff: int | None = field(default=None, metadata={"range": COUNT_OR_NONE})
     truncation_center: "Seeds | int | Latents | None" = None
     truncation_clusters: int | None = field(default=None, metadata={"range": COUNT})
@@ -235,6 +235,12 @@ class Sampling:
         """What `truncation_center` names, none or more."""
         center = self.truncation_center
         return () if center is None else (center,) if isinstance(center, int | Latents) else center
+
+    def truncation(self, G: Generator) -> tuple[float, int | None]:
+        """The psi and cutoff that hold for the seeds of a network."""
+        usual = G.picture_truncation if isinstance(G, StyleBased) else (1.0, None)
+        psi, cutoff = usual if self.truncation_psi is None else (self.truncation_psi, None)
+        return psi, cutoff if self.truncation_cutoff is None else self.truncation_cutoff
 
     @property
     def moves(self) -> bool:
@@ -373,14 +379,17 @@ def _locate(
             raise UserError(f"{without} holds ws and no z, and this network has no w; use it with the network it is of")
         return Latents(names, z, None, noise)
     given = {i: item.ws for i, item in enumerate(chunk) if isinstance(item, Latents) and item.ws is not None}
-    plain = centers is not None or bool(given)  # truncated here then, else by the mapping network
+    asked = sampling.truncation_psi is not None  # then what is given is truncated, too
+    plain = centers is not None or (asked and bool(given))  # truncated here then, else by the mapping network
     c = None if label is None else label.expand(len(chunk), -1).to(device)
-    psi, cutoff = sampling.truncation_psi, sampling.truncation_cutoff
+    psi, cutoff = sampling.truncation(G)
     ws = G.mapping(z, c) if plain else G.mapping(z, c, psi, cutoff)
     if given:
         ws = torch.cat([given[i].to(ws) if i in given else ws[i : i + 1] for i in range(len(chunk))])
     if plain and psi != 1:
-        ws = truncated(ws, G.mapping.w_avg.expand(1, *ws.shape[1:]) if centers is None else centers, psi, cutoff)
+        nearer = truncated(ws, G.mapping.w_avg.expand(1, *ws.shape[1:]) if centers is None else centers, psi, cutoff)
+        stays = torch.tensor([i in given and not asked for i in range(len(chunk))], device=device)
+        ws = torch.where(stays[:, None, None], ws, nearer)
     return Latents(names, None if without else z, ws, noise)
 
 
@@ -391,14 +400,7 @@ def _centers(G: Generator, sampling: Sampling, label: Tensor | None) -> Tensor |
     if (count := sampling.truncation_clusters) is None:
         return None
     style_based = require_w(G, f"truncation_clusters={count}", "leave it out")
-    if count > CLUSTERED:
-        raise UserError(
-            f"truncation_clusters={count}: at most {CLUSTERED}, the number of the ws among which they are found"
-        )
-    chunks = [range(start, start + _AT_ONCE) for start in range(0, CLUSTERED, _AT_ONCE)]
-    with torch.inference_mode():
-        w = torch.cat([style_based.mapping(*_inputs(G, chunk, label))[:, 0] for chunk in chunks])
-        return cluster_centers(w, count)[:, None].expand(-1, style_based.num_ws, -1)
+    return centers_in_w(lambda seeds: style_based.mapping(*_inputs(G, seeds, label)), count)
 
 
 def _noise_of(G: Generator, chunk: Sequence[int | Latents], sampling: Sampling) -> Tensor | None:
@@ -446,7 +448,7 @@ def paint(G: Generator, points: Latents, label: Tensor | None, sampling: Samplin
 
 def _check(G: Generator, sampling: Sampling) -> None:
     """Raise `UserError` for what this network cannot follow."""
-    if sampling.truncation_psi != 1:
+    if sampling.truncation_psi not in (None, 1):
         require_w(G, f"truncation_psi={sampling.truncation_psi}", "leave it out")
     if (cutoff := sampling.truncation_cutoff) is not None:
         num_ws = require_w(G, f"truncation_cutoff={cutoff}", "leave it out").num_ws

@@ -26,7 +26,9 @@ def check_memory(needed: float, what: str, mend: str, total: int | None = None) 
     """
     there = total_memory() if total is None else total
     if there is not None and needed > there:
-        raise UserError(f"{what} take {_size(needed)} of memory at least, and there are {_size(there)} in all; {mend}")
+        raise UserError(
+            f"{what} take {size_told(needed)} of memory at least, and there are {size_told(there)} in all; {mend}"
+        )
 
 
 def check_images(count: float, channels: int, resolution: tuple[int, int], option: str) -> None:
@@ -36,7 +38,8 @@ def check_images(count: float, channels: int, resolution: tuple[int, int], optio
     check_memory(needed, f"{count:.15g} images of {W}x{H} at once", f"choose a smaller {option}")
 
 
-def _size(count: float) -> str:
+def size_told(count: float) -> str:
+    """A number of bytes as people read it."""
     if count >= 2**80:
         return "more bytes than can be counted"
     for unit in ("bytes", "KB", "MB", "GB"):

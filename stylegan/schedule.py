@@ -262,6 +262,11 @@ class Plan:
             config.lr,
         )
 
+    def stage_of(self, config: StageConfig) -> Stage:
+        """What a stage demands at the most: where it fades, the layers of the one before are in use, too."""
+        alpha = 0.5 if config.fade_kimg else 1.0
+        return Stage(self._resolution_of(config), alpha, config.batch_size or self.batch_size, config.lr)
+
     def batch_sizes(self) -> set[int]:
         """Of all stages."""
         return {stage.batch_size or self.batch_size for stage in self.stages}

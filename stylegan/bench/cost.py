@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import register_flop_formula
 
 from stylegan.augment.build import AugmentConfig, AugmentKind
@@ -20,6 +19,7 @@ from stylegan.bench.workload import WholeIteration, Workload, weighted, workload
 from stylegan.ops import torch_private
 from stylegan.ops.torch_private import TorchDispatchMode, flop_registry, tree_leaves
 from stylegan.training.config import TrainConfig
+from stylegan.training.memory import Saved
 
 # Ops that look at a tensor in another way, make room without filling it, or speak to the profiler: no pass over memory.
 VIEWS = frozenset(
@@ -102,20 +102,10 @@ class _Counter(HostReads):
 def phase_cost(work: Workload, name: str) -> Cost:
     """Run one phase on the meta device and count."""
     phase = next(p for p in work.phases if p.name == name)
-    networks = (work.networks.G, work.networks.D)
-    kept = {torch_private.identity(t.untyped_storage()) for n in networks for t in [*n.parameters(), *n.buffers()]}
-    saved: dict[int, torch.UntypedStorage] = {}  # holds on to the storages, so that their addresses stay apart
-
-    def note(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if (key := torch_private.identity(storage)) not in kept:
-            saved[key] = storage
-        return t
-
-    with saved_tensors_hooks(note, lambda t: t), _Counter() as counter:
+    saved = Saved(work.networks.G, work.networks.D)
+    with saved, _Counter() as counter:
         work.run(phase)
-    saved_bytes = sum(storage.nbytes() for storage in saved.values())
-    return Cost(counter.flops / 1e9, counter.ops, counter.other_bytes / 1e9, saved_bytes / 1e9, counter.host_reads)
+    return Cost(counter.flops / 1e9, counter.ops, counter.other_bytes / 1e9, saved.bytes / 1e9, counter.host_reads)
 
 
 def iteration_cost(config: TrainConfig, resolution: int, batch_size: int) -> dict[str, Cost]:

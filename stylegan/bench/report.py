@@ -180,7 +180,11 @@ def _sized(name: str, options: BenchOptions) -> tuple[TrainConfig, int, int]:
     """A configuration in the precision asked for, the side of its images, and its batch."""
     config, precision = configuration(name), Precision[options.precision]
     model = config.model
-    model = replace(model, G=replace(model.G, precision=precision), D=replace(model.D, precision=precision))
+    for network in (model.G, model.D):
+        if not hasattr(network, "precision") and precision is not Precision.fp32:
+            raise UserError(f"precision={precision.name}: a {network.kind} computes in fp32 only")
+    G, D = (replace(n, precision=precision) if hasattr(n, "precision") else n for n in (model.G, model.D))
+    model = replace(model, G=G, D=D)
     side = options.resolution or config.data.resolution
     config = resolved(replace(config, model=model), resolution=(side, side), images=config.data.count, ranks=1)
     batch_size = options.batch_size or config.training.micro_batch or 1

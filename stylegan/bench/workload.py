@@ -137,8 +137,9 @@ def workload(config: TrainConfig, *, resolution: int, batch_size: int, device: s
 
 
 def _sized(config: TrainConfig, resolution: int, batch_size: int) -> TrainConfig:
-    """Resolved for images of a size, in one micro-batch."""
-    config = replace(config, training=replace(config.training, batch_size=batch_size, micro_batch=batch_size))
+    """Resolved for images of a size, in one micro-batch; networks that grow have grown."""
+    training = replace(config.training, batch_size=batch_size, micro_batch=batch_size, stages=[])
+    config = replace(config, training=training)
     return resolved(config, resolution=(resolution, resolution), images=batch_size, ranks=1)
 
 

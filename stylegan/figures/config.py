@@ -11,7 +11,7 @@ from stylegan.values import COUNT, COUNT_OR_NONE, FINITE, SEED32, check_values
 
 @dataclass
 class GenerateConfig:
-    """Everything that generate.py can be told. All fields of `Sampling` are among it, with the same defaults."""
+    """Everything that generate.py can be told. All fields of `Sampling` are among it, with the same defaults but for psi."""
 
     network: str = field(
         default="demo",
@@ -32,8 +32,12 @@ class GenerateConfig:
         default=None, metadata={"help": "keep the images' latents: NAME.safetensors, which may stand for seeds then"}
     )
     overwrite: bool = field(default=False, metadata={"help": "replace what is at `out`, and the JSON beside it"})
-    truncation_psi: float = field(
-        default=1.0, metadata={"help": "1: as trained; towards 0: towards the mean face", "range": FINITE}
+    truncation_psi: float | None = field(
+        default=None,
+        metadata={
+            "help": "1: as trained; towards 0: towards the mean face; null: 1, but seeds of StyleGAN1 0.7 in 8 layers",
+            "range": FINITE,
+        },
     )
     truncation_cutoff: int | None = field(
         default=None, metadata={"help": "truncate only so many first layers; null: all", "range": COUNT_OR_NONE}

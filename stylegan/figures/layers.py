@@ -68,12 +68,12 @@ class Layers(Printed):
 
     def _resolutions(self, G: StyleBased, latents: Latents, request: Request) -> Picture:
         assert isinstance(G.synthesis, SynthesisNetwork)
-        blocks = G.synthesis.blocks
+        blocks = G.synthesis.blocks[: G.synthesis.level + 1]  # a network that still grows uses no more
         cells, rows = [], []
         for point in latents:
             seen = watched(G, point, request)
             img, so_far, adds = None, [], []
-            for name, block in zip(G.synthesis.block_names, blocks, strict=True):
+            for name, block in zip(G.synthesis.block_names, blocks, strict=False):
                 rgb = seen[f"{name}.torgb"].float()
                 img = rgb if img is None else upsample2d(img, block.resample_filter.cpu(), added=rgb)
                 so_far.append(_enlarged(to_pixels(to_uint8(img[0])), G.resolution))

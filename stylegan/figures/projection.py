@@ -155,7 +155,7 @@ class Projection(Printed):
         if not self.pictures:
             raise UserError("figure.pictures: name a picture to look for, such as figure.pictures=me.jpg")
         sampling = request.sampling
-        if sampling.truncation_psi != 1 or sampling.noise_mode != "const":
+        if sampling.truncation_psi not in (None, 1) or sampling.noise_mode != "const":
             raise UserError(
                 "figure=projection looks for what the network itself shows: leave truncation_psi and noise_mode as they are"
             )

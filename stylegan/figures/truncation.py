@@ -46,12 +46,12 @@ class Truncation(Printed):
         if not self.psi and not self.cutoffs:
             raise UserError("figure.psi=[]: there are no columns; give at least one number, such as figure.psi=0,0.5,1")
         if self.cutoffs:
-            if asked.truncation_psi == 1:
+            if asked.truncation_psi in (None, 1):
                 raise UserError("figure.cutoffs needs truncation_psi other than 1, such as truncation_psi=0.5")
             columns = [replace(asked, truncation_cutoff=cutoff) for cutoff in self.cutoffs]
             names = [f"{cutoff} layers" for cutoff in self.cutoffs]
         else:
-            if asked.truncation_psi != 1:
+            if asked.truncation_psi not in (None, 1):
                 raise UserError(
                     "truncation_psi is what the columns of this figure are; give figure.psi, or figure.cutoffs"
                 )

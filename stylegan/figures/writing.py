@@ -181,6 +181,7 @@ def describe(figure: Figure, G: Generator, network: Path, seeds: Any, request: R
         request: What the figure was asked for.
     """
     sampling = {item.name: getattr(request.sampling, item.name) for item in fields(request.sampling)}
+    sampling |= dict(zip(("truncation_psi", "truncation_cutoff"), request.sampling.truncation(G), strict=True))
     sampling |= {"precision": request.sampling.precision or G.precision}
     sampling |= {"truncation_center": [_name_of(item) for item in request.sampling.centers] or None}
     options = {

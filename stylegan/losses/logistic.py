@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from stylegan.errors import UserError
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D
 from stylegan.losses.regularizers import PathLengthPenalty, r1_penalty, squared_gradient
 from stylegan.models.base import Generator
@@ -31,6 +32,9 @@ class LogisticConfig:
             "help": "iterations from one R1 to the next; 0: in every one, within D's main loss (StyleGAN1)",
             "range": COUNT_OR_NONE,
         },
+    )
+    r2_gamma: Schedule = field(
+        default=0.0, metadata=scheduled("weight of R2, the same at generated images; with r1_interval=0", NOT_NEGATIVE)
     )
     pl_weight: float = field(
         default=2.0, metadata={"help": "weight of path length regularisation; 0: off", "range": NOT_NEGATIVE}
@@ -65,6 +69,10 @@ class LogisticConfig:
     def __post_init__(self) -> None:
         check_schedules(self, "loss")
         check_values(self, "loss")
+        if self.r2_gamma != 0 and self.r1_interval:
+            raise UserError(
+                f"loss.r2_gamma={self.r2_gamma} goes with loss.r1_interval=0, where D's loss has both penalties"
+            )
 
     def resolved(self, resolution: tuple[int, int], batch_size: int) -> "LogisticConfig":
         """With the R1 weight for [H, W] images (StyleGAN2-ADA, appendix C: gamma = 0.0002 * pixels / batch size)."""
@@ -89,7 +97,7 @@ class LogisticConfig:
             needs = replace(fakes, fakes=False, latents=True, path_noise=True, shrink=self.pl_batch_shrink)
             penalty = PathLengthPenalty(self.pl_weight, self.pl_decay)
             of_G.append(Phase("Greg", "G", penalty, needs, gives=("pl_mean",), interval=self.pl_interval))
-        penalised, together = self.r1_gamma != 0, self.r1_interval == 0
+        penalised, together = self.r1_gamma != 0 or self.r2_gamma != 0, self.r1_interval == 0
         loss = penalised_discriminator_loss if penalised and together else discriminator_loss
         # Nothing moves G any more, or G moves next: its average follows.
         needs = replace(fakes, reals=Reals.first)
@@ -120,9 +128,11 @@ def discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput
 
 
 def penalised_discriminator_loss(networks: Networks, batch: Batch, now: Now) -> LossOutput:
-    """Dmain with R1 in it: the same, and gamma / 2 * |grad_x D(x)|^2, as `r1_penalty`."""
+    """Dmain with penalties in it: the same, and gamma / 2 * |grad_x D(x)|^2, as `r1_penalty`, gamma being `loss.r1_gamma`; and
+    with `loss.r2_gamma` as much at generated images."""
     with torch.no_grad():
         fake, means = generate(networks.G, batch, measure=True)
+    fake.requires_grad_(bool(now.largest.get("loss.r2_gamma")))
     # One after the other: the second derivative passes through half as much.
     fake_logits = networks.D(seen_by_D(fake, batch.augment_fake, now), batch.c)
     real = batch.real.detach().requires_grad_(True)
@@ -130,8 +140,11 @@ def penalised_discriminator_loss(networks: Networks, batch: Batch, now: Now) -> 
     penalty = squared_gradient(networks, real, real_logits, now)
     weighted = penalty * (now.settings["loss.r1_gamma"] / 2)
     output = _judged(fake_logits, real_logits, means)
-    stats = {**output.stats, "r1_penalty": penalty, "loss/D_reg": weighted}
-    return output._replace(loss=output.loss + weighted, stats=stats)
+    stats = {**output.stats, "r1_penalty": penalty}
+    if fake.requires_grad:
+        stats["r2_penalty"] = squared_gradient(networks, fake, fake_logits, now)
+        weighted = weighted + stats["r2_penalty"] * (now.settings["loss.r2_gamma"] / 2)
+    return output._replace(loss=output.loss + weighted, stats={**stats, "loss/D_reg": weighted})
 
 
 def _judged(fake_logits: Tensor, real_logits: Tensor, means: Tensor | None) -> LossOutput:

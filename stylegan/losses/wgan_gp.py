@@ -5,16 +5,26 @@ Odena et al. 2017, equations 2 and 3).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stylegan.losses.base import Batch, LossOutput, Needs, Networks, Phase, Reals, generate, seen_by_D, side_ratio
-from stylegan.models.base import Classifying, Discriminator, Generator
+from stylegan.models.base import Discriminator, Generator
 from stylegan.models.generator import StyleBased, require_w
 from stylegan.schedule import Now, Schedule, check_schedules, scheduled
 from stylegan.values import NOT_NEGATIVE, POSITIVE, SHARE, check_values
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A discriminator that also says what class an image has (AC-GAN, Odena et al. 2017)."""
+
+    def classify(self, img: Tensor, *, batches: int = 1) -> tuple[Tensor, Tensor]:
+        """Logits [N, 1] as of `Discriminator.forward`, and logits of the classes [N, c_dim]."""
+        ...
 
 
 @dataclass
@@ -35,6 +45,13 @@ class WGANGPConfig:
     style_mixing_prob: float = field(
         default=0.0, metadata={"help": "share of generated images that mix two latents; needs w", "range": SHARE}
     )
+    shared_cutoff: bool = field(
+        default=False,
+        metadata={"help": "all images of a batch mix their latents at one layer, or none does (StyleGAN1)"},
+    )
+    w_avg_twice: bool = field(
+        default=False, metadata={"help": "move the mean of w where G is trained, too, not only where D is (StyleGAN1)"}
+    )
 
     def __post_init__(self) -> None:
         check_schedules(self, "loss")
@@ -53,19 +70,14 @@ class WGANGPConfig:
         mixing = self.style_mixing_prob
         if mixing:
             require_w(G, "style mixing", "loss.style_mixing_prob=0")
-        needs = Needs(fakes=True, mixing_prob=mixing)
+        needs = Needs(fakes=True, mixing_prob=mixing, shared_cutoff=self.shared_cutoff)
         critic = replace(needs, reals=Reals.first, labels_of_reals=True, mixing_factor=True)
-        gives = ("signs", "means") if isinstance(G, StyleBased) else ("signs",)
+        means = ("means",) if isinstance(G, StyleBased) else ()
+        follows = means if self.w_avg_twice else ()
+        loss = CriticLoss(self.gp_target, self.drift, self.class_weight)
         return [
-            Phase(
-                "Dmain",
-                "D",
-                CriticLoss(self.gp_target, self.drift, self.class_weight),
-                critic,
-                gives,
-                then_average=True,
-            ),
-            Phase("Gmain", "G", GeneratorLoss(self.class_weight), needs),
+            Phase("Dmain", "D", loss, critic, ("signs", *means), then_average=True),
+            Phase("Gmain", "G", GeneratorLoss(self.class_weight, bool(follows)), needs, follows),
         ]
 
 
@@ -115,20 +127,22 @@ class GeneratorLoss:
 
     Attributes:
         class_weight: See `WGANGPConfig`.
+        measure: See `generate`.
     """
 
     class_weight: float
+    measure: bool = False
 
     def __call__(self, networks: Networks, batch: Batch, now: Now) -> LossOutput:
         """See the class."""
-        fake, _ = generate(networks.G, batch)
+        fake, means = generate(networks.G, batch, measure=self.measure)
         logits, wrong = judged(networks.D, seen_by_D(fake, batch.augment_fake, now), batch.c)
         loss = adversarial = -logits.flatten()
         stats = {"scores/fake": logits, "signs/fake": logits.sign(), "loss/G": adversarial}
         if wrong is not None:
             stats["loss/G_classes"] = self.class_weight * wrong
             loss = loss + stats["loss/G_classes"]
-        return LossOutput(loss, stats)
+        return LossOutput(loss, stats, means=means)
 
 
 def judged(D: Discriminator, images: Tensor, c: Tensor, *, batches: int = 1) -> tuple[Tensor, Tensor | None]:

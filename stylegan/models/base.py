@@ -6,7 +6,7 @@ name for "a module that also has these". What only some networks have is asked f
 
 from abc import abstractmethod
 from dataclasses import Field
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -155,15 +155,6 @@ class Discriminator(Network):
     def features(self, img: Tensor) -> list[Tensor]:
         """What the blocks make of images [N, channels, H, W], one [N, C, h, w] each, from the image inwards; no image is
         compared with another."""
-
-
-@runtime_checkable
-class Classifying(Protocol):
-    """A discriminator that also says what class an image has (AC-GAN, Odena et al. 2017)."""
-
-    def classify(self, img: Tensor, *, batches: int = 1) -> tuple[Tensor, Tensor]:
-        """Logits [N, 1] as of `Discriminator.forward`, and logits of the classes [N, c_dim]."""
-        ...
 
 
 def noise_for(

@@ -8,12 +8,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
-
 from stylegan.errors import UserError, nearest
 from stylegan.models.base import Discriminator, Generator, Network, NetworkConfig
 from stylegan.models.discriminator import DiscriminatorConfig
-from stylegan.models.growing import Growing
+from stylegan.models.growing import at_stage
 from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
 from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
@@ -28,18 +26,15 @@ LARGEST_OF = {"num_layers": 1000, "margin_size": 256, "filter_size": 64, "lrelu_
 LARGEST_OF |= {"first_cutoff": LARGEST_SIDE / 2, "first_stopband": LARGEST_SIDE, "last_stopband_rel": 16}
 
 # A new architecture is a line here; its options, and how it is built, stand beside it.
-GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {
-    config.kind: config for config in (StyleGAN2Config, StyleGAN3Config, R3GANConfig, ProGANConfig, StyleGAN1Config)
-}
-DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {
-    config.kind: config
-    for config in (
-        DiscriminatorConfig,
-        R3GANDiscriminatorConfig,
-        ProGANDiscriminatorConfig,
-        StyleGAN1DiscriminatorConfig,
-    )
-}
+_GENERATORS = (StyleGAN2Config, StyleGAN3Config, R3GANConfig, ProGANConfig, StyleGAN1Config)
+_DISCRIMINATORS = (
+    DiscriminatorConfig,
+    R3GANDiscriminatorConfig,
+    ProGANDiscriminatorConfig,
+    StyleGAN1DiscriminatorConfig,
+)
+GENERATORS: dict[str, type[NetworkConfig[Generator]]] = {config.kind: config for config in _GENERATORS}
+DISCRIMINATORS: dict[str, type[NetworkConfig[Discriminator]]] = {config.kind: config for config in _DISCRIMINATORS}
 
 
 def build_from_metadata(meta: dict[str, Any]) -> Generator:
@@ -48,26 +43,17 @@ def build_from_metadata(meta: dict[str, Any]) -> Generator:
     Raises:
         UserError: Unknown kind, or fields that are missing, unknown or out of range.
     """
-    return _at_stage(config_from_metadata(meta, GENERATORS).build(**_dimensions(meta)), meta)
+    return _built(meta, GENERATORS)
 
 
 def build_discriminator_from_metadata(meta: dict[str, Any]) -> Discriminator:
     """The same for a discriminator."""
-    return _at_stage(config_from_metadata(meta, DISCRIMINATORS).build(**_dimensions(meta)), meta)
+    return _built(meta, DISCRIMINATORS)
 
 
-def _at_stage(network: NetworkT, meta: dict[str, Any]) -> NetworkT:
-    """The network, at the stage up to which it was trained; G shows images of its full size."""
-    if (stage := meta.get("stage")) is None:
-        return network
-    given: dict[str, Any] = stage if isinstance(stage, dict) else {}
-    shape, alpha = given.get("resolution"), given.get("alpha")
-    sides = shape if isinstance(shape, list) and all(_is_whole(side, LARGEST_SIDE) for side in shape) else []
-    if len(sides) != 2 or not isinstance(alpha, int | float) or not 0 <= alpha <= 1 or not isinstance(network, Growing):
-        raise UserError(f"the network's metadata has stage={_short(stage)}, which a {network.config.kind} cannot be at")
-    fading = None if alpha == 1 else torch.tensor(alpha, dtype=torch.float64, device="cpu")
-    network.set_stage((sides[0], sides[1]), fading, enlarge=True)
-    return network
+def _built(meta: dict[str, Any], kinds: Mapping[str, type[NetworkConfig[NetworkT]]]) -> NetworkT:
+    network = config_from_metadata(meta, kinds).build(**_dimensions(meta))
+    return at_stage(network, meta["stage"]) if "stage" in meta else network
 
 
 def config_from_metadata(

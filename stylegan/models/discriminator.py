@@ -23,7 +23,6 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_grows,
     check_kind,
     check_precision,
 )
@@ -217,7 +216,7 @@ class StyleGAN2Discriminator(Grows, Discriminator):
     def __init__(self, config: DiscriminatorConfig, *, resolution: tuple[int, int], channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         shapes = block_shapes(self.resolution)[::-1]
-        self.grow_along(shapes[::-1])
+        self.shapes, self.architecture = shapes[::-1], config.architecture
         base = channel_base_of(config.channel_base, resolution)
         widths = [block_channels(shape, base, config.channel_max) for shape in shapes]
         layers = sum(len(self._layers(i, config.architecture)) for i in range(len(shapes) - 1))
@@ -276,11 +275,6 @@ class StyleGAN2Discriminator(Grows, Discriminator):
         self._through_blocks(img, found)
         return found or [img]
 
-    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
-        """See `Growing`."""
-        check_grows("model.D", self.config.architecture, tuple(resolution) == self.resolution and alpha is None)
-        super().set_stage(resolution, alpha, enlarge=enlarge)
-
     def _through_blocks(self, img: Tensor, found: list[Tensor] | None = None) -> tuple[Tensor | None, Tensor]:
         """Features and image as the last block gets them; `found` receives what each block before it makes."""
         if img.shape[1:] != (self.channels, *self.shapes[self.level]):
@@ -288,7 +282,7 @@ class StyleGAN2Discriminator(Grows, Discriminator):
             raise UserError(f"the discriminator needs images of shape {wanted}, got {tuple(img.shape)}")
         img = img.contiguous(memory_format=torch.channels_last)
         x, fading = None, self.alpha
-        names = self.block_names[len(self.shapes) - 1 - self.level :]
+        names = self.block_names[-(self.level + 1) :]
         for block, following in itertools.pairwise(getattr(self, name) for name in names):
             x, img = block(x, img, following.input_gain)
             if fading is not None:  # the next block adds what it reads of the smaller image

@@ -3,18 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
 from stylegan.models.base import Generator, NetworkConfig, noise_for
-from stylegan.models.growing import Growing
 from stylegan.models.layers import FullyConnected, Precision
 from stylegan.models.mapping import MappingConfig, MappingNetwork
-from stylegan.ops.needed import needed
-from stylegan.ops.torch_private import in_functorch
+from stylegan.ops.affine import affine
 
 
 class Synthesis(nn.Module):
@@ -29,11 +27,6 @@ class Synthesis(nn.Module):
     num_ws: int
     noise_size: int
     num_magnitudes: int = 0
-
-    @property
-    def layers_in_use(self) -> int:
-        """How many of the ws, from the first one on, have an effect at this stage of growing."""
-        return self.num_ws
 
     @property
     @abstractmethod
@@ -97,15 +90,6 @@ class Synthesis(nn.Module):
         return noise_for(ws, self.noise_size, noise_mode, noise, generator)
 
 
-def ranges_by_side(sides: Sequence[int]) -> dict[str, range]:
-    """`Synthesis.style_ranges` of layers that work at so many pixels, of the larger side, each: up to 8, 16 to 32, from 64 on
-    (Karras et al. 2019, figure 3)."""
-    # Sides are 4 to 7 times 2^k.
-    coarse, middle = (sum(side < bound for side in sides) for bound in (14, 56))
-    parts = {"coarse": range(coarse), "middle": range(coarse, middle), "fine": range(middle, len(sides))}
-    return {name: part for name, part in parts.items() if part}
-
-
 class Styles(nn.Module):
     """Styles of all layers: ws [N, num_ws, w_dim] -> [N, I] for each, those of equal length by one matrix product.
 
@@ -132,31 +116,9 @@ class Styles(nn.Module):
         for group, x, w, b in zip(
             self.groups, ws.split([len(group) for group in self.groups]), weights, biases, strict=True
         ):
-            made = _affine(x, w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1)))
+            made = affine(x, w.unflatten(0, (len(group), -1)), b.unflatten(0, (len(group), 1, -1)))
             styles.update(zip(group, made.unbind(), strict=True))
         return tuple(styles[i] for i in range(len(affines)))
-
-
-def _affine(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    """x [L, N, I] @ w^T + b, w [L, O, I], b [L, 1, O]."""
-    plain = torch.compiler.is_compiling() or in_functorch() or not torch.is_grad_enabled()
-    return torch.baddbmm(b, x, w.mT) if plain else _Affine.apply(x, w, b)
-
-
-class _Affine(torch.autograd.Function):
-    """With a gradient by w that lies in memory as w does; torch's own is transposed, and would be copied."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(x, w)
-        return torch.baddbmm(b, x, w.mT)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (x, w), (dy,) = ctx.saved_tensors, gradients
-        needs_x, needs_w, needs_b = needed(ctx, [0, 1, 2])
-        dx = dy @ w if needs_x else None
-        return dx, dy.mT @ x if needs_w else None, dy.sum(1, keepdim=True) if needs_b else None
 
 
 class StyleConfig(NetworkConfig["StyleBased"], Protocol):
@@ -180,24 +142,17 @@ class StyleBased(Generator):
     """
 
     config: StyleConfig
+    mapping_class: type[MappingNetwork] = MappingNetwork
     picture_truncation: tuple[float, int | None] = (1.0, None)
 
     def __init__(
-        self,
-        config: StyleConfig,
-        synthesis: Synthesis,
-        mapping: MappingNetwork | None = None,
-        *,
-        resolution: tuple[int, int],
-        channels: int,
-        c_dim: int,
+        self, config: StyleConfig, synthesis: Synthesis, *, resolution: tuple[int, int], channels: int, c_dim: int
     ):
-        """`mapping`: None: StyleGAN2's."""
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim, self.w_dim = config.z_dim, config.w_dim
         self.num_ws, self.noise_size = synthesis.num_ws, synthesis.noise_size
         self.synthesis = synthesis
-        self.mapping = mapping or MappingNetwork(
+        self.mapping = self.mapping_class(
             config.mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=self.num_ws
         )
 
@@ -240,20 +195,6 @@ class StyleBased(Generator):
         """See `Generator`; style-based ones know all."""
         self.config = replace(self.config, precision=precision)
         self.synthesis.set_precision(precision, self.config.reduced_blocks)
-
-
-class GrowingStyleBased(StyleBased):
-    """One whose synthesis network grows."""
-
-    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
-        """See `Growing`."""
-        assert isinstance(self.synthesis, Growing)
-        self.synthesis.set_stage(resolution, alpha, enlarge=enlarge)
-
-    def stage(self) -> tuple[tuple[int, int], Tensor | None]:
-        """See `Growing`."""
-        assert isinstance(self.synthesis, Growing)
-        return self.synthesis.stage()
 
 
 def require_w(G: Generator, what: str, instead: str) -> StyleBased:

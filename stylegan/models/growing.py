@@ -1,14 +1,17 @@
 """What a network promises that grows while it is trained, and what such networks have in common."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from stylegan.errors import UserError
+from stylegan.models.layers import Architecture
 
 Shape = tuple[int, int]
+NetworkT = TypeVar("NetworkT")
 
 
 @runtime_checkable
@@ -40,39 +43,65 @@ class Growing(Protocol):
 
 
 class Grows:
-    """The stage of a network of blocks, one a resolution.
+    """The stage of a network of blocks, one a resolution; the constructor gives it `shapes`.
 
     Attributes:
         shapes: (H, W) of the blocks, smallest first.
-        level: The place of the largest block that works.
+        architecture: How its blocks know images; only where all do can it grow.
+        working: How many blocks work, from the smallest on; None: all.
         alpha: See `Growing.set_stage`; None at the smallest block, too, before which there is nothing.
         enlarge: See there.
     """
 
     shapes: Sequence[Shape]
-    level: int
-    alpha: Tensor | None
-    enlarge: bool
+    architecture = Architecture.skip
+    working: int | None = None
+    alpha: Tensor | None = None
+    enlarge = False
 
-    def grow_along(self, shapes: Sequence[Shape]) -> None:
-        """Begin with all blocks; to be called by the constructor."""
-        self.shapes, self.level, self.alpha, self.enlarge = list(shapes), len(shapes) - 1, None, False
+    @property
+    def level(self) -> int:
+        """The place of the largest block that works."""
+        return len(self.shapes[: self.working]) - 1
 
     def set_stage(self, resolution: Shape, alpha: Tensor | None, *, enlarge: bool = False) -> None:
         """See `Growing`."""
-        if tuple(resolution) not in self.shapes:
-            (h, w), there = resolution, ", ".join(f"{h}x{w}" for h, w in self.shapes)
-            raise UserError(f"the network has no stage of {h}x{w} (HxW); there are {there}")
-        self.level = self.shapes.index((resolution[0], resolution[1]))
-        self.alpha, self.enlarge = alpha if self.level else None, enlarge
+        shape, whole = (resolution[0], resolution[1]), self.shapes[-1]
+        if shape not in self.shapes:
+            there = ", ".join(f"{h}x{w}" for h, w in self.shapes)
+            raise UserError(f"the network has no stage of {shape[0]}x{shape[1]} (HxW); there are {there}")
+        if self.architecture is not Architecture.skip and (shape != whole or alpha is not None):
+            raise UserError(
+                f"training.stages: architecture={self.architecture.name} does not grow: only the largest block knows images; "
+                "give model.G.architecture=skip and model.D.architecture=skip"
+            )
+        level = self.shapes.index(shape)
+        self.working, self.enlarge = None if shape == whole else level + 1, enlarge and shape != whole
+        self.alpha = alpha if level else None
 
     def stage(self) -> tuple[Shape, Tensor | None]:
         """See `Growing`."""
         return self.shapes[self.level], self.alpha
 
     def shown(self, images: Tensor) -> Tensor:
-        """Images [N, C, h, w] of the stage as `enlarge` has them."""
-        return interpolate(images, self.shapes[-1], mode="nearest") if self.enlarge else images
+        """Images [N, C, h, w] of a stage, each pixel so many times that they have the size of the whole network's."""
+        return interpolate(images, self.shapes[-1], mode="nearest")
+
+
+def at_stage(network: NetworkT, stage: Any) -> NetworkT:
+    """A network at the stage up to which it was trained, as `model_metadata` tells it; G shows images of its full size.
+
+    Raises:
+        UserError: The network cannot be there.
+    """
+    given: dict[str, Any] = stage if isinstance(stage, dict) else {}
+    shape, alpha = given.get("resolution"), given.get("alpha")
+    sides = shape if isinstance(shape, list) and all(type(side) is int for side in shape) else []
+    if len(sides) != 2 or not isinstance(alpha, int | float) or not 0 <= alpha <= 1 or not isinstance(network, Growing):
+        raise UserError(f"the network's metadata has stage={ascii(stage)[:80]}, where this network cannot be")
+    fading = None if alpha == 1 else torch.tensor(alpha, dtype=torch.float64, device="cpu")
+    network.set_stage((sides[0], sides[1]), fading, enlarge=True)
+    return network
 
 
 def faded(before: Tensor, after: Tensor, alpha: Tensor) -> Tensor:

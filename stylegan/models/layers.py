@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.errors import UserError
+from stylegan.models.resolutions import SMALLEST, nearest_resolutions
 from stylegan.ops.bias_act import ACTIVATIONS, bias_act
 from stylegan.ops.modulated_epilogue import modulated_epilogue
 
 RESAMPLE_FILTER = (1, 3, 3, 1)  # StyleGAN2, appendix B
-SMALLEST = range(4, 8)  # the longer side of the first block
-LARGEST_EXPONENT = 12
 
 
 class Architecture(enum.Enum):
@@ -123,16 +122,6 @@ def block_shapes(resolution: tuple[int, int]) -> list[tuple[int, int]]:
     return shapes
 
 
-def nearest_resolutions(resolution: tuple[int, int], count: int = 3) -> list[tuple[int, int]]:
-    """The sizes (H, W) nearest to `resolution` that `block_shapes` accepts, nearest first."""
-    log_h, log_w = (math.log(max(side, 1)) for side in resolution)
-    sides = range(1, SMALLEST[-1] + 1)
-    sizes = {
-        (h << k, w << k) for h in sides for w in sides if max(h, w) in SMALLEST for k in range(LARGEST_EXPONENT + 1)
-    }
-    return sorted(sizes, key=lambda size: (math.log(size[0]) - log_h) ** 2 + (math.log(size[1]) - log_w) ** 2)[:count]
-
-
 def channel_base_of(channel_base: int | None, resolution: tuple[int, int]) -> int:
     """The option `channel_base`; where it is None, by (H, W): half as much below 512 pixels (StyleGAN2-ADA, `auto`)."""
     if channel_base is not None:
@@ -149,16 +138,6 @@ def check_kind(config: Any, group: str) -> None:
     """Raise a `UserError` if a config's `kind` is not that of its class, which `group`=NAME chooses."""
     if config.kind != type(config).kind:
         raise UserError(f"kind={config.kind}: these are the options of {type(config).kind}; choose it by {group}=NAME")
-
-
-def check_grows(group: str, architecture: Architecture, whole: bool) -> None:
-    """Raise a `UserError` that names the `group` of settings, for a stage other than the `whole` network, of an architecture
-    whose blocks do not all have the image beside them."""
-    if not whole and architecture is not Architecture.skip:
-        raise UserError(
-            f"training.stages: {group}.architecture={architecture.name} does not grow, as only its largest block knows images; "
-            f"give {group}.architecture=skip"
-        )
 
 
 def check_precision(group: str, precision: Precision, reduced_blocks: int, clamp: float | None) -> None:

@@ -1,7 +1,5 @@
 """Mapping network z, c -> w (StyleGAN, section 2; labels as in StyleGAN2-ADA, appendix D), and the truncation trick."""
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -50,23 +48,16 @@ class MappingNetwork(nn.Module):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
         if z_dim + c_dim < 1:
             raise ValueError("a mapping network needs z or labels")
-        embedded = self.embedded_size() if c_dim > 0 else 0
+        embedded = (config.embed_dim or w_dim) if c_dim > 0 else 0
+        if c_dim > 0:
+            self.embed = FullyConnected(c_dim, embedded)
         hidden = config.hidden_dim or w_dim
-        self.build_layers(embedded, [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim])
+        sizes = [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim]
+        for i in range(config.num_layers):
+            layer = FullyConnected(sizes[i], sizes[i + 1], activation="lrelu", lr_multiplier=config.lr_multiplier)
+            self.add_module(f"fc{i}", layer)
         if num_ws is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))
-
-    def embedded_size(self) -> int:
-        """Features of an embedded label."""
-        return self.config.embed_dim or self.w_dim
-
-    def build_layers(self, embedded: int, sizes: Sequence[int]) -> None:
-        """Make the layers `embed` (where there are labels) and `fc0`, `fc1`, ..., of so many features in and out."""
-        if self.c_dim > 0:
-            self.embed = FullyConnected(self.c_dim, embedded)
-        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            layer = FullyConnected(inputs, outputs, activation="lrelu", lr_multiplier=self.config.lr_multiplier)
-            self.add_module(f"fc{i}", layer)
 
     def forward(
         self,

@@ -127,7 +127,7 @@ class ProGANGenerator(Grows, Generator):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim = config.z_dim
         plans = block_plans(config, self.resolution)
-        self.grow_along([plan.shape for plan in plans])
+        self.shapes = [plan.shape for plan in plans]
         self.block_names = [plan.name for plan in plans]
         self.add_module(plans[0].name, GeneratorStart(config.z_dim + c_dim, plans[0], channels))
         for before, plan in itertools.pairwise(plans):
@@ -148,13 +148,13 @@ class ProGANGenerator(Grows, Generator):
         if self.c_dim:
             x = torch.cat([x, checked(c, self.c_dim, "labels c")], dim=1)
         x, before = pixel_norm(x), None
-        blocks = [getattr(self, name) for name in self.block_names[: self.level + 1]]
+        blocks = [getattr(self, name) for name in self.block_names[: self.working]]
         for block in blocks:
             before, x = x, block(x)
         img = blocks[-1].torgb(x)
-        if self.alpha is None or before is None:
-            return self.shown(img)
-        return self.shown(faded(doubled(blocks[-2].torgb(before)), img, self.alpha))
+        if self.alpha is not None and before is not None:
+            img = faded(doubled(blocks[-2].torgb(before)), img, self.alpha)
+        return self.shown(img) if self.enlarge else img
 
 
 class ProGANDiscriminator(GrowingDiscriminator):
@@ -172,7 +172,7 @@ class ProGANDiscriminator(GrowingDiscriminator):
         return self.outputs(img, batches)[:, :1]
 
     def classify(self, img: Tensor, *, batches: int = 1) -> tuple[Tensor, Tensor]:
-        """See `Classifying`."""
+        """Logits [N, 1], and logits of the classes [N, c_dim]: `losses.wgan_gp.Classifying`."""
         logits, classes = self.outputs(img, batches).split([1, self.c_dim], dim=1)
         return logits, classes
 

@@ -237,7 +237,7 @@ class GrowingDiscriminator(Grows, Discriminator):
         """`config` derives from `GrowingDiscriminatorSizes`."""
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         plans = block_plans(config, self.resolution)
-        self.grow_along([plan.shape for plan in plans])
+        self.shapes = [plan.shape for plan in plans]
         self.block_names = [plan.name for plan in plans]
         # Half of the first block's side would be 2: the width that such a block had.
         hidden = block_channels((max(plans[0].shape) // 2, 1), config.channel_base, config.channel_max)

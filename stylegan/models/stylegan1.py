@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stylegan.models.generator import GrowingStyleBased, Synthesis, ranges_by_side
+from stylegan.models.generator import Synthesis
 from stylegan.models.growing import Grows, doubled, faded
+from stylegan.models.growing_generator import GrowingStyleBased, ranges_by_side
 from stylegan.models.layers import (
     FullyConnected,
     Precision,
@@ -73,9 +74,7 @@ class StyleGAN1Config(GrowingSizes):
     def build(self, *, resolution: tuple[int, int], channels: int, c_dim: int) -> "StyleGAN1Generator":
         """A new generator with random weights, for images of the same sizes as `StyleGAN2Config`; see `NetworkConfig`."""
         synthesis = SynthesisNetwork(self, resolution=resolution, channels=channels)
-        mapping = Mapping(self.mapping, z_dim=self.z_dim, c_dim=c_dim, w_dim=self.w_dim, num_ws=synthesis.num_ws)
-        shape = {"resolution": resolution, "channels": channels, "c_dim": c_dim}
-        return StyleGAN1Generator(self, synthesis, mapping, **shape)
+        return StyleGAN1Generator(self, synthesis, resolution=resolution, channels=channels, c_dim=c_dim)
 
 
 @dataclass
@@ -97,17 +96,19 @@ class Mapping(MappingNetwork):
     """z [N, z_dim] and labels c [N, c_dim] -> ws [N, num_ws, w_dim]: z and the embedded label, as large as z, are concatenated,
     then scaled together to a mean square of one."""
 
-    def embedded_size(self) -> int:
-        """See `MappingNetwork`."""
-        return self.config.embed_dim or self.z_dim
-
-    def build_layers(self, embedded: int, sizes: Sequence[int]) -> None:
-        """See `MappingNetwork`."""
-        if self.c_dim:
-            self.embed = nn.Linear(self.c_dim, embedded, bias=False, device="meta").to_empty(device="cpu")
-            self.embed.weight = nn.Parameter(torch.randn(embedded, self.c_dim))
+    def __init__(self, config: MappingConfig, *, z_dim: int, c_dim: int, w_dim: int, num_ws: int | None):
+        nn.Module.__init__(self)  # its layers are others
+        self.config = config
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
+        embedded = (config.embed_dim or z_dim) if c_dim else 0
+        if c_dim:
+            self.embed = nn.Linear(c_dim, embedded, bias=False, device="meta").to_empty(device="cpu")
+            self.embed.weight = nn.Parameter(torch.randn(embedded, c_dim))
+        hidden = config.hidden_dim or w_dim
+        sizes = [z_dim + embedded, *[hidden] * (config.num_layers - 1), w_dim]
         for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            self.add_module(f"fc{i}", Dense(inputs, outputs, lr_multiplier=self.config.lr_multiplier))
+            self.add_module(f"fc{i}", Dense(inputs, outputs, lr_multiplier=config.lr_multiplier))
+        self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def to_w(self, z: Tensor | None, c: Tensor | None) -> Tensor:
         """See `MappingNetwork`."""
@@ -203,7 +204,7 @@ class SynthesisNetwork(Grows, Synthesis):
     def __init__(self, config: StyleGAN1Config, *, resolution: tuple[int, int], channels: int):
         super().__init__()
         plans = block_plans(config, resolution)
-        self.grow_along([plan.shape for plan in plans])
+        self.shapes = [plan.shape for plan in plans]
         self.block_names = [plan.name for plan in plans]
         width = 0
         for plan in plans:
@@ -222,11 +223,6 @@ class SynthesisNetwork(Grows, Synthesis):
     def layers(self) -> list[SynthesisLayer]:
         """The layers of all blocks."""
         return [layer for block in self.blocks for layer in block.layers]
-
-    @property
-    def layers_in_use(self) -> int:
-        """See `Synthesis`."""
-        return 2 * (self.level + 1)
 
     @property
     def style_maps(self) -> list[FullyConnected]:
@@ -262,14 +258,14 @@ class SynthesisNetwork(Grows, Synthesis):
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
         noises, x, before = self._noises(noise_mode, noise), None, None
-        blocks = self.blocks[: self.level + 1]
+        blocks = self.blocks[: self.working]
         for i, block in enumerate(blocks):
             before, x = x, block(x, ws[:, 2 * i : 2 * i + 2].unbind(1), noises[2 * i : 2 * i + 2])
         assert x is not None  # there is a first block
         img = blocks[-1].paint(x)
-        if self.alpha is None or before is None:
-            return self.shown(img)
-        return self.shown(faded(doubled(blocks[-2].paint(before)), img, self.alpha))
+        if self.alpha is not None and before is not None:
+            img = faded(doubled(blocks[-2].paint(before)), img, self.alpha)
+        return self.shown(img) if self.enlarge else img
 
     def stored_noise(self) -> Tensor:
         """See `Generator.stored_noise`."""
@@ -287,6 +283,7 @@ class SynthesisNetwork(Grows, Synthesis):
 class StyleGAN1Generator(GrowingStyleBased):
     """z, c -> w -> images. The paper shows its pictures with the first 8 ws truncated by 0.7 (figure 2)."""
 
+    mapping_class = Mapping
     picture_truncation = (0.7, 8)
 
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from stylegan.models.convolution import Conv2d
-from stylegan.models.generator import GrowingStyleBased, Styles, Synthesis, ranges_by_side
+from stylegan.models.generator import Styles, Synthesis
 from stylegan.models.growing import Grows, doubled, faded
+from stylegan.models.growing_generator import GrowingStyleBased, ranges_by_side
 from stylegan.models.layers import (
     RESAMPLE_FILTER,
     Architecture,
@@ -27,7 +28,6 @@ from stylegan.models.layers import (
     block_dtypes,
     block_shapes,
     channel_base_of,
-    check_grows,
     check_kind,
     check_precision,
     conv_weight,
@@ -228,16 +228,12 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(Grows, Synthesis):
-    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer.
-
-    With an image layer in every block (`skip`) it can grow as ProGAN does.
-    """
+    """ws [N, num_ws, w_dim] -> image [N, channels, H, W]. One w per 3x3 layer and one for the last image layer."""
 
     def __init__(self, config: StyleGAN2Config, *, resolution: tuple[int, int], channels: int):
         super().__init__()
         shapes = block_shapes(resolution)
-        self.grow_along(shapes)
-        self.architecture = config.architecture
+        self.shapes, self.architecture = shapes, config.architecture
         self.block_names: list[str] = []
         width = 0
         for shape in shapes:
@@ -287,16 +283,6 @@ class SynthesisNetwork(Grows, Synthesis):
         """What makes the styles, in order of the layers."""
         return [affine for block in self.blocks for affine in block.affines]
 
-    @property
-    def layers_in_use(self) -> int:
-        """See `Synthesis`."""
-        return sum(len(block.layers) for block in self.blocks[: self.level + 1]) + 1
-
-    def set_stage(self, resolution: tuple[int, int], alpha: Tensor | None, *, enlarge: bool = False) -> None:
-        """See `Growing`."""
-        check_grows("model.G", self.architecture, tuple(resolution) == self.shapes[-1] and alpha is None)
-        super().set_stage(resolution, alpha, enlarge=enlarge)
-
     def set_precision(self, precision: Precision, reduced_blocks: int) -> None:
         """See `Synthesis`."""
         dtypes = block_dtypes(len(self.block_names), precision, reduced_blocks)
@@ -314,9 +300,9 @@ class SynthesisNetwork(Grows, Synthesis):
     ) -> Tensor:
         """See `Synthesis`; nothing is tracked."""
         noise = self.checked_noise(ws, noise_mode, noise, generator)
-        blocks = self.blocks[: self.level + 1]
+        blocks = self.blocks[: self.working]
         affines = [affine for block in blocks for affine in block.affines]
-        noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles_of[self.level](ws, affines))
+        noises, styles = iter(self._noises(noise_mode, noise)), iter(self.styles_of[len(blocks) - 1](ws, affines))
         x = img = paint = None
         for block in blocks:
             own = [next(styles) for _ in block.affines]
@@ -328,9 +314,9 @@ class SynthesisNetwork(Grows, Synthesis):
             x, paint = y, functools.partial(block.paint, styles=own)
         before, img = img, None if x is None or paint is None else paint(x, img)
         assert img is not None  # the last block makes one in every architecture
-        if self.alpha is None or before is None:
-            return self.shown(img)
-        return self.shown(faded(doubled(before), img, self.alpha))
+        if self.alpha is not None and before is not None:
+            img = faded(doubled(before), img, self.alpha)
+        return self.shown(img) if self.enlarge else img
 
     def stored_noise(self) -> Tensor:
         """See `Generator.stored_noise`."""

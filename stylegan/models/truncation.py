@@ -1,11 +1,16 @@
 """Where the truncation trick takes w: to its mean, measured here where none was kept, or to the nearest of some centres."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from stylegan.errors import UserError
 from stylegan.models.generator import StyleBased
 
 MEAN_OF = 10_000  # latents of which the mean of w is measured; the public tools' default
+CLUSTERED = 10_000
+_AT_ONCE = 1000
 
 
 @torch.no_grad()
@@ -29,6 +34,26 @@ def truncated(ws: Tensor, centers: Tensor, psi: float, cutoff: int | None = None
     nearest = torch.cdist(ws.flatten(1), centers.flatten(1)).argmin(dim=1)
     moved = centers[nearest].lerp(ws, psi)
     return moved if cutoff is None else torch.cat([moved[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+
+def centers_in_w(ws_of: Callable[[range], Tensor], count: int) -> Tensor:
+    """The centres [count, num_ws, w_dim] that `cluster_centers` finds among the ws of seeds 0 to 9999.
+
+    Args:
+        ws_of: Gives the ws [n, num_ws, w_dim] of seeds, all of an image alike.
+        count: How many.
+
+    Raises:
+        UserError: There are fewer ws.
+    """
+    if count > CLUSTERED:
+        raise UserError(
+            f"truncation_clusters={count}: at most {CLUSTERED}, the number of the ws among which they are found"
+        )
+    with torch.inference_mode():
+        found = [ws_of(range(start, start + _AT_ONCE)) for start in range(0, CLUSTERED, _AT_ONCE)]
+        centers = cluster_centers(torch.cat([ws[:, 0] for ws in found]), count)
+        return centers[:, None].expand(-1, found[0].shape[1], -1)
 
 
 def cluster_centers(w: Tensor, count: int) -> Tensor:

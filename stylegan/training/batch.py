@@ -18,6 +18,7 @@ from stylegan.losses.base import Batch, Phase, Reals
 from stylegan.models.base import Generator
 from stylegan.models.generator import require_w
 from stylegan.models.growing import faded
+from stylegan.models.growing_generator import GrowingStyleBased
 from stylegan.ops.device import on_device
 from stylegan.rng import choices, normal, uniform
 from stylegan.schedule import Moment, Now
@@ -143,7 +144,8 @@ class Drawer:
         z = normal(seed, f"z/{name}", indices, [2, G.z_dim], device)
         found: dict[str, Any] = {"z": z[:, 0], "z_mix": None, "constant_noise": needs.constant_noise}
         if needs.mixing_prob > 0:
-            layers = require_w(G, "style mixing", "a loss without it").synthesis.layers_in_use
+            styled = require_w(G, "style mixing", "a loss without it")
+            layers = styled.layers_in_use if isinstance(styled, GrowingStyleBased) else styled.num_ws
             # Of the batch's first image for all of it, whatever part of it is drawn here.
             numbers = now.nimg.long().expand_as(indices) if needs.shared_cutoff else indices
             draws = uniform(seed, f"mixing/{name}", numbers, [2], device)

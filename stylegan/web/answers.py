@@ -124,6 +124,7 @@ class Answers:
             "height": G.resolution[0],
             "classes": list(G.class_names) or [str(i) for i in range(G.c_dim)],
             "truncation": style_based,
+            "psi": G.picture_truncation[0] if isinstance(G, StyleBased) else 1.0,
             "noise": G.noise_size > 0,
             "clips": [name for name in SUFFIXES if name == "image/webp" or find_spec("av") is not None],
             "moves": movable(G),

@@ -57,7 +57,7 @@ def query_recipe(
     drag: Annotated[
         list[str] | None, Query(description="a point and where it shall be: 0.4~0.5~0.45~0.5", max_length=MOST_POINTS)
     ] = None,
-    psi: Annotated[float, Query(description="truncation")] = 1.0,
+    psi: Annotated[float | None, Query(description="truncation; none: as the network's paper has it")] = None,
     noise: Annotated[int | None, Query(description="seed of other layer noise")] = None,
     class_idx: Annotated[int | None, Query(alias="class", description="of a conditional network")] = None,
     x: Annotated[float, Query(description="StyleGAN3: to the right")] = 0.0,

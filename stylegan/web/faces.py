@@ -58,8 +58,12 @@ class Recipe(BaseModel):
         Field(default={}, max_length=32, description="along directions of the network, in standard deviations")
     )
     drags: list[Move] = Field(default=[], max_length=MOST_POINTS, description="points to move, after all else")
-    psi: float = Field(
-        default=1.0, ge=-2, le=2, allow_inf_nan=False, description="truncation: 1 is off, 0 the mean face"
+    psi: float | None = Field(
+        default=None,
+        ge=-2,
+        le=2,
+        allow_inf_nan=False,
+        description="truncation: 1 is off, 0 the mean face; none: of seeds as the network's paper shows them, else off",
     )
     noise: int | None = Field(
         default=None, ge=0, le=MAX_SEED, description="seed of other layer noise; none: the network's own"
@@ -140,6 +144,8 @@ class Faces:
         """The latent of a recipe, on the CPU; raises `UserError` for what the network cannot."""
         layers = range(self.G.num_ws) if isinstance(self.G, StyleBased) else []
         own: dict[str, Any] = {"class_idx": recipe.class_idx, "batch": 1}
+        if isinstance(self.G, StyleBased) and (cutoff := self.G.picture_truncation[1]) is not None:
+            own["truncation_cutoff"] = min(cutoff, self.G.num_ws)
         if recipe.noise is not None:
             own |= {"noise_mode": "random", "noise_seed": recipe.noise}
         parents = [

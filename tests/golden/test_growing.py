@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from stylegan.config.groups import read_experiment
 from stylegan.losses.base import Batch, Phase
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.wgan_gp import WGANGPConfig
@@ -109,6 +110,35 @@ def test_schedules() -> None:
             before = stage
         assert resets == [nimg for nimg, _ in row["optimizer_resets"]]
         assert changes == row["changes"]
+
+
+RECIPES = {
+    "progan_celebahq1024": ("pg-v2-8gpus", 1024),
+    "progan_celebahq256": ("pg-v2-8gpus", 256),
+    "stylegan1_ffhq1024": ("sg1-8gpu", 1024),
+    "stylegan1_celebahq1024": ("sg1-8gpu", 1024),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_the_published_ones(name: str) -> None:
+    config, rows = read_experiment(name), load("pg_schedule").config["rows"]
+    (row,) = [row for row in rows if (row["preset"], row["resolution"]) == RECIPES[name]]
+    recorded = stages_of(row)
+    if config.loss.kind == "wgan_gp" and config.model.G.kind == "stylegan1":  # the public code's variant of this
+        recorded = [replace(stage, lr=min(stage.lr, 0.002)) for stage in recorded]
+    assert config.training.stages == recorded
+    assert (config.training.repeats, config.training.kimg) == (4, row["total_kimg"])
+    optim = config.optim
+    assert (optim.beta1, optim.beta2, optim.eps, optim.tensorflow_eps, optim.reset_at_fades) == (
+        0,
+        0.99,
+        1e-8,
+        True,
+        True,
+    )
+    if config.loss.kind == "logistic":
+        assert config.loss == STYLEGAN1
 
 
 @pytest.mark.parametrize("name", ["pg_loss_c0", "pg_loss_c3", "sg1_loss_c0", "sg1_loss_c3"])

@@ -80,3 +80,35 @@ def test_a_recipe_of_r3gan_runs_with_labels_and_in_bf16(
     assert record["nimg"] == 4 and not any(key.startswith("nonfinite/") for key in record)
     metadata = read_snapshot(layout.snapshot_path(tmp_path / "run", 4)).metadata
     assert metadata["model"]["config"]["precision"] == "bf16"
+
+
+STAGES = (
+    "training.stages=[{start_kimg: 0, resolution: 8, batch_size: 4}, "
+    "{start_kimg: 0.004, resolution: 16, fade_kimg: 0.016, batch_size: 2, lr: 0.002}]"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["progan_celebahq1024", "progan_celebahq256", "stylegan1_ffhq1024", "stylegan1_celebahq1024", "demo_growing"],
+)
+def test_recipes_that_grow_go_through_a_fade(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write_archive(tmp_path / "images.zip", count=10, size=(16, 16))
+    narrow = [f"model.{network}.{key}" for network in "GD" for key in ("channel_base=64", "channel_max=8")]
+    narrow += ["model.G.z_dim=8"] if name.startswith("progan") else ["model.G.z_dim=8", "model.G.mapping.num_layers=2"]
+    settings = [f"experiment={name}", f"data.path={archive}", f"run_dir={tmp_path}/run", "device=cpu", *narrow, STAGES]
+    settings += ["data.resolution=16"] if name == "demo_growing" else []
+    settings += ["training.kimg=0.014", "training.repeats=1", "training.grid_images=1", "data.workers=0"]
+    result = run_here("train", *settings, "logging.interval_kimg=0.002", capsys=capsys, monkeypatch=monkeypatch)
+    assert result.code == 0 and "memory: the stage of 16x16" in result.err, result.err
+    records = layout.read_stats(tmp_path / "run")
+    assert [r["settings/resolution"] for r in records] == [8, 8, 16, 16, 16] and records[-1]["settings/alpha"] < 1
+    assert not any(key.startswith("nonfinite/") for r in records for key in r)
+    goes_on = run_here(
+        "train", f"run_dir={tmp_path}/run", "training.kimg=0.016", capsys=capsys, monkeypatch=monkeypatch
+    )
+    assert goes_on.code == 0, goes_on.err
+    stage = read_snapshot(layout.snapshot_path(tmp_path / "run", 14)).metadata["model"]["stage"]
+    assert stage["resolution"] == [16, 16] and 0 < stage["alpha"] < 1

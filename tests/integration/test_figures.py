@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from stylegan.figures.table import FIGURES
 from stylegan.interop.latents import read_latents
 from stylegan.interop.snapshot_writer import save_snapshot
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.progan import ProGANConfig
 from stylegan.models.r3gan import R3GANConfig
+from stylegan.models.stylegan1 import StyleGAN1Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 from tests.integration.command import Result, run_here
 from tests.integration.images import write_archive
@@ -176,7 +180,11 @@ def test_a_missing_extra_is_told_before_anything_is_made(
 
 @pytest.mark.parametrize(
     "config",
-    [WithoutWConfig(), R3GANConfig(z_dim=8, channel_base=64, channel_max=8, group_width=8)],
+    [
+        WithoutWConfig(),
+        R3GANConfig(z_dim=8, channel_base=64, channel_max=8, group_width=8),
+        ProGANConfig(z_dim=8, channel_base=64, channel_max=8),
+    ],
     ids=lambda c: c.kind,
 )
 def test_without_w(
@@ -204,3 +212,71 @@ def test_without_w(
     for figure in ("mixing", "truncation", "noise", "scanline", "equivariance"):
         result = generate(f"network=W.safetensors figure={figure} seeds=0-1 out=c.png", capsys, monkeypatch)
         assert result.code == 2 and (config.kind in result.err) and not Path("c.png").exists(), result.err
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_stylegan1_at_any_stage(
+    side: int, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every figure that needs w, of a network that has grown to its end, and of one that fades in 8x8."""
+    config = StyleGAN1Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2))
+    G = config.build(resolution=(16, 16), channels=3, c_dim=0)
+    G.mapping.w_avg.normal_()
+    G.set_stage((side, side), torch.tensor(0.5) if side < 16 else None)
+    save_snapshot("S.safetensors", G, provenance={})
+    for figure, more in [
+        ("grid", "latents=s.safetensors seeds=0-3"),
+        ("mixing", "figure.rows=0 figure.cols=s.safetensors:1 figure.layers=coarse"),
+        ("layers", "seeds=0"),
+        ("layers", "seeds=0 figure.activations=b8.layer1 figure.channels=2 out=maps.png"),
+        ("noise", "seeds=0 figure.samples=3"),
+        ("truncation", "seeds=0 figure.psi=0,1"),
+        ("scanline", "seeds=0-1 figure.frames=3"),
+        ("interpolation", "figure.frames=2 seeds=0-2 out=a.webp"),
+        ("spectrum", "seeds=0-3"),
+        ("edit", "seeds=0 figure.directions=sefa:0,pca:0 figure.steps=3"),
+        (
+            "projection",
+            "figure.pictures=photo.png figure.steps=3 figure.space=w+ figure.distance=pixels figure.noise=true",
+        ),
+        ("drag", "seeds=0 'figure.points=[[4,4,8,4]]' figure.steps=3"),
+    ]:
+        result = generate(f"network=S.safetensors figure={figure} {more}", capsys, monkeypatch)
+        assert result.code == 0, (figure, result.err)
+    refused = generate("network=S.safetensors figure=equivariance seeds=0 out=c.png", capsys, monkeypatch)
+    assert refused.code == 2 and "stylegan1" in refused.err
+
+
+def test_pictures_of_stylegan1_are_truncated_as_in_its_paper(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StyleGAN1Config(z_dim=8, w_dim=8, channel_base=64, channel_max=8, mapping=MappingConfig(num_layers=2))
+    G = config.build(resolution=(64, 64), channels=3, c_dim=0).eval()
+    G.mapping.w_avg.normal_()
+    save_snapshot("S.safetensors", G, provenance={})
+    for words, kept in (
+        ("", "paper"),
+        ("truncation_psi=0.7 truncation_cutoff=8", "asked"),
+        ("truncation_psi=1", "plain"),
+    ):
+        result = generate(
+            f"network=S.safetensors seeds=0-1 {words} latents={kept}.safetensors out={kept}.png", capsys, monkeypatch
+        )
+        assert result.code == 0, result.err
+    paper, asked, plain = (read_latents(f"{kept}.safetensors").ws for kept in ("paper", "asked", "plain"))
+    assert paper is not None and asked is not None and plain is not None and plain.shape[1] == 10
+    assert torch.equal(paper, asked) and not torch.equal(paper[:, :8], plain[:, :8])
+    assert torch.equal(paper[:, 8:], plain[:, 8:])
+    about = json.loads(Path("paper.json").read_text())
+    assert (about["truncation_psi"], about["truncation_cutoff"]) == (0.7, 8)
+    # Latents that were kept are shown as they are, unless truncation is asked for.
+    assert (
+        generate(
+            "network=S.safetensors seeds=paper.safetensors latents=b.safetensors out=b.png", capsys, monkeypatch
+        ).code
+        == 0
+    )
+    assert torch.equal(read_latents("b.safetensors").ws, paper)  # pyright: ignore[reportArgumentType]
+    mixed = "network=S.safetensors seeds=plain.safetensors:0,1 latents=d.safetensors out=d.png"
+    assert generate(mixed, capsys, monkeypatch).code == 0
+    assert torch.equal(read_latents("d.safetensors").ws, torch.stack([plain[0], paper[1]]))  # pyright: ignore[reportArgumentType]

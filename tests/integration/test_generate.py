@@ -188,7 +188,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatc
     for setting in (
         "network=demo",
         "seeds=0-31",
-        "truncation_psi=1.0",
+        "truncation_psi=null",
         "noise_mode=const",
         "figure=scanline",
         "figure=mixing",

@@ -17,10 +17,13 @@ from stylegan.errors import UserError
 from stylegan.losses.logistic import LogisticConfig
 from stylegan.losses.relativistic import RelativisticConfig
 from stylegan.losses.table import LOSSES
+from stylegan.losses.wgan_gp import WGANGPConfig
 from stylegan.models.build import DISCRIMINATORS, GENERATORS
 from stylegan.models.discriminator import DiscriminatorConfig
 from stylegan.models.mapping import MappingConfig
+from stylegan.models.progan import ProGANConfig, ProGANDiscriminatorConfig
 from stylegan.models.r3gan import R3GANConfig, R3GANDiscriminatorConfig
+from stylegan.models.stylegan1 import StyleGAN1Config, StyleGAN1DiscriminatorConfig
 from stylegan.models.stylegan2 import StyleGAN2Config
 from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.schedule import Ramp, Shape
@@ -40,10 +43,16 @@ CONFIGS: dict[str, Any] = {
     "r3gan": R3GANConfig(z_dim=8, **GROUPED),
     "stylegan2_discriminator": DiscriminatorConfig(minibatch_std_group=2, **SMALL),
     "r3gan_discriminator": R3GANDiscriminatorConfig(**GROUPED),
+    "progan": ProGANConfig(z_dim=8, **SMALL),
+    "progan_discriminator": ProGANDiscriminatorConfig(**SMALL),
+    "stylegan1": StyleGAN1Config(z_dim=8, w_dim=8, mapping=MAPPING, **SMALL),
+    "stylegan1_discriminator": StyleGAN1DiscriminatorConfig(**SMALL),
     "logistic": LogisticConfig(r1_gamma=1, r1_interval=2, pl_interval=2),
     "relativistic": RelativisticConfig(),
+    "wgan_gp": WGANGPConfig(),
 }
-NEED_W = {"logistic": ("style mixing", "loss.style_mixing_prob=0"), "relativistic": None}
+NEED_W = {"logistic": ("style mixing", "loss.style_mixing_prob=0"), "relativistic": None, "wgan_gp": None}
+WITHOUT_W = ("r3gan", "progan")
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +76,14 @@ def train(G: str, D: str, loss: Any, faces: Path, folder: Path, kimg: float = 0.
 @pytest.mark.parametrize(("G", "D", "loss"), list(itertools.product(GENERATORS, DISCRIMINATORS, LOSSES)))
 def test_a_pair_trains_or_is_refused(G: str, D: str, loss: str, tmp_path: Path, faces: Path) -> None:
     settings = CONFIGS[loss]
-    if G == "r3gan" and (needed := NEED_W[loss]) is not None:
+    if G in WITHOUT_W and (needed := NEED_W[loss]) is not None:
         with pytest.raises(UserError, match=f"{needed[0]}.*{needed[1]}"):
             train(G, D, settings, faces, tmp_path / "run")
         settings = LogisticConfig(r1_gamma=1, r1_interval=2, pl_weight=0, style_mixing_prob=0)
     train(G, D, settings, faces, tmp_path / "run")
     (record,) = run_dir.read_stats(tmp_path / "run")
     assert record["nimg"] == 12 and {"loss/G", "loss/D"} <= record.keys()
-    assert ("loss/D_r2" in record) == (loss == "relativistic")
+    assert ("loss/D_r2" in record, "loss/D_gp" in record) == (loss == "relativistic", loss == "wgan_gp")
     assert not any(key.startswith("nonfinite/") for key in record)
     image = next(iter(stylegan.sample(stylegan.load_generator(tmp_path / "run"), [0])))
     assert image.shape == (3, 16, 16) and image.dtype == torch.uint8

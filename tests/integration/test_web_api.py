@@ -36,6 +36,9 @@ from stylegan.latent.direction_file import Direction, save_directions
 from stylegan.metrics.attribute_network import load_attributes, places
 from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
+from stylegan.models.mapping import MappingConfig
+from stylegan.models.progan import ProGANConfig
+from stylegan.models.stylegan1 import StyleGAN1Config
 from stylegan.rng import normal
 from stylegan.web.answers import Site
 from stylegan.web.app import build_app
@@ -711,3 +714,26 @@ def test_a_wrong_file_is_told_with_its_option(tmp_path: Path, option: str) -> No
         with pytest.raises(UserError, match=rf"^--{option}: .*{re.escape(str(tmp_path / name))}") as caught:
             site_of("demo", ServeOptions(device="cpu", **named))
         assert str(caught.value).count("--data") == (option == "data")
+
+
+def test_networks_that_grew_are_shown_as_their_papers_do() -> None:
+    sizes: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
+    shape: dict[str, Any] = {"resolution": (16, 16), "channels": 3, "c_dim": 0}
+    styled = StyleGAN1Config(z_dim=8, w_dim=8, mapping=MappingConfig(num_layers=2), **sizes).build(**shape).eval()
+    styled.mapping.w_avg.normal_()
+    styled.set_stage((8, 8), torch.tensor(0.5), enlarge=True)
+    with TestClient(build_app(site(styled.requires_grad_(False)))) as asked:
+        about = asked.get("/api/v1/network").json()
+        assert (about["kind"], about["truncation"], about["psi"], about["noise"]) == ("stylegan1", True, 0.7, True)
+        for query, psi in (("", None), ("&psi=1", 1.0), ("&psi=0.3", 0.3)):
+            shown = pixels(asked.get(f"/api/v1/image?seed=5{query}", headers=PNG).content)
+            assert torch.equal(shown, drawn(styled, 5, truncation_psi=psi))
+    without = ProGANConfig(z_dim=8, **sizes).build(**shape).eval()
+    with TestClient(build_app(site(without.requires_grad_(False)))) as asked:
+        about = asked.get("/api/v1/network").json()
+        assert (about["kind"], about["truncation"], about["psi"], about["drags"]) == ("progan", False, 1.0, False)
+        assert torch.equal(pixels(asked.get("/api/v1/image?seed=5", headers=PNG).content), drawn(without, 5))
+        moved = asked.get("/api/v1/image?seed=5&move=sefa:0~2", headers=PNG)
+        assert moved.status_code == 200 and not torch.equal(pixels(moved.content), drawn(without, 5))
+        refused = asked.get("/api/v1/image?seed=5&psi=0.5", headers=PNG)
+        assert refused.status_code == 422 and "progan has none" in refused.json()["detail"]

@@ -306,7 +306,7 @@ def test_a_shelf_from_a_file_is_not_believed(page: Page, base: str, tmp_path: Pa
     kept = json.loads(page.evaluate("localStorage.getItem('stylegan-shelf-1')"))[0]
     assert kept["name"].startswith("<img") and len(kept["name"]) == 100
     assert kept["recipe"] == {
-        "seeds": [6, 7], "uploads": [], "weights": [], "coarse": None, "middle": None, "fine": 1, "psi": 1, "noise": None,
+        "seeds": [6, 7], "uploads": [], "weights": [], "coarse": None, "middle": None, "fine": 1, "psi": None, "noise": None,
         "x": 0, "y": 0, "rotate": 0, "class_idx": None, "drags": [], "moves": {"pca:0": 2},
     }  # fmt: skip
     assert page.evaluate("({}).stolen === undefined")

@@ -11,16 +11,16 @@ import uvicorn
 from fastapi import FastAPI
 
 from stylegan.latent.direction_file import Direction
+from stylegan.models.base import Generator
 from stylegan.models.generator import StyleBased
 from stylegan.web.answers import Site
 
 
-def site(G: StyleBased, **more: Any) -> Site:
+def site(G: Generator, **more: Any) -> Site:
     """A network with one direction, on a server that limits nobody's rate."""
-    direction = Direction("pca:0", torch.nn.functional.normalize(torch.ones(G.w_dim), dim=0), 1.0)
-    return Site(
-        G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {"pca:0": direction}, "rate": 1e6, **more}
-    )
+    name, size = ("pca:0", G.w_dim) if isinstance(G, StyleBased) else ("sefa:0", G.z_dim)
+    direction = Direction(name, torch.nn.functional.normalize(torch.ones(size), dim=0), 1.0)
+    return Site(G, "tiny.safetensors", "0" * 64, "# tiny\n", **{"directions": {name: direction}, "rate": 1e6, **more})
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class GrowingG(Grows, Generator):
     def __init__(self, config: GrowingGConfig, *, resolution: Shape, channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
         self.z_dim = config.z_dim
-        self.grow_along(block_shapes(self.resolution))
+        self.shapes = block_shapes(self.resolution)
         width, (h, w) = config.width, self.shapes[0]
         self.fc = nn.Linear(config.z_dim + c_dim, width * h * w)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)
@@ -82,9 +82,9 @@ class GrowingG(Grows, Generator):
         for conv, shape in zip(list(self.convs)[1 : self.level + 1], self.shapes[1:], strict=False):
             before, x = x, conv(interpolate(x, shape)).tanh()
         image = self.torgb[self.level](x)
-        if self.alpha is None:
-            return self.shown(image)
-        return self.shown(faded(doubled(self.torgb[self.level - 1](before)), image, self.alpha))
+        if self.alpha is not None:
+            image = faded(doubled(self.torgb[self.level - 1](before)), image, self.alpha)
+        return self.shown(image) if self.enlarge else image
 
 
 class GrowingD(Grows, Discriminator):
@@ -94,7 +94,7 @@ class GrowingD(Grows, Discriminator):
 
     def __init__(self, config: GrowingDConfig, *, resolution: Shape, channels: int, c_dim: int):
         super().__init__(config, resolution=resolution, channels=channels, c_dim=c_dim)
-        self.grow_along(block_shapes(self.resolution))
+        self.shapes = block_shapes(self.resolution)
         width, (h, w) = config.width, self.shapes[0]
         self.fromrgb = nn.ModuleList(nn.Conv2d(channels, width, 1) for _ in self.shapes)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.shapes)

@@ -17,8 +17,8 @@ _CLASSES = {
     "Conv2d": "Conv2dLayer",
     "FullyConnected": "FullyConnectedLayer",
     "ToRGB": "ToRGBLayer",
-    "StyleBased": "Generator",
     "GrowingStyleBased": "Generator",
+    "StyleBased": "Generator",
     "StyleGAN2Discriminator": "Discriminator",
 }
 _HOOKS = ("_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks")

@@ -20,7 +20,7 @@ from stylegan.files import shipped
 from stylegan.models.stylegan3 import StyleGAN3Config
 from stylegan.schedule import Ramp, Shape
 from stylegan.training.config import TrainConfig, resolved
-from stylegan.training.split import split_positions
+from stylegan.training.job import rounds_of
 from tests.integration.command import run_here
 
 EXPERIMENTS = sorted(path.stem for path in shipped("configs/experiment").glob("*.yaml"))
@@ -42,6 +42,7 @@ MADE_FOR = {
     **{name: ((512, 512), 3, 0) for name in EXPERIMENTS if name.endswith("512")},
     "debug": ((16, 16), 3, 0),
     "demo": ((64, 64), 3, 0),
+    "demo_growing": ((64, 64), 3, 0),
     "demo_stylegan3": ((32, 32), 3, 0),
     "demo_r3gan": ((32, 32), 3, 0),
     "portrait128": ((128, 128), 3, 0),
@@ -70,9 +71,10 @@ def test_every_experiment_builds_on_the_meta_device(name: str) -> None:
     phases, plan = config.loss.phases(G), build_plan(config, resolution)
     assert {phase.network for phase in phases} == {"G", "D"}
     now = plan.moment(0, plan.stage(0))
-    assert all(isfinite(value) for value in now.settings.values()) and now.stage.resolution == resolution
+    assert all(isfinite(value) for value in now.settings.values())
+    assert plan.stage(round(config.training.kimg * 1000)).resolution == resolution
     config.augment.build(channels=channels, resolution=resolution)
-    split_positions(config.training.batch_size or 0, 1, config.training.micro_batch or 0, D.minibatch_group)
+    rounds_of(config.training, plan, D.minibatch_group)
     tree = flatten(OmegaConf.to_container(OmegaConf.structured(config)))
     left_open = {key for key, value in tree.items() if value is None}
     assert left_open <= NONE_IS_NONE, "config.yaml says what follows from the data"

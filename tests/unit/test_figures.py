@@ -300,6 +300,7 @@ def test_a_folder_of_pictures_has_one_record(tmp_path: Path, G: StyleBased) -> N
             assert json.loads(picture.info["stylegan"]) == {"seeds": seed, "x": 1}
 
 
-def test_generate_offers_all_of_sampling_with_the_same_defaults() -> None:
+def test_generate_offers_all_of_sampling_with_the_same_defaults_but_for_psi() -> None:
     config = GenerateConfig(figure=Grid())
-    assert Sampling(**{item.name: getattr(config, item.name) for item in dataclasses.fields(Sampling)}) == Sampling()
+    offered = {item.name: getattr(config, item.name) for item in dataclasses.fields(Sampling)}
+    assert Sampling(**offered) == Sampling(truncation_psi=None)

@@ -199,8 +199,8 @@ def test_centers_of_clusters() -> None:
 
 
 def test_truncation_towards_clusters(G: StyleBased, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylegan.inference.CLUSTERED", 50)
-    monkeypatch.setattr("stylegan.inference._AT_ONCE", 25)
+    monkeypatch.setattr("stylegan.models.truncation.CLUSTERED", 50)
+    monkeypatch.setattr("stylegan.models.truncation._AT_ONCE", 25)
     centers = cluster_centers(sample_ws(G, range(50), Sampling(batch=25))[:, 0], 4)
     found = sample_ws(G, [60, 61], Sampling(truncation_psi=0, truncation_clusters=4))
     for ws, plain in zip(found, sample_ws(G, [60, 61]), strict=True):

@@ -9,7 +9,7 @@ export function address(recipe, path = "/api/v1/image") {
   for (const drag of recipe.drags ?? []) query.append("drag", [drag.x, drag.y, drag.to_x, drag.to_y].join("~"));
   for (const part of ["coarse", "middle", "fine", "noise"]) if (recipe[part] != null) query.set(part, recipe[part]);
   if (recipe.class_idx != null) query.set("class", recipe.class_idx);
-  if (recipe.psi != null && recipe.psi !== 1) query.set("psi", recipe.psi);
+  if (recipe.psi != null) query.set("psi", recipe.psi);
   for (const name of ["x", "y", "rotate"]) if (recipe[name]) query.set(name, recipe[name]);
   const text = query.toString();
   return text ? `${path}?${text}` : path;
@@ -29,7 +29,7 @@ export function recipeOf(query) {
     seeds: query.getAll("seed").map(Number),
     weights: query.getAll("weight").map(Number),
     coarse: number("coarse"), middle: number("middle"), fine: number("fine"), noise: number("noise"),
-    class_idx: number("class"), psi: number("psi") ?? 1,
+    class_idx: number("class"), psi: number("psi"),
     x: number("x") ?? 0, y: number("y") ?? 0, rotate: number("rotate") ?? 0, moves,
   };
 }

@@ -51,7 +51,7 @@ export async function face(view) {
     save: async () => save((await picture(address(recipe), "image/png")).blob, `face-${recipe.seeds[0]}.png`),
   };
   const sliders = [];
-  if (about.truncation) sliders.push(slider("Truncation", { min: 0, max: 1.2, step: 0.05, value: recipe.psi }, changed("psi")));
+  if (about.truncation) sliders.push(slider("Truncation", { min: 0, max: 1.2, step: 0.05, value: recipe.psi ?? about.psi }, changed("psi")));
   if (about.noise) sliders.push(slider("Noise", { min: 0, max: 50, step: 1, value: recipe.noise ?? 0 }, changed("noise")));
   if (about.moves) {
     sliders.push(slider("Right", { min: -0.5, max: 0.5, step: 0.01, value: recipe.x }, changed("x")));

@@ -44,7 +44,7 @@ export function recipeIn(found) {
     ...Object.fromEntries(PARTS.map((part) => [part, or(part, whole(0, count - 1), null)])),
     moves: moves(found.moves), drags: drags(found.drags),
     noise: or("noise", whole(0, LARGEST_SEED), null), class_idx: or("class_idx", whole(0, 2 ** 31), null),
-    psi: or("psi", within(-2, 2), 1), x: or("x", within(-1, 1), 0), y: or("y", within(-1, 1), 0),
+    psi: or("psi", within(-2, 2), null), x: or("x", within(-1, 1), 0), y: or("y", within(-1, 1), 0),
     rotate: or("rotate", within(-360, 360), 0),
   };
 }

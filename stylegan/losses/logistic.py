@@ -34,7 +34,9 @@ class LogisticConfig:
         },
     )
     r2_gamma: Schedule = field(
-        default=0.0, metadata=scheduled("weight of R2, the same at generated images; with r1_interval=0", NOT_NEGATIVE)
+        default=0.0,
+        metadata=scheduled("weight of R2, the same at generated images; with r1_interval=0", NOT_NEGATIVE)
+        | {"newer": True},
     )
     pl_weight: float = field(
         default=2.0, metadata={"help": "weight of path length regularisation; 0: off", "range": NOT_NEGATIVE}
@@ -53,13 +55,21 @@ class LogisticConfig:
     )
     shared_cutoff: bool = field(
         default=False,
-        metadata={"help": "all images of a batch mix their latents at one layer, or none does (StyleGAN1)"},
+        metadata={
+            "help": "all images of a batch mix their latents at one layer, or none does (StyleGAN1)",
+            "newer": True,
+        },
     )
     D_first: bool = field(
-        default=False, metadata={"help": "train D before G, and move G_ema in between (StyleGAN1), rather than G first"}
+        default=False,
+        metadata={
+            "help": "train D before G, and move G_ema in between (StyleGAN1), rather than G first",
+            "newer": True,
+        },
     )
     w_avg_twice: bool = field(
-        default=False, metadata={"help": "move the mean of w where G is trained, too, not only where D is (StyleGAN1)"}
+        default=False,
+        metadata={"help": "move the mean of w where G is trained, too, not only where D is (StyleGAN1)", "newer": True},
     )
     blur_sigma: Schedule = field(
         default=0.0,

@@ -24,7 +24,7 @@ from stylegan.models.layers import (
     conv_weight,
     normalize_second_moment,
 )
-from stylegan.models.mapping import MappingConfig, MappingNetwork
+from stylegan.models.mapping import MappingConfig, MappingNetwork, checked_vectors
 from stylegan.models.progressive import (
     BLUR,
     BlockPlan,
@@ -112,9 +112,9 @@ class Mapping(MappingNetwork):
 
     def to_w(self, z: Tensor | None, c: Tensor | None) -> Tensor:
         """See `MappingNetwork`."""
-        x = self._checked(z, self.z_dim, "z")
+        x = checked_vectors(z, self.z_dim, "z")
         if self.c_dim:
-            x = torch.cat([x, self.embed(self._checked(c, self.c_dim, "labels c"))], dim=1)
+            x = torch.cat([x, self.embed(checked_vectors(c, self.c_dim, "labels c"))], dim=1)
         x = normalize_second_moment(x)
         for i in range(self.config.num_layers):
             x = getattr(self, f"fc{i}")(x)

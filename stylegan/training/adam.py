@@ -34,11 +34,17 @@ class OptimConfig:
     eps: float = field(default=1e-8, metadata={"help": "Adam's epsilon", "range": POSITIVE})
     tensorflow_eps: bool = field(
         default=False,
-        metadata={"help": "eps counts as in TensorFlow's Adam: more, in the first steps (ProGAN, StyleGAN1)"},
+        metadata={
+            "help": "eps counts as in TensorFlow's Adam: more, in the first steps (ProGAN, StyleGAN1)",
+            "newer": True,
+        },
     )
     reset_at_fades: bool = field(
         default=False,
-        metadata={"help": "Adam forgets all where a fade of training.stages begins and ends (ProGAN, StyleGAN1)"},
+        metadata={
+            "help": "Adam forgets all where a fade of training.stages begins and ends (ProGAN, StyleGAN1)",
+            "newer": True,
+        },
     )
     ema_kimg: Schedule | None = field(
         default=None, metadata=scheduled("half-life of G_ema in kimg; null: batch_size * 10 / 32", NOT_NEGATIVE)

@@ -154,7 +154,7 @@ def penalised_discriminator_loss(networks: Networks, batch: Batch, now: Now) -> 
     if fake.requires_grad:
         stats["r2_penalty"] = squared_gradient(networks, fake, fake_logits, now)
         weighted = weighted + stats["r2_penalty"] * (now.settings["loss.r2_gamma"] / 2)
-    return output._replace(loss=output.loss + weighted, stats={**stats, "loss/D_reg": weighted})
+    return LossOutput(output.loss + weighted, {**stats, "loss/D_reg": weighted}, output.signs, output.means)
 
 
 def _judged(fake_logits: Tensor, real_logits: Tensor, means: Tensor | None) -> LossOutput:
